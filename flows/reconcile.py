@@ -1,0 +1,43 @@
+"""Flow `reconcile`, the main one: bring the registry to the state that params.yaml describes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+
+from atelier.errors import AtelierError, TrainingError
+from atelier.params import load_params
+from atelier.plan import selected_models
+from atelier.project import Project, exclusive, find_project
+from flows.evaluate import evaluate_version
+from flows.ingest import ingest_dataset, restore_data, version_data
+from flows.promote import judge_version
+from flows.train import train_model
+
+
+@flow(name="reconcile")
+def reconcile(params_file: Path, overrides: list[str] | None = None, models: list[str] | None = None) -> None:
+    """Version the data, then train, evaluate and judge each model; every stage does nothing where nothing is stale."""
+    project, changes = find_project(params_file.parent), overrides or []
+    params = load_params(params_file, changes)
+    names = selected_models(params, models or [])
+    with exclusive(project):
+        restore_data(project)
+        for dataset in dict.fromkeys(params.models[name].dataset for name in names):
+            ingest_dataset(project, params_file, changes, dataset)
+        version_data(project)
+        failures = [f"{name}: {error}" for name in names if (error := _advance(project, params_file, changes, name))]
+    if failures:
+        raise TrainingError(f"{len(failures)} of {len(names)} models failed:\n  " + "\n  ".join(failures))
+
+
+def _advance(project: Project, params_file: Path, overrides: list[str], name: str) -> AtelierError | None:
+    """One model's three stages; its failure is returned, so that the other models still get their turn."""
+    try:
+        number = train_model(project, params_file, overrides, name)
+        evaluate_version(project, params_file, overrides, name, number)
+        judge_version(project, params_file, overrides, name, number)
+    except AtelierError as error:
+        return error
+    return None

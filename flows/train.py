@@ -1,0 +1,27 @@
+"""Flow `train`: one model, from data to a registered version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
+
+from atelier import stages
+from atelier.params import load_params
+from atelier.project import Project, exclusive, find_project
+
+
+@task(name="train", task_run_name="train {name}", cache_policy=NO_CACHE)  # never retried blindly: a rerun resumes
+def train_model(project: Project, params_file: Path, overrides: list[str], name: str) -> int:
+    """Train and register a model unless its version is fresh; returns the version number."""
+    return stages.train(project, load_params(params_file, overrides), name, str(flow_run.id))
+
+
+@flow(name="train")
+def train(params_file: Path, name: str, overrides: list[str] | None = None) -> int:
+    """Train one model of params.yaml on the data as they are."""
+    project = find_project(params_file.parent)
+    with exclusive(project):
+        return train_model(project, params_file, overrides or [], name)

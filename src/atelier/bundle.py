@@ -1,0 +1,36 @@
+"""The folder that is registered: weights as safetensors, the network's source, and what is needed to build it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from atelier.data.store import DatasetInfo
+    from atelier.training.session import Trained
+
+BUILDERS = {"classification": "build_classifier", "gan": "build_generator", "restoration": "build_restorer"}
+
+
+def write_bundle(folder: Path, kind: str, trained: Trained, info: DatasetInfo) -> Path:
+    """Write config.json, network.py and weights.safetensors into a new folder; returns it."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True)
+    config = {
+        "kind": kind,
+        "builder": BUILDERS[kind],
+        "network": trained.network_config,
+        "channels": info.channels,
+        "image_size": info.image_size,
+        "class_names": list(info.class_names),
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+    source = inspect.getsource(sys.modules[type(trained.network).__module__])
+    (folder / "network.py").write_text(source, encoding="utf-8")
+    weights = {key: value.detach().cpu().contiguous() for key, value in trained.network.state_dict().items()}
+    save_file(weights, folder / "weights.safetensors")
+    return folder

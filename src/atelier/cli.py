@@ -1,0 +1,269 @@
+"""The `atelier` command. Every import of weight is inside a command, so that `atelier --help` answers at once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from atelier.errors import AtelierError, UsageError
+
+if TYPE_CHECKING:
+    from atelier.params import Params
+    from atelier.project import Project
+    from atelier.registry import Registry
+
+app = typer.Typer(
+    name="atelier",
+    help="A model factory for image generation and image restoration. MODEL is name, name@alias or name/version.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ParamsFile = Annotated[Path | None, typer.Option("--params", help="The desired state.  [default: params.yaml]")]
+Override = Annotated[list[str] | None, typer.Option("-S", "--set", help="Override: dotted.key=value. Repeatable.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with the version.")]
+
+
+def main() -> None:
+    """Entry point: a user's mistake becomes one message on stderr and exit code 1 or 2, never a traceback."""
+    try:
+        app()
+    except AtelierError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("stopped; `atelier run` goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
+
+
+@app.command()
+def run(
+    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Only these.")] = None,
+    params_file: ParamsFile = None,
+    overrides: Override = None,
+) -> None:
+    """Bring data, models and registry to the state that params.yaml describes; do nothing where nothing is stale."""
+    from atelier import tables
+    from atelier.plan import make_plan, selected_models
+
+    project, params, path = _open(params_file, overrides)
+    registry = _registry(project)
+    plan = make_plan(project, params, registry, models or [])
+    tables.print_plan(plan)
+    if all(item.state == "fresh" for item in plan):
+        print("Nothing to do: every dataset and every model is fresh.")
+        return
+
+    from atelier.training.device import choose_device
+    from flows.embedded import run_flow
+    from flows.reconcile import reconcile
+
+    choose_device(params.device)  # a missing GPU is found here, before any work
+    try:
+        run_flow(reconcile, params_file=path, overrides=overrides or [], models=models or [])
+    finally:
+        tables.print_results(registry, selected_models(params, models or []))
+
+
+@app.command()
+def plan(
+    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Only these.")] = None,
+    params_file: ParamsFile = None,
+    overrides: Override = None,
+    as_json: Json = False,
+) -> None:
+    """Show what `atelier run` would do, and why; change nothing."""
+    from atelier import tables
+    from atelier.plan import make_plan
+
+    project, params, _ = _open(params_file, overrides)
+    items = make_plan(project, params, _registry(project), models or [])
+    if as_json:
+        print(json.dumps([item.as_json() for item in items], indent=2))
+    else:
+        tables.print_plan(items)
+
+
+@app.command()
+def ingest(params_file: ParamsFile = None, overrides: Override = None) -> None:
+    """Read the sources into data/, version them in data.dvc, and push them to the DVC remote."""
+    _, _, path = _open(params_file, overrides)
+    from flows.embedded import run_flow
+    from flows.ingest import ingest_all
+
+    md5 = run_flow(ingest_all, params_file=path, overrides=overrides or [])
+    print(f"data.dvc names {md5}; pushed to the DVC remote.")
+
+
+@app.command()
+def history(
+    model: Annotated[str | None, typer.Argument(help="Only this model.")] = None, as_json: Json = False
+) -> None:
+    """List all versions of all models: scores with intervals, verdicts and their reasons."""
+    from atelier import tables
+
+    registry = _registry(_project())
+    known = registry.model_names()
+    if model is not None and model not in known:
+        from atelier.params_errors import nearest
+
+        raise UsageError(f"no model {model!r} is registered.{nearest(model, known)}")
+    entries = [
+        tables.history_entry(registry, v) for name in ([model] if model else known) for v in registry.versions(name)
+    ]
+    if as_json:
+        print(json.dumps(entries, indent=2))
+    else:
+        tables.print_history(entries)
+
+
+@app.command()
+def generate(
+    model: Annotated[str, typer.Argument(help="A GAN.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The picture to write, a grid.")],
+    num_images: Annotated[int, typer.Option("-n", min=1, max=10_000, help="How many images.")] = 64,
+    wanted: Annotated[str | None, typer.Option("--class", help="Name or number of a class.  [default: all]")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same images.")] = 0,
+) -> None:
+    """Generate images with a registered GAN and write them as one grid."""
+    import pandas as pd
+
+    from atelier.pictures import grid, save_picture
+
+    version, served, config = _load(model, "gan")
+    number = _class_number(wanted, config["class_names"])
+    request = pd.DataFrame({"num_images": [num_images], "seed": [seed], "class": [number]})
+    columns = 10 if number < 0 and num_images % 10 == 0 else max(1, round(num_images**0.5))
+    save_picture(output, grid(served.predict(request), columns))
+    print(f"{output}: {num_images} images by {version}")
+
+
+@app.command()
+def restore(
+    model: Annotated[str, typer.Argument(help="A restorer.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Pictures, or folders of pictures.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the restored pictures.")],
+    iterations: Annotated[int, typer.Option(min=0, help="Of a recurrent restorer; 0: as trained.")] = 0,
+) -> None:
+    """Restore pictures of any size with a registered restorer."""
+    from atelier.restore import restore_files
+
+    version, served, config = _load(model, "restoration")
+    if iterations and "iterations" not in config["network"]:
+        raise UsageError(f"{version} is not recurrent, so --iterations has no meaning. Leave it out.")
+    written = restore_files(served, config["channels"], inputs, output, iterations)
+    print(f"{output}: {written} pictures restored by {version}")
+
+
+@app.command()
+def promote(
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    version: Annotated[int, typer.Argument(help="The version that becomes champion.")],
+    reason: Reason,
+    params_file: ParamsFile = None,
+) -> None:
+    """Make a version champion by hand; the floors of params.yaml still hold."""
+    from atelier.gate import promote_by_hand
+    from atelier.project import exclusive
+
+    project, params, _ = _open(params_file, None)
+    if model not in params.models:
+        from atelier.params_errors import nearest
+
+        raise UsageError(f"{model!r} is not a model of params.yaml.{nearest(model, list(params.models))}")
+    with exclusive(project):
+        registry = _registry(project)
+        gate = getattr(params.promotion, params.models[model].kind)
+        promote_by_hand(registry, gate, registry.version(model, version), reason)
+    print(f"{model}/{version} is champion now.")
+
+
+@app.command()
+def rollback(model: Annotated[str, typer.Argument(help="The model's name.")], reason: Reason = "rolled back") -> None:
+    """Give the title of champion back to the version that had it before."""
+    from atelier import gate
+    from atelier.project import exclusive
+
+    project = _project()
+    with exclusive(project):
+        champion, former = gate.rollback(_registry(project), model, reason)
+    print(f"{champion} is champion again; {former} is previous.")
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Check this machine and project: packages, device, git, DVC, registry, disk."""
+    from atelier import tables
+    from atelier.doctor import check_all
+
+    checks = check_all(_project())
+    if as_json:
+        print(json.dumps([check.as_json() for check in checks], indent=2))
+    else:
+        tables.print_checks(checks)
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+def _project() -> Project:
+    from atelier.project import find_project, set_environment
+
+    project = find_project()
+    set_environment(project)
+    _log_to_terminal()
+    return project
+
+
+def _open(params_file: Path | None, overrides: list[str] | None) -> tuple[Project, Params, Path]:
+    from atelier.params import load_params
+
+    project = _project()
+    path = (params_file or project.params_file).resolve()
+    return project, load_params(path, overrides or []), path
+
+
+def _registry(project: Project) -> Registry:
+    from atelier.registry import Registry
+
+    return Registry(project)
+
+
+def _load(reference: str, kind: str) -> tuple[Any, Any, dict[str, Any]]:
+    """The version, its pyfunc and its configuration, of the kind that the command needs."""
+    registry = _registry(_project())
+    version = registry.resolve(reference)
+    served = registry.load(version)
+    config = served.unwrap_python_model().config
+    if config["kind"] != kind:
+        raise UsageError(f"{version} is a {config['kind']} model; this command needs a {kind} model.")
+    return version, served, config
+
+
+def _class_number(wanted: str | None, class_names: list[str]) -> int:
+    if wanted is None:
+        return -1
+    by_name = {name.lower(): number for number, name in enumerate(class_names)}
+    by_name |= {str(number): number for number in range(max(1, len(class_names)))}
+    if wanted.lower() not in by_name:
+        known = ", ".join(f"{number} {name}" for number, name in enumerate(class_names)) or "none"
+        raise UsageError(f"--class {wanted!r} is not a class of this model; its classes: {known}.")
+    return by_name[wanted.lower()]
+
+
+def _log_to_terminal() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("atelier")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Data: sources -> validation -> splits -> shards and manifest -> DVC version."""

@@ -1,0 +1,111 @@
+"""Checks of the machine and the project that answer "why doesn't it work here?"."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from typing import Any
+
+from atelier.data import versions
+from atelier.errors import AtelierError
+from atelier.project import Project
+
+MIN_FREE_GB = 2.0  # data, cache and remote of Fashion-MNIST take 0.2 GB, the demo's registry 0.1 GB
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding; `advice` is empty where all is well."""
+
+    name: str
+    ok: bool
+    found: str
+    advice: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return asdict(self)
+
+
+def check_all(project: Project) -> list[Check]:
+    """All checks; none changes anything, except that a missing registry database is created."""
+    checks: list[Callable[[Project], Check]] = [_python, _packages, _torch, _params, _dvc, _registry, _disk]
+    return [check(project) for check in checks]
+
+
+def _python(project: Project) -> Check:
+    found = ".".join(map(str, sys.version_info[:3]))
+    ok = sys.version_info >= (3, 11)
+    return Check("Python", ok, found, "" if ok else "Use Python 3.11 or newer.")
+
+
+def _packages(project: Project) -> Check:
+    """Bounds of pyproject.toml that pip doesn't enforce once something else was installed on top."""
+    from packaging.requirements import Requirement
+
+    wrong = []
+    for line in requires("atelier") or []:
+        requirement = Requirement(line)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            installed = version(requirement.name)
+        except PackageNotFoundError:
+            wrong.append(f"{requirement.name} is missing")
+            continue
+        if not requirement.specifier.contains(installed, prereleases=True):
+            wrong.append(f"{requirement.name} {installed} (needs {requirement.specifier})")
+    advice = "Run: pip install -e . -c constraints.txt" if wrong else ""
+    return Check("packages", not wrong, "; ".join(wrong) or "all within their bounds", advice)
+
+
+def _torch(project: Project) -> Check:
+    import torch
+
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    found = f"torch {torch.__version__}, {torch.get_num_threads()} CPU threads, GPUs: {', '.join(gpus) or 'none'}"
+    return Check("torch", True, found)
+
+
+def _params(project: Project) -> Check:
+    from atelier.params import load_params
+    from atelier.training.device import choose_device
+
+    try:
+        params = load_params(project.params_file)
+        choose_device(params.device)
+    except AtelierError as error:
+        return Check("params.yaml", False, str(error), "Fix the file.")
+    return Check("params.yaml", True, f"{len(params.datasets)} datasets, {len(params.models)} models")
+
+
+def _dvc(project: Project) -> Check:
+    try:
+        md5 = versions.data_md5(project.root)
+        if md5 is None:
+            return Check("data", True, "nothing is versioned yet")
+        clean, remote = versions.is_clean(project.root), versions.in_remote(project.root)
+    except AtelierError as error:
+        return Check("data", False, str(error), "See the message.")
+    found = (
+        f"{md5}; data/ is {'that version' if clean else 'not that version'}; {'' if remote else 'not '}in the remote"
+    )
+    return Check("data", clean and remote, found, "" if clean and remote else "Run: atelier ingest")
+
+
+def _registry(project: Project) -> Check:
+    from atelier.registry import Registry
+
+    try:
+        names = Registry(project).model_names()
+    except AtelierError as error:
+        return Check("registry", False, str(error), "See the message.")
+    return Check("registry", True, f"{len(names)} registered models")
+
+
+def _disk(project: Project) -> Check:
+    free = shutil.disk_usage(project.root).free / 1e9
+    return Check("disk", free > MIN_FREE_GB, f"{free:.1f} GB free", "" if free > MIN_FREE_GB else "Make room.")

@@ -1,0 +1,46 @@
+"""The exception tree. Every error a user can cause is an AtelierError; the command line prints it without a traceback.
+
+AtelierError (ValueError)
+├── ConfigError       params.yaml or an override is wrong                       exit code 2
+├── UsageError        a command was given something that does not exist         exit code 2
+├── DataError         data can't be found, read, trusted or versioned           exit code 1
+├── TrainingError     a training can't start or can't go on                     exit code 1
+├── EvaluationError   a score can't be computed                                 exit code 1
+└── RegistryError     the registry can't be reached or refuses                  exit code 1
+"""
+
+from __future__ import annotations
+
+
+class AtelierError(ValueError):
+    """A mistake or a failure that is explained to the user: where, what was given, what is allowed, what to do."""
+
+    exit_code = 1
+
+
+class ConfigError(AtelierError):
+    """params.yaml or an override is wrong."""
+
+    exit_code = 2
+
+
+class UsageError(AtelierError):
+    """A command was given a model, version or file that does not exist."""
+
+    exit_code = 2
+
+
+class DataError(AtelierError):
+    """Data can't be found, read, trusted or versioned."""
+
+
+class TrainingError(AtelierError):
+    """A training can't start or can't go on."""
+
+
+class EvaluationError(AtelierError):
+    """A score can't be computed."""
+
+
+class RegistryError(AtelierError):
+    """The registry can't be reached, or refuses."""

@@ -1,0 +1,165 @@
+"""What a model and an evaluation are made of, hashed: equal fingerprints mean that nothing would come out different.
+
+Code counts as what it does: the source of every Atelier module that an entry module imports, directly or not, without
+comments, docstrings and log calls. The modules are read as text, so that a plan imports no torch.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from atelier.params import GanModel, Model, Params, RestorationModel
+
+TRAINING_MODULES = {
+    "classification": "atelier.training.classification",
+    "gan": "atelier.training.gan",
+    "restoration": "atelier.training.restoration",
+}
+EVALUATION_MODULE = "atelier.evaluation"
+# What these do reaches a model through its resolved parameters or not at all.
+IGNORED_MODULES = {"atelier", "atelier.errors", "atelier.params", "atelier.project"}
+LOG_CALLS = {"debug", "info", "warning", "error", "on_log"}
+
+
+def digest(inputs: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical JSON of `inputs`."""
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def training_inputs(params: Params, name: str, dataset_digest: str) -> dict[str, Any]:
+    """Everything that a training's result depends on."""
+    model = params.models[name]
+    return {
+        "params": {"seed": params.seed, **model.model_dump(mode="json", exclude_none=True)},
+        "data": {model.dataset: dataset_digest},
+        "code": module_hashes(TRAINING_MODULES[model.kind]),
+    }
+
+
+def evaluation_inputs(params: Params, name: str, version: str, dataset_digest: str, extractor: str) -> dict[str, Any]:
+    """Everything that an evaluation's result depends on.
+
+    Args:
+        params: the desired state.
+        name: the model.
+        version: the version to be scored, `name/number`.
+        dataset_digest: version of its dataset.
+        extractor: the classifier version used, `name/number`; empty if none is.
+    """
+    return {
+        "version": version,
+        "data": {params.models[name].dataset: dataset_digest},
+        "params": evaluation_params(params, params.models[name]),
+        "extractor": extractor,
+        "code": module_hashes(EVALUATION_MODULE),
+    }
+
+
+def evaluation_params(params: Params, model: Model) -> dict[str, Any]:
+    """The part of `evaluation` that matters to this kind of model."""
+    asked = params.evaluation
+    relevant: dict[str, Any] = {"num_images": asked.num_images, "confidence": asked.confidence, "seed": params.seed}
+    if isinstance(model, GanModel):
+        relevant["cas_kimg"] = asked.cas_kimg
+    if isinstance(model, RestorationModel):
+        relevant["degradation"] = model.model_dump(mode="json", exclude_none=True)["degradation"]
+    return relevant
+
+
+def uses_extractor(params: Params, name: str) -> bool:
+    """Whether the classifier helps to score this model: it learnt the same dataset, and isn't the model itself."""
+    model, classifier = params.models[name], params.models[params.evaluation.classifier]
+    return model.kind != "classification" and model.dataset == classifier.dataset
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Why two inputs differ, for people: "params: training.kimg 200 -> 500", "code: losses.py", "data: ..."."""
+    reasons = [f"params: {line}" for line in _value_differences(before.get("params", {}), after["params"])]
+    for name, new in after["data"].items():
+        old = before.get("data", {}).get(name)
+        if old != new:
+            reasons.append(f"data: {name} changed ({(old or 'none')[:8]} -> {new[:8]})")
+    if before.get("extractor") != after.get("extractor"):
+        reasons.append(f"extractor: {before.get('extractor') or 'none'} -> {after.get('extractor') or 'none'}")
+    old_code, new_code = before.get("code", {}), after["code"]
+    changed = sorted(file for file in old_code.keys() | new_code.keys() if old_code.get(file) != new_code.get(file))
+    if changed:
+        reasons.append(f"code: {', '.join(changed)}")
+    return reasons
+
+
+def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings and lists as one level of dotted keys."""
+    if isinstance(values, Mapping):
+        items = list(values.items())
+    elif isinstance(values, (list, tuple)):
+        items = list(enumerate(values))
+    else:
+        return {prefix: values}
+    flat: dict[str, Any] = {}
+    for key, value in items:
+        flat.update(flatten(value, f"{prefix}.{key}" if prefix else str(key)))
+    return flat
+
+
+def _value_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    old, new = flatten(before), flatten(after)
+    keys = [*new, *(key for key in old if key not in new)]
+    return [f"{key} {_shown(old, key)} -> {_shown(new, key)}" for key in keys if old.get(key, ...) != new.get(key, ...)]
+
+
+def _shown(values: Mapping[str, Any], key: str) -> str:
+    return str(values[key]) if key in values else "(not set)"
+
+
+@cache
+def module_hashes(entry: str) -> dict[str, str]:
+    """{file below atelier/: hash of what it does} for `entry` and every Atelier module that it imports."""
+    hashes: dict[str, str] = {}
+    waiting, seen = [entry], set(IGNORED_MODULES)
+    while waiting:
+        module = waiting.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        path = _source_file(module)
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        waiting += sorted(_imported_modules(tree))
+        behaviour = ast.unparse(_WithoutNotes().visit(tree))
+        hashes[str(path.relative_to(_PACKAGE))] = hashlib.sha256(behaviour.encode()).hexdigest()[:16]
+    return dict(sorted(hashes.items()))
+
+
+_PACKAGE = Path(__file__).parent
+
+
+def _source_file(module: str) -> Path:
+    path = _PACKAGE.joinpath(*module.split(".")[1:])
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _imported_modules(tree: ast.AST) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.startswith("atelier.")}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("atelier"):
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {node.module, *(name for name in submodules if _source_file(name).is_file())}
+    return found
+
+
+class _WithoutNotes(ast.NodeTransformer):
+    """Drops docstrings and log calls; comments are gone after parsing anyway."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST:
+        call = node.value
+        is_log = isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in LOG_CALLS
+        is_text = isinstance(call, ast.Constant) and isinstance(call.value, str)
+        return ast.Pass() if is_log or is_text else node

@@ -1,0 +1,132 @@
+"""Losses: adversarial, gradient penalty and pixel losses, all pure functions of tensors.
+
+Shape suffixes: B batch, C channels, H height, W width.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class GanLoss(NamedTuple):
+    """The two sides of one adversarial game; both take (real_logits_B, fake_logits_B) and return a scalar to minimise.
+
+    The generator's side ignores the real logits unless `generator_needs_real`: the loop need not compute them then.
+    """
+
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+    generator: Callable[[Tensor, Tensor], Tensor]
+    generator_needs_real: bool
+
+
+def _classify(real_logits_B: Tensor, fake_logits_B: Tensor) -> Tensor:
+    """-E[log D(x)] - E[log(1 - D(G(z)))] with D = sigmoid(logits), the discriminator of both games of 2014."""
+    return F.softplus(-real_logits_B).mean() + F.softplus(fake_logits_B).mean()
+
+
+def minimax_generator(real_logits_B: Tensor, fake_logits_B: Tensor) -> Tensor:
+    """E[log(1 - D(G(z)))], which saturates where the discriminator is sure.
+
+    Args:
+        real_logits_B: ignored.
+        fake_logits_B: discriminator output for generated images, unbounded.
+
+    Returns:
+        Scalar, <= 0.
+
+    Source: Goodfellow et al. 2014, arXiv:1406.2661, eq. 1.
+    """
+    return -F.softplus(fake_logits_B).mean()
+
+
+def non_saturating_generator(real_logits_B: Tensor, fake_logits_B: Tensor) -> Tensor:
+    """-E[log D(G(z))].
+
+    Args:
+        real_logits_B: ignored.
+        fake_logits_B: discriminator output for generated images, unbounded.
+
+    Returns:
+        Scalar, >= 0.
+
+    Source: Goodfellow et al. 2014, arXiv:1406.2661, section 3.
+    """
+    return F.softplus(-fake_logits_B).mean()
+
+
+def relativistic_discriminator(real_logits_B: Tensor, fake_logits_B: Tensor) -> Tensor:
+    """E[softplus(D(G(z)) - D(x))] over pairs of one real and one generated image.
+
+    Args:
+        real_logits_B: discriminator output for real images, unbounded.
+        fake_logits_B: the same for generated images, paired by position.
+
+    Returns:
+        Scalar, >= 0.
+
+    Source: R3GAN, Huang et al. 2024, arXiv:2501.05441, eq. 2 (relativistic pairing GAN of Jolicoeur-Martineau 2018).
+    """
+    return F.softplus(fake_logits_B - real_logits_B).mean()
+
+
+def relativistic_generator(real_logits_B: Tensor, fake_logits_B: Tensor) -> Tensor:
+    """E[softplus(D(x) - D(G(z)))]: the discriminator's loss with the roles swapped, as in R3GAN.
+
+    Args:
+        real_logits_B: discriminator output for real images, unbounded.
+        fake_logits_B: the same for generated images, paired by position.
+
+    Returns:
+        Scalar, >= 0.
+
+    Source: R3GAN, Huang et al. 2024, arXiv:2501.05441, eq. 2.
+    """
+    return F.softplus(real_logits_B - fake_logits_B).mean()
+
+
+GAN_LOSSES: dict[str, GanLoss] = {
+    "minimax": GanLoss(_classify, minimax_generator, generator_needs_real=False),
+    "non-saturating": GanLoss(_classify, non_saturating_generator, generator_needs_real=False),
+    "relativistic": GanLoss(relativistic_discriminator, relativistic_generator, generator_needs_real=True),
+}
+
+
+def gradient_penalty(logits_B: Tensor, x_BCHW: Tensor) -> Tensor:
+    """Zero-centred gradient penalty: R1 on real images, R2 on generated ones.
+
+    Args:
+        logits_B: discriminator output for `x_BCHW`, each logit a function of its own image alone (no batch norm).
+        x_BCHW: images with `requires_grad=True`.
+
+    Returns:
+        penalty_B: squared L2 norm of d(logits)/d(x) per image, >= 0, differentiable; not yet times gamma/2.
+
+    Source: Mescheder et al. 2018, arXiv:1801.04406, eq. 9 (R1) and 10 (R2).
+    """
+    (grad_BCHW,) = torch.autograd.grad(logits_B.sum(), x_BCHW, create_graph=True)
+    return grad_BCHW.square().sum(dim=(1, 2, 3))
+
+
+def charbonnier(x_hat_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
+    """Smooth L1: mean of sqrt(d^2 + 0.001^2), the constant for a range of [0, 1].
+
+    Args:
+        x_hat_BCHW: estimates.
+        x_BCHW: clean images in [0, 1].
+
+    Returns:
+        Scalar, >= 0.001.
+
+    Source: Lai et al. 2017, arXiv:1704.03915, section 3.2, with the epsilon 1e-3 given there.
+    """
+    return (x_hat_BCHW - x_BCHW).square().add(1e-6).sqrt().mean()
+
+
+PIXEL_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "l2": F.mse_loss,
+    "l1": F.l1_loss,
+    "charbonnier": charbonnier,
+}

@@ -1,0 +1,103 @@
+"""Pydantic's errors in the project's words: dotted path, what was given, what is allowed, nearest name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """A hint for a typo: the nearest known name, else all of them; empty if there are none."""
+    match = difflib.get_close_matches(word, [str(name) for name in known], n=1)
+    if match:
+        return f" Did you mean {match[0]!r}?"
+    return f" Known: {', '.join(str(name) for name in known)}." if known else ""
+
+
+def describe_errors(error: ValidationError, raw: Mapping[str, Any], root: type[BaseModel]) -> list[str]:
+    """One line for each mistake that pydantic found in `raw`."""
+    return [_describe(details, raw, root) for details in error.errors(include_url=False)]
+
+
+def _describe(details: Any, raw: Mapping[str, Any], root: type[BaseModel]) -> str:
+    loc = tuple(details["loc"])
+    path = ".".join(_path_in_file(loc, raw))
+    given, context = details["input"], details.get("ctx", {})
+    match details["type"]:
+        case "extra_forbidden":
+            return f"{path}: unknown key.{nearest(str(loc[-1]), _fields_at(loc[:-1], root))}"
+        case "missing":
+            return f"{path}: missing. Add it."
+        case "literal_error":
+            return f"{path} = {given!r} is not one of [{context['expected'].replace(' or ', ', ')}]."
+        case "union_tag_invalid":
+            tag = context["discriminator"].strip("'")
+            return f"{path}.{tag} = {context['tag']!r} is not one of [{context['expected_tags']}]."
+        case "union_tag_not_found":
+            return f"{path}.{context['discriminator'].strip(chr(39))}: missing. Add it."
+        case "value_error":
+            return f"{path}: {context['error']}."
+        case "string_pattern_mismatch":
+            return f"{path} = {given!r} does not match {context['pattern']}."
+        case _:
+            text = details["msg"].removeprefix("Input ")
+            return f"{path} = {_short(given)}: {text[0].lower()}{text[1:]}."
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _path_in_file(loc: tuple[str | int, ...], raw: Any) -> list[str]:
+    """`loc` without the tags of discriminated unions, which pydantic inserts and the file does not have."""
+    path: list[str] = []
+    section = raw
+    for position, part in enumerate(loc):
+        if isinstance(section, Mapping) and part not in section and part in section.values():
+            continue  # a tag such as 'gan' or 'crnn'
+        if position == len(loc) - 1 and part in ("literal['auto']", "[key]", "constrained-int", "int"):
+            continue  # a branch of a plain union, or the key of a mapping
+        path.append(str(part))
+        try:
+            section = section[part]
+        except (KeyError, IndexError, TypeError):
+            section = None
+    return path
+
+
+def _fields_at(loc: tuple[str | int, ...], root: type[BaseModel]) -> list[str]:
+    """Names of the keys that are allowed at `loc` (a pydantic location, union tags included)."""
+    candidates: list[Any] = [root]
+    for part in loc:
+        candidates = [found for candidate in candidates for found in _step(candidate, part)]
+    records = [candidate for candidate in candidates if isinstance(candidate, type)]
+    return [name for record in records if issubclass(record, BaseModel) for name in record.model_fields]
+
+
+def _step(annotation: Any, part: str | int) -> list[Any]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if part in annotation.model_fields:
+            return _records(annotation.model_fields[str(part)].annotation)
+        tags = [get_args(field.annotation) for field in annotation.model_fields.values() if _is_literal(field)]
+        return [annotation] if any(part in tag for tag in tags) else []  # a union's tag selects this record
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is dict:
+        return _records(arguments[1])
+    if origin is tuple:
+        return _records(arguments[0])
+    return []
+
+
+def _is_literal(field: Any) -> bool:
+    return get_origin(field.annotation) is Literal
+
+
+def _records(annotation: Any) -> list[Any]:
+    """The records and containers inside an annotation, unions and Annotated opened."""
+    if (isinstance(annotation, type) and issubclass(annotation, BaseModel)) or get_origin(annotation) in (dict, tuple):
+        return [annotation]
+    return [found for argument in get_args(annotation) for found in _records(argument)]

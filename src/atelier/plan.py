@@ -1,0 +1,142 @@
+"""What is stale, and why: compares the desired state (params, data, code) with the registry, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from atelier.data.ingest import dataset_state
+from atelier.data.store import read_dataset
+from atelier.errors import UsageError
+from atelier.fingerprint import differences, digest, evaluation_inputs, training_inputs, uses_extractor
+from atelier.params import Params
+from atelier.params_errors import nearest
+from atelier.project import Project
+from atelier.registry import CHAMPION, Registry, Version
+
+State = Literal["fresh", "stale", "missing"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One line of the plan.
+
+    Attributes:
+        name: dataset or model.
+        kind: "dataset", or the model's kind.
+        state: fresh, stale or missing.
+        reasons: why it isn't fresh; empty if it is.
+        action: what a run would do: "ingest", "train", "evaluate", "judge", or "" for nothing.
+        version: the version that is fresh or has to be evaluated; None if a training is needed.
+    """
+
+    name: str
+    kind: str
+    state: State
+    reasons: tuple[str, ...] = ()
+    action: Literal["ingest", "train", "evaluate", "judge", ""] = ""
+    version: Version | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The four public fields."""
+        return {"name": self.name, "kind": self.kind, "state": self.state, "reasons": list(self.reasons)}
+
+
+def make_plan(project: Project, params: Params, registry: Registry, models: Sequence[str] = ()) -> list[Item]:
+    """The plan for all models, or for those named and what they need.
+
+    Raises:
+        UsageError: if a name isn't a model of params.yaml.
+    """
+    names = selected_models(params, models)
+    datasets = dict.fromkeys(params.models[name].dataset for name in names)
+    if not models:
+        datasets |= dict.fromkeys(params.datasets)
+    plan = [plan_dataset(project, params, name) for name in datasets]
+    pending = {item.name for item in plan if item.action}
+    for name in names:
+        item = plan_model(project, params, registry, name, frozenset(pending))
+        plan.append(item)
+        if item.action == "train":
+            pending.add(name)
+    return plan
+
+
+def selected_models(params: Params, models: Sequence[str]) -> list[str]:
+    """The named models (all if none is) and the classifier that scores them, in the order in which they are made."""
+    for name in models:
+        if name not in params.models:
+            raise UsageError(f"{name!r} is not a model of params.yaml.{nearest(name, list(params.models))}")
+    wanted = set(models or params.models)
+    classifier = params.evaluation.classifier
+    if any(uses_extractor(params, name) for name in wanted):
+        wanted.add(classifier)
+    return sorted(wanted, key=lambda name: (name != classifier, list(params.models).index(name)))
+
+
+def plan_dataset(project: Project, params: Params, name: str) -> Item:
+    """Whether a dataset has to be ingested."""
+    state, reasons = dataset_state(project.root, name, params.datasets[name])
+    return Item(name, "dataset", state, tuple(reasons), "" if state == "fresh" else "ingest")
+
+
+def plan_model(
+    project: Project, params: Params, registry: Registry, name: str, pending: frozenset[str] = frozenset()
+) -> Item:
+    """Whether a model has to be trained, evaluated or judged.
+
+    Args:
+        project: where the data lie.
+        params: the desired state.
+        registry: what there is.
+        name: the model.
+        pending: datasets and models that are going to change before this one's turn comes.
+    """
+    model = params.models[name]
+    versions = registry.versions(name)
+    if model.dataset in pending:
+        state: State = "stale" if versions else "missing"
+        return Item(name, model.kind, state, (f"data: {model.dataset} will be ingested first",), "train")
+    inputs = training_inputs(params, name, read_dataset(project.root, model.dataset).digest)
+    fingerprint = digest(inputs)
+    fresh = next((version for version in reversed(versions) if version.tags.get("fingerprint") == fingerprint), None)
+    if fresh is None:
+        if not versions:
+            return Item(name, model.kind, "missing", ("no version is registered",), "train")
+        before = registry.runs.read_json(versions[-1].run_id, "fingerprint.json") or {}
+        return Item(name, model.kind, "stale", tuple(differences(before, inputs)), "train")
+    return _plan_evaluation(project, params, registry, fresh, pending)
+
+
+def _plan_evaluation(
+    project: Project, params: Params, registry: Registry, version: Version, pending: frozenset[str]
+) -> Item:
+    name, kind = version.model, params.models[version.model].kind
+    if uses_extractor(params, name) and params.evaluation.classifier in pending:
+        reason = f"evaluation: {params.evaluation.classifier} will be trained first"
+        return Item(name, kind, "stale", (reason,), "evaluate", version)
+    champion = registry.aliased(name, CHAMPION)
+    for candidate in (version, champion):
+        if candidate is not None and (reasons := evaluation_differences(project, params, registry, candidate)):
+            return Item(name, kind, "stale", tuple(f"evaluation: {reason}" for reason in reasons), "evaluate", version)
+    if "verdict" not in version.tags:
+        return Item(name, kind, "stale", (f"version {version.number} was not judged yet",), "judge", version)
+    return Item(name, kind, "fresh", (), "", version)
+
+
+def evaluation_differences(project: Project, params: Params, registry: Registry, version: Version) -> list[str]:
+    """Why the scores of a version are not today's; empty if they are."""
+    inputs = current_evaluation_inputs(project, params, registry, version)
+    if version.tags.get("evaluation.fingerprint") == digest(inputs):
+        return []
+    before = registry.runs.read_json(version.run_id, "evaluation/fingerprint.json")
+    return differences(before, inputs) if before else [f"version {version.number} was not evaluated yet"]
+
+
+def current_evaluation_inputs(project: Project, params: Params, registry: Registry, version: Version) -> dict[str, Any]:
+    """The evaluation inputs of a version with today's data, parameters, extractor and code."""
+    name = version.model
+    extractor = registry.aliased(params.evaluation.classifier, CHAMPION) if uses_extractor(params, name) else None
+    dataset_digest = read_dataset(project.root, params.models[name].dataset).digest
+    return evaluation_inputs(params, name, str(version), dataset_digest, str(extractor or ""))

@@ -1,0 +1,92 @@
+"""A project folder: where its parts lie, and the environment that Prefect, MLflow and DVC are started in."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from atelier.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Project:
+    """The folder that holds params.yaml, data.dvc and, by default, all state."""
+
+    root: Path
+
+    @property
+    def params_file(self) -> Path:
+        """The desired state."""
+        return self.root / "params.yaml"
+
+    @property
+    def cache(self) -> Path:
+        """What can be thrown away: fetched sources, checkpoints of unfinished trainings."""
+        return self.root / ".atelier"
+
+    def checkpoints(self, model: str, fingerprint: str) -> Path:
+        """Folder of the checkpoints of one training; another fingerprint never finds them."""
+        return self.cache / "checkpoints" / model / fingerprint[:16]
+
+
+def find_project(start: Path | None = None) -> Project:
+    """The nearest folder at or above `start` (default: the working directory) that holds a params.yaml.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / "params.yaml").is_file():
+            return Project(folder)
+    raise UsageError(f"{here} is not in a project: no params.yaml here or above. Change to the folder that has one.")
+
+
+def set_environment(project: Project) -> None:
+    """Point Prefect and MLflow at the project folder and switch all telemetry off, unless the user has set it.
+
+    Must run before prefect or mlflow is imported: both read their settings then.
+    """
+    defaults = {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{project.root / 'mlflow.db'}",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # default 7 with back-off: minutes before a dead server is reported
+        "PREFECT_HOME": str(project.root / ".prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # default 20; a cold start took 24 s
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "atelier",  # our log lines also reach the flow run's log
+        "PREFECT_LOGGING_LEVEL": "WARNING",  # Prefect's own chatter
+        # Torch's waiting threads yield their core: costs 10 % alone, but beside one busy process spinning costs 90 %.
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "DO_NOT_TRACK": "1",
+        "DVC_NO_ANALYTICS": "1",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+
+@contextmanager
+def exclusive(project: Project) -> Iterator[None]:
+    """Hold the project for one run that changes it; the lock goes with the process, however it ends.
+
+    Raises:
+        UsageError: if another process holds it.
+    """
+    project.cache.mkdir(parents=True, exist_ok=True)
+    with (project.cache / "run.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise UsageError(
+                f"another run (process {lock.read().strip()}) is at work in {project.root}. Wait for it, or stop it."
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield

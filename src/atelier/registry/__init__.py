@@ -1,0 +1,9 @@
+"""MLflow: runs, registered versions and aliases. The only package of the project that imports mlflow (lazily).
+
+A registered model is a key of params.yaml. Aliases, lower case: `challenger`, `champion`, `previous`.
+"""
+
+from atelier.registry.runs import RunLog
+from atelier.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Registry, Version
+
+__all__ = ["CHALLENGER", "CHAMPION", "PREVIOUS", "Registry", "RunLog", "Version"]

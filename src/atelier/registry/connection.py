@@ -1,0 +1,81 @@
+"""The connection to MLflow, and its failures in words."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from atelier.errors import RegistryError
+from atelier.project import Project
+
+
+class Connection:
+    """MLflow at MLFLOW_TRACKING_URI; by default mlflow.db in the project folder.
+
+    Attributes:
+        mlflow: the module, imported here so that reading a plan's parameters doesn't wait for it.
+        client: its client.
+        uri: where it is.
+        project: the project folder.
+    """
+
+    def __init__(self, project: Project) -> None:
+        """Connect, and create the database if it is the default one and missing.
+
+        Raises:
+            RegistryError: if MLflow can't be reached.
+        """
+        import mlflow
+
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        self.mlflow: Any = mlflow
+        self.project = project
+        self.uri = str(mlflow.get_tracking_uri())
+        with self.explained("connect"), _first_use_lock(project):
+            _ping(self.uri)
+            self.client: Any = mlflow.MlflowClient()
+            self.client.search_experiments(max_results=1)
+
+    @contextmanager
+    def explained(self, action: str) -> Iterator[None]:
+        """Turn MLflow's errors into one sentence that says what failed and what to check."""
+        import sqlalchemy.exc
+
+        try:
+            yield
+        except (self.mlflow.exceptions.MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
+            first_line = (str(error).splitlines() or [type(error).__name__])[0]
+            raise RegistryError(
+                f"the registry at {self.uri} failed to {action}: {first_line} "
+                "Check MLFLOW_TRACKING_URI, and that the server runs or the folder can be written."
+            ) from error
+
+
+def _ping(uri: str) -> None:
+    """Fail within seconds where MLflow's own client would retry for minutes."""
+    if not uri.startswith(("http://", "https://")):
+        return
+    try:
+        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10).close()
+    except urllib.error.HTTPError:
+        pass  # it answers; a proxy may not know /health
+    except (urllib.error.URLError, OSError) as error:
+        raise RegistryError(
+            f"the registry at {uri} can't be reached: {getattr(error, 'reason', error)}. "
+            "Start it, or unset MLFLOW_TRACKING_URI to use mlflow.db in the project folder."
+        ) from None
+
+
+@contextmanager
+def _first_use_lock(project: Project) -> Iterator[None]:
+    """Two processes that create the database at once break it (`duplicate column name`), so one waits."""
+    project.cache.mkdir(parents=True, exist_ok=True)
+    with (project.cache / "registry.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

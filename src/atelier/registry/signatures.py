@@ -1,0 +1,41 @@
+"""What a served model takes and gives, as MLflow checks it. float32 NCHW, images in [0, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+SERVING_PACKAGES = ("torch", "mlflow", "numpy", "pandas", "safetensors")
+
+
+def serving_requirements() -> list[str]:
+    """Packages, at the versions installed here, that a served model needs."""
+    return [f"{package}=={version(package).split('+')[0]}" for package in SERVING_PACKAGES]
+
+
+def serving_signature(config: Mapping[str, Any]) -> tuple[Any, Any]:
+    """MLflow signature and input example of a bundle's configuration."""
+    import numpy as np
+    import pandas as pd
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+
+    def images(height: int, width: int) -> Schema:
+        return Schema([TensorSpec(np.dtype(np.float32), (-1, config["channels"], height, width))])
+
+    def params(defaults: Mapping[str, int]) -> ParamSchema:
+        return ParamSchema([ParamSpec(name, DataType.long, value) for name, value in defaults.items()])
+
+    size = config["image_size"]
+    example = np.zeros((1, config["channels"], size, size), np.float32)
+    if config["kind"] == "restoration":
+        recurrent = "iterations" in config["network"]
+        settings = params({"iterations": 0}) if recurrent else None  # 0: the number it was trained with
+        return ModelSignature(images(-1, -1), images(-1, -1), settings), example
+    if config["kind"] == "classification":
+        probabilities = Schema([TensorSpec(np.dtype(np.float32), (-1, config["network"]["num_classes"]))])
+        return ModelSignature(images(size, size), probabilities), example
+    request = {"num_images": 16, "seed": 0, "class": -1}
+    columns = Schema([ColSpec(DataType.long, name, required=False) for name in request])
+    return ModelSignature(columns, images(size, size), params(request)), pd.DataFrame([request])

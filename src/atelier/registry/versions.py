@@ -1,0 +1,173 @@
+"""Registered versions and their aliases."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from atelier.errors import UsageError
+from atelier.params_errors import nearest
+from atelier.project import Project
+from atelier.registry.connection import Connection
+from atelier.registry.runs import RunLog, Runs
+from atelier.registry.signatures import serving_requirements, serving_signature
+
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered version.
+
+    Attributes:
+        model: name of the registered model.
+        number: its version, from 1.
+        run_id: the MLflow run that trained it.
+        created: time of registration, ISO 8601, UTC.
+        aliases: those that point here.
+        tags: fingerprint, data.md5, verdict, ...
+    """
+
+    model: str
+    number: int
+    run_id: str
+    created: str
+    aliases: tuple[str, ...]
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.model}/{self.number}"
+
+
+class Registry:
+    """The registered models; `runs` holds the trainings behind them."""
+
+    def __init__(self, project: Project) -> None:
+        self._connection = Connection(project)
+        self._client = self._connection.client
+        self.runs = Runs(self._connection)
+
+    def run_log(self, run_id: str) -> RunLog:
+        """A buffered log for a running training."""
+        return RunLog(self._connection, run_id)
+
+    def scores(self, version: Version) -> dict[str, dict[str, float]]:
+        """The newest test scores of a version: {metric: {"value", "low", "high"}}; empty if it wasn't evaluated."""
+        return self.runs.scores(version.run_id)
+
+    def register(self, model: str, run_id: str, bundle: Path, tags: Mapping[str, str]) -> Version:
+        """Log the bundle as a pyfunc from code and make it a version; the same run twice gives the same version.
+
+        Args:
+            model: name of the registered model.
+            run_id: the run that trained it.
+            bundle: folder with config.json, network.py and weights.safetensors.
+            tags: of the new version.
+        """
+        from atelier import __file__ as package
+
+        config = json.loads((bundle / "config.json").read_text(encoding="utf-8"))
+        signature, example = serving_signature(config)
+        with self._connection.explained(f"register {model}"):
+            already = [version for version in self.versions(model) if version.run_id == run_id]
+            if already:
+                return already[-1]
+            with self._connection.mlflow.start_run(run_id=run_id):
+                logged = self._connection.mlflow.pyfunc.log_model(
+                    name=model,
+                    python_model=str(Path(package).with_name("serving.py")),
+                    artifacts={"bundle": str(bundle)},
+                    signature=signature,
+                    input_example=example,
+                    pip_requirements=serving_requirements(),
+                )
+            created = self._connection.mlflow.register_model(logged.model_uri, model, tags=dict(tags))
+            self.set_alias(model, CHALLENGER, int(created.version))
+        return self.version(model, int(created.version))
+
+    def versions(self, model: str) -> list[Version]:
+        """All versions of a model, oldest first; empty if the model isn't registered."""
+        with self._connection.explained(f"list versions of {model}"):
+            found = self._client.search_model_versions(f"name = '{model}'")
+            if not found:
+                return []
+            aliases: Mapping[str, Any] = self._client.get_registered_model(model).aliases
+        versions = [self._version(item, aliases) for item in found]
+        return sorted(versions, key=lambda version: version.number)
+
+    @staticmethod
+    def _version(item: Any, aliases: Mapping[str, Any]) -> Version:
+        number = int(item.version)
+        created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(item.creation_timestamp / 1000))
+        own = tuple(sorted(alias for alias, target in aliases.items() if int(target) == number))
+        return Version(item.name, number, str(item.run_id), created, own, dict(item.tags))
+
+    def model_names(self) -> list[str]:
+        """Names of all registered models."""
+        with self._connection.explained("list models"):
+            return sorted(model.name for model in self._client.search_registered_models())
+
+    def version(self, model: str, number: int) -> Version:
+        """One version by number.
+
+        Raises:
+            UsageError: if there is none.
+        """
+        versions = self.versions(model)
+        for version in versions:
+            if version.number == number:
+                return version
+        known = ", ".join(str(version.number) for version in versions) or "none"
+        raise UsageError(f"{model} has no version {number}; its versions: {known}. See `atelier history {model}`.")
+
+    def aliased(self, model: str, alias: str) -> Version | None:
+        """The version that an alias points to, or None."""
+        return next((version for version in self.versions(model) if alias in version.aliases), None)
+
+    def resolve(self, reference: str) -> Version:
+        """The version that `name` (its champion), `name@alias` or `name/number` names.
+
+        Raises:
+            UsageError: naming what exists.
+        """
+        model, slash, number = reference.partition("/")
+        model, at, alias = model.partition("@")
+        if model not in (known := self.model_names()):
+            raise UsageError(f"no model {model!r} is registered.{nearest(model, known)} `atelier run` trains models.")
+        if slash:
+            if at or not number.isdecimal():
+                raise UsageError(f"{reference!r} is not a model: write NAME, NAME@ALIAS or NAME/VERSION.")
+            return self.version(model, int(number))
+        version = self.aliased(model, alias or CHAMPION)
+        if version is None:
+            aliases = sorted(alias for version in self.versions(model) for alias in version.aliases)
+            raise UsageError(
+                f"{model} has no {alias or CHAMPION}; its aliases: {', '.join(aliases) or 'none'}. "
+                f"Name a version ({model}/1), or see `atelier history {model}`."
+            )
+        return version
+
+    def set_alias(self, model: str, alias: str, number: int) -> None:
+        """Point an alias to a version."""
+        with self._connection.explained(f"move {alias} of {model}"):
+            self._client.set_registered_model_alias(model, alias, number)
+
+    def delete_alias(self, model: str, alias: str) -> None:
+        """Remove an alias; nothing happens if it isn't there."""
+        with self._connection.explained(f"remove {alias} of {model}"):
+            self._client.delete_registered_model_alias(model, alias)
+
+    def tag(self, version: Version, tags: Mapping[str, str]) -> None:
+        """Set tags of a version."""
+        with self._connection.explained(f"tag {version}"):
+            for key, value in tags.items():
+                self._client.set_model_version_tag(version.model, version.number, key, value)
+
+    def load(self, version: Version) -> Any:
+        """The pyfunc of a version; `.unwrap_python_model()` holds `network` and `config`."""
+        with self._connection.explained(f"load {version}"):
+            return self._connection.mlflow.pyfunc.load_model(f"models:/{version}")

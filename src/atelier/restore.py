@@ -1,0 +1,62 @@
+"""Restore picture files with a loaded model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from atelier.errors import UsageError
+from atelier.pictures import load_picture, save_picture, to_pixels
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+
+
+def restore_files(served: Any, channels: int, inputs: Sequence[Path], output: Path, iterations: int) -> int:
+    """Restore each picture into `output` under its own name, as PNG; returns how many were written.
+
+    Args:
+        served: a restoration pyfunc.
+        channels: of the images that the model knows.
+        inputs: files, or folders whose pictures are taken (not below).
+        output: folder; made if missing.
+        iterations: of a recurrent model, 0 for the number it was trained with.
+
+    Raises:
+        UsageError: naming every input that is no picture, after the others were restored.
+    """
+    files = _picture_files(inputs)
+    problems, written = [], 0
+    for source, name in files:
+        try:
+            settings = {"iterations": iterations} if iterations else None
+            restored_NCHW = served.predict(load_picture(source, channels), params=settings)
+            save_picture(output / name, to_pixels(restored_NCHW)[0])
+            written += 1
+        except UsageError as error:
+            problems.append(str(error))
+    if problems:
+        raise UsageError("\n  ".join([f"{len(problems)} of {len(files)} inputs were not restored:", *problems]))
+    return written
+
+
+def _picture_files(inputs: Sequence[Path]) -> list[tuple[Path, str]]:
+    """(source, name of the result): results of pictures that share a stem keep their ending apart."""
+    sources: list[Path] = []
+    for path in inputs:
+        if path.is_dir():
+            found = sorted(child for child in path.iterdir() if child.suffix.lower() in SUFFIXES)
+            if not found:
+                raise UsageError(f"{path} holds no pictures ({', '.join(sorted(SUFFIXES))}).")
+            sources += found
+        elif path.is_file():
+            sources.append(path)
+        else:
+            raise UsageError(f"{path} does not exist.")
+    names: dict[str, int] = {}
+    files = []
+    for source in sources:
+        count = names.get(source.stem, 0)
+        names[source.stem] = count + 1
+        files.append((source, f"{source.stem}.png" if count == 0 else f"{source.stem}-{count + 1}.png"))
+    return files

@@ -1,0 +1,82 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from atelier.doctor import Check
+    from atelier.plan import Item
+    from atelier.registry import Registry, Version
+
+SHOWN_METRICS = (  # the ones a table has room for; `atelier history --json` has all
+    "accuracy", "macro_f1", "kid_classifier", "fd_classifier", "cas", "psnr", "ssim", "psnr_gain", "accuracy_gain",
+)  # fmt: skip
+STATE_STYLES = {"fresh": "green", "stale": "yellow", "missing": "cyan"}
+VERDICT_STYLES = {"promoted": "green", "rejected": "red", "rolled back": "red"}
+
+
+def print_plan(items: Iterable[Item]) -> None:
+    """What is fresh, stale or missing, why, and what a run would do."""
+    table = Table("", "kind", "state", "a run would", "because", title="Plan", title_justify="left")
+    for item in items:
+        state = f"[{STATE_STYLES[item.state]}]{item.state}[/]"
+        table.add_row(item.name, item.kind, state, item.action or "do nothing", "\n".join(item.reasons))
+    Console().print(table)
+
+
+def print_results(registry: Registry, models: Sequence[str]) -> None:
+    """The newest version of each model: scores, verdict."""
+    newest = [registry.versions(name)[-1:] for name in models]
+    print_history([history_entry(registry, version) for versions in newest for version in versions])
+    Console().print("All scores and pictures: [bold]mlflow ui[/] here, then http://127.0.0.1:5000", highlight=False)
+
+
+def history_entry(registry: Registry, version: Version) -> dict[str, Any]:
+    """One version as plain JSON types."""
+    tags = version.tags
+    return {
+        "model": version.model,
+        "version": version.number,
+        "aliases": list(version.aliases),
+        "created": version.created,
+        "metrics": registry.scores(version),
+        "verdict": tags.get("verdict"),
+        "reasons": json.loads(tags.get("verdict.reasons", "[]")),
+        "fingerprint": tags.get("fingerprint"),
+        "git_commit": tags.get("git.commit"),
+        "data_md5": tags.get("data.md5"),
+        "run_id": version.run_id,
+    }
+
+
+def print_history(entries: Iterable[Mapping[str, Any]]) -> None:
+    """Versions with their main scores."""
+    table = Table("model", "scores with intervals", "verdict")
+    for entry in entries:
+        verdict = entry["verdict"] or "not judged"
+        style = VERDICT_STYLES.get(verdict, "yellow")
+        name = f"{entry['model']}/{entry['version']}\n[dim]{entry['created']}[/]"
+        if entry["aliases"]:
+            name += f"\n[bold]{', '.join(entry['aliases'])}[/]"
+        table.add_row(name, _scores(entry["metrics"]), "\n".join([f"[{style}]{verdict}[/]", *entry["reasons"]]))
+        table.add_section()
+    Console().print(table)
+
+
+def _scores(metrics: Mapping[str, Mapping[str, float]]) -> str:
+    shown = [(name, metrics[name]) for name in SHOWN_METRICS if name in metrics]
+    return "\n".join(f"{name} {s['value']:.4g} \\[{s['low']:.4g}, {s['high']:.4g}]" for name, s in shown)
+
+
+def print_checks(checks: Iterable[Check]) -> None:
+    """The doctor's findings."""
+    table = Table("", "check", "found", "what to do")
+    for check in checks:
+        table.add_row("[green]ok[/]" if check.ok else "[red]no[/]", check.name, check.found, check.advice)
+    Console().print(table)

@@ -1,0 +1,1 @@
+"""Training loops: one for each kind of model, each readable on one screen."""

@@ -1,0 +1,79 @@
+"""Train a classifier with cross-entropy; it also trains the one that measures a GAN (CAS)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from atelier.data.splits import Split
+from atelier.data.store import DatasetInfo
+from atelier.errors import TrainingError
+from atelier.networks.classifiers import build_classifier
+from atelier.params import ClassificationModel
+from atelier.training.batches import Batches, Images, flip_at_random, to_images
+from atelier.training.ema import averaged_copy, update_average
+from atelier.training.schedules import due
+from atelier.training.session import Session, Stopwatch, Trained, adam, full_state, placed, restore_state, step
+
+
+def classifier_config(model: ClassificationModel, info: DatasetInfo) -> dict[str, Any]:
+    """Keyword arguments of `build_classifier` for this model on this dataset."""
+    return {
+        **model.network.model_dump(),
+        "channels": info.channels,
+        "image_size": info.image_size,
+        "num_classes": info.num_classes,
+    }
+
+
+def train_classifier(model: ClassificationModel, dataset: Images, session: Session) -> Trained:
+    """Train for `training.kimg` thousand images, or go on from the checkpoint.
+
+    Raises:
+        TrainingError: if the dataset has fewer than two classes.
+    """
+    training = model.training
+    if dataset.info.num_classes < 2:
+        raise TrainingError(
+            f"a classifier needs at least two classes, the dataset {model.dataset!r} has {dataset.info.num_classes}. "
+            "Put the pictures of each class into a subfolder of their own."
+        )
+    torch.manual_seed(session.seed)
+    config = classifier_config(model, dataset.info)
+    network = placed(build_classifier(**config), session.device)
+    average, optimizer = averaged_copy(network), adam(network, training)
+    rng = torch.Generator().manual_seed(session.seed)
+    batches = Batches(dataset, "train", training.batch_size, session.seed, session.device)
+
+    parts = {"network": network, "average": average, "optimizer": optimizer}
+    images_seen = restore_state(parts, rng, session.checkpoints.load())
+    watch = Stopwatch(images_seen)
+    while images_seen < training.kimg * 1000:
+        x_BCHW, labels_B = batches.at(images_seen)
+        if training.flip:
+            x_BCHW = flip_at_random(x_BCHW, rng)
+        loss = F.cross_entropy(network(x_BCHW), labels_B)
+        step(optimizer, loss, training, images_seen, "the cross-entropy")
+        images_seen += training.batch_size
+        update_average(average, network, training.batch_size, images_seen, training.ema_halflife_kimg)
+
+        if due(images_seen, training.batch_size, training.log_every_kimg):
+            session.on_log(images_seen, {"loss": loss.item(), **watch.rate(images_seen)})
+        if due(images_seen, training.batch_size, training.sample_every_kimg):
+            session.on_log(images_seen, {"validation/accuracy": _accuracy(average, dataset, session.device)})
+        if due(images_seen, training.batch_size, training.checkpoint_every_kimg):
+            session.checkpoints.save(full_state(parts, rng, images_seen))
+    return Trained(average, config)
+
+
+@torch.inference_mode()
+def _accuracy(network: nn.Module, dataset: Images, device: torch.device) -> float:
+    """Accuracy on up to 2,048 validation images (training images where there is no validation split)."""
+    split: Split = "validation" if len(dataset.images("validation")) else "train"
+    labels_N = dataset.labels(split)
+    assert labels_N is not None  # checked before the training began
+    predicted_N = network(to_images(dataset.images(split)[:2048], device)).argmax(dim=1).cpu().numpy()
+    return float((predicted_N == labels_N[:2048]).mean())

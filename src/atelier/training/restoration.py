@@ -1,0 +1,82 @@
+"""Train a restorer f: minimise ||f(y) - x||^2 (or L1, Charbonnier), where y is the degraded x.
+
+A recurrent restorer is trained on the estimate of every iteration, so each iteration has to improve on the one before.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from atelier.data.store import DatasetInfo
+from atelier.degradations import Steps, degrade, degrade_fixed, upscale_of
+from atelier.losses import PIXEL_LOSSES
+from atelier.networks.restorers import build_restorer
+from atelier.params import RestorationModel
+from atelier.training.batches import Batches, Images, flip_at_random, to_images
+from atelier.training.ema import averaged_copy, update_average
+from atelier.training.schedules import due
+from atelier.training.session import Session, Stopwatch, Trained, adam, full_state, placed, restore_state, step
+
+
+def degradation_steps(model: RestorationModel) -> Steps:
+    """The forward model of a restoration model as plain one-key mappings."""
+    return [item.model_dump(exclude_none=True) for item in model.degradation]
+
+
+def restorer_config(model: RestorationModel, info: DatasetInfo) -> dict[str, Any]:
+    """Keyword arguments of `build_restorer` for this model on this dataset."""
+    return {**model.network.model_dump(), "channels": info.channels, "upscale": upscale_of(degradation_steps(model))}
+
+
+def train_restorer(model: RestorationModel, dataset: Images, session: Session) -> Trained:
+    """Train for `training.kimg` thousand images, or go on from the checkpoint."""
+    training, steps = model.training, degradation_steps(model)
+    torch.manual_seed(session.seed)
+    config = restorer_config(model, dataset.info)
+    network: Any = placed(build_restorer(**config), session.device)
+    average, optimizer = averaged_copy(network), adam(network, training)
+    rng = torch.Generator().manual_seed(session.seed)
+    pixel_loss = PIXEL_LOSSES[model.loss]
+    batches = Batches(dataset, "train", training.batch_size, session.seed, session.device)
+
+    parts = {"network": network, "average": average, "optimizer": optimizer}
+    images_seen = restore_state(parts, rng, session.checkpoints.load())
+    watch = Stopwatch(images_seen)
+    while images_seen < training.kimg * 1000:
+        x_BCHW, _ = batches.at(images_seen)
+        if training.flip:
+            x_BCHW = flip_at_random(x_BCHW, rng)
+        y_BCHW = degrade(x_BCHW, steps, rng)
+        estimates = network.estimates(y_BCHW)
+        loss = torch.stack([pixel_loss(x_hat_BCHW, x_BCHW) for x_hat_BCHW in estimates]).mean()
+        step(optimizer, loss, training, images_seen, f"the {model.loss} loss")
+        images_seen += training.batch_size
+        update_average(average, network, training.batch_size, images_seen, training.ema_halflife_kimg)
+
+        if due(images_seen, training.batch_size, training.log_every_kimg):
+            session.on_log(images_seen, {"loss": loss.item(), **watch.rate(images_seen)})
+        if due(images_seen, training.batch_size, training.sample_every_kimg):
+            scores, rows_BCHW = _validate(average, dataset, steps, session.device)
+            session.on_log(images_seen, scores)
+            session.on_sample(images_seen, rows_BCHW)
+        if due(images_seen, training.batch_size, training.checkpoint_every_kimg):
+            session.checkpoints.save(full_state(parts, rng, images_seen))
+    return Trained(average, config)
+
+
+@torch.inference_mode()
+def _validate(
+    network: nn.Module, dataset: Images, steps: Steps, device: torch.device
+) -> tuple[dict[str, float], Tensor]:
+    """PSNR on up to 512 validation images, and eight of them: clean, then restored."""
+    pixels_NHWC = dataset.images("validation")[:512]
+    if len(pixels_NHWC) == 0:
+        pixels_NHWC = dataset.images("train")[:512]
+    x_NCHW = to_images(pixels_NHWC, device)
+    x_hat_NCHW = network(degrade_fixed(x_NCHW, steps, range(len(x_NCHW)))).clamp(0, 1)
+    mse_N = (x_hat_NCHW - x_NCHW).square().mean(dim=(1, 2, 3)).clamp_min(1e-10)
+    psnr = float((-10 * mse_N.log10()).mean())
+    return {"validation/psnr": psnr}, torch.cat([x_NCHW[:8], x_hat_NCHW[:8]])

@@ -1,0 +1,19 @@
+"""Every schedule is a function of images seen, so neither batch size nor a resume changes it."""
+
+from __future__ import annotations
+
+import math
+
+
+def learning_rate(peak: float, images_seen: int, total_images: int, warmup_images: int) -> float:
+    """Linear warm-up to `peak`, then cosine decay to zero at `total_images` (Loshchilov & Hutter 2017, eq. 5)."""
+    if images_seen < warmup_images:
+        return peak * (images_seen + 1) / (warmup_images + 1)
+    progress = (images_seen - warmup_images) / max(1, total_images - warmup_images)
+    return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def due(images_seen: int, batch_size: int, every_kimg: float) -> bool:
+    """Whether the step that ended at `images_seen` crossed a multiple of `every_kimg` thousand images."""
+    every = max(1, round(every_kimg * 1000))
+    return images_seen // every > (images_seen - batch_size) // every
