@@ -10,6 +10,7 @@ from typing import Any
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import TaskRun
+from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 DRAIN_SECONDS = 15.0
@@ -20,7 +21,7 @@ def run_flow(flow: Callable[..., Any], **parameters: Any) -> Any:
 
     A real server (PREFECT_API_URL) keeps its own history and heartbeats, so there the flow is only called.
     """
-    _quiet_console()
+    _share_the_terminal()
     if PREFECT_API_URL.value():
         return flow(**parameters)
     # A heartbeat is for servers that outlive the run; its thread would cost each flow a second at exit.
@@ -32,11 +33,15 @@ def run_flow(flow: Callable[..., Any], **parameters: Any) -> Any:
             _drain(client, before)
 
 
-def _quiet_console() -> None:
-    """Prefect's lines and tracebacks go to the run's log; the terminal belongs to `atelier`."""
+def _share_the_terminal() -> None:
+    """Prefect's lines and tracebacks go to the run's log; the terminal belongs to `atelier`, whose lines go to both."""
     for name in ("prefect", "prefect.flow_runs", "prefect.task_runs"):
         logger = logging.getLogger(name)
         logger.handlers = [handler for handler in logger.handlers if "Console" not in type(handler).__name__]
+    # Not PREFECT_LOGGING_EXTRA_LOGGERS: it would print each line a second time.
+    ours = logging.getLogger("atelier")
+    if not any(isinstance(handler, APILogHandler) for handler in ours.handlers):
+        ours.addHandler(APILogHandler())
 
 
 def _drain(client: SyncPrefectClient, before: set[Any]) -> None:

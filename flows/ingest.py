@@ -8,7 +8,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from atelier.data import versions
-from atelier.data.ingest import DatasetRecord, ingest
+from atelier.data.ingest import dataset_state, ingest
 from atelier.params import load_params
 from atelier.project import Project, exclusive, find_project
 
@@ -20,9 +20,12 @@ def restore_data(project: Project) -> bool:
 
 
 @task(name="ingest", task_run_name="ingest {name}", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
-def ingest_dataset(project: Project, params_file: Path, overrides: list[str], name: str) -> DatasetRecord:
-    """Read a source and store what is new in it; retried, since a source may lie across a network."""
-    return ingest(project.root, name, load_params(params_file, overrides).datasets[name])
+def ingest_dataset(project: Project, params_file: Path, overrides: list[str], name: str) -> None:
+    """Store what a source holds unless data/ has it already; retried, since a source may lie across a network."""
+    dataset = load_params(params_file, overrides).datasets[name]
+    if dataset_state(project.root, name, dataset)[0] == "fresh":
+        return
+    ingest(project.root, name, dataset)
 
 
 @task(name="version-data", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)

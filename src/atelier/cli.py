@@ -115,9 +115,8 @@ def history(
         from atelier.params_errors import nearest
 
         raise UsageError(f"no model {model!r} is registered.{nearest(model, known)}")
-    entries = [
-        tables.history_entry(registry, v) for name in ([model] if model else known) for v in registry.versions(name)
-    ]
+    versions = [version for name in ([model] if model else known) for version in registry.versions(name)]
+    entries = [tables.history_entry(registry, version) for version in versions]
     if as_json:
         print(json.dumps(entries, indent=2))
     else:

@@ -98,11 +98,10 @@ def evaluate_restorer(
     y = degrade_fixed(clean, steps, seeds)
     hidden = hidden_pixels(clean.shape, steps, seeds)
     restored = _in_chunks(network, y, protocol.device).clip(0, 1)
+    parts = list(zip(torch.split(y, CHUNK), torch.split(hidden, CHUNK), strict=True))
     guesses = {
-        name: np.concatenate(
-            [restore(*part).numpy() for part in zip(*(torch.split(t, CHUNK) for t in (y, hidden)), strict=True)]
-        )
-        for name, restore in baselines_for(steps).items()
+        name: np.concatenate([baseline(*part).numpy() for part in parts])
+        for name, baseline in baselines_for(steps).items()
     }
     confidence = protocol.params.confidence
     scores = restoration_scores(restored, x_NCHW, confidence)

@@ -26,7 +26,7 @@ class Progress:
             return
         self._last_line = now
         rate = self._values.get("images_per_second", 0.0)
-        left = (self._total - images_seen) / rate if rate else 0.0
+        left = max(0, self._total - images_seen) / rate if rate else 0.0  # the last batch may overshoot
         shown = "  ".join(f"{key} {value:.4g}" for key, value in self._values.items() if key != "images_per_second")
         log.info(
             "%s  %.0f/%.0f kimg  %.0f images/s  ETA %d:%02d  %s",

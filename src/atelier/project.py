@@ -59,8 +59,8 @@ def set_environment(project: Project) -> None:
         "PREFECT_HOME": str(project.root / ".prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # default 20; a cold start took 24 s
-        "PREFECT_LOGGING_EXTRA_LOGGERS": "atelier",  # our log lines also reach the flow run's log
         "PREFECT_LOGGING_LEVEL": "WARNING",  # Prefect's own chatter
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # a line before the flow has no run to belong to
         # Torch's waiting threads yield their core: costs 10 % alone, but beside one busy process spinning costs 90 %.
         "OMP_WAIT_POLICY": "PASSIVE",
         "DO_NOT_TRACK": "1",

@@ -15,15 +15,18 @@ class GitState:
     Attributes:
         commit: hash of HEAD; empty outside git or before the first commit.
         diff: uncommitted changes of tracked files; empty if there are none.
+        dirty: whether anything differs from the commit, files that git doesn't know yet included.
     """
 
     commit: str
     diff: str
+    dirty: bool
 
 
 def git_state(root: Path) -> GitState:
     """Commit and uncommitted changes of the project folder."""
-    return GitState(_git(root, "rev-parse", "--verify", "HEAD").strip(), _git(root, "diff", "HEAD"))
+    commit = _git(root, "rev-parse", "--verify", "HEAD").strip()
+    return GitState(commit, _git(root, "diff", "HEAD"), bool(_git(root, "status", "--porcelain")))
 
 
 def installed_packages() -> str:

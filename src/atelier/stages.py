@@ -77,7 +77,7 @@ def _provenance_tags(project: Project, params: Params, fingerprint: str, flow_ru
         "data.md5": data_md5(project.root) or "",
         "params.sha256": digest(params.resolved()),
         "git.commit": git.commit,
-        "git.dirty": str(bool(git.diff)).lower(),
+        "git.dirty": str(git.dirty).lower(),
         "seed": str(params.seed),
         "prefect.flow_run_id": flow_run_id,
     }
@@ -88,8 +88,8 @@ def _log_inputs(
 ) -> None:
     registry.runs.log_params(run_id, flatten(inputs["params"]))
     files = {"fingerprint.json": json.dumps(inputs, indent=2), "packages.txt": installed_packages()}
-    if tags["git.dirty"] == "true":
-        files["uncommitted.diff"] = git_state(project.root).diff
+    if diff := git_state(project.root).diff:
+        files["uncommitted.diff"] = diff
     registry.runs.log_files(run_id, "", files)
 
 
@@ -143,7 +143,7 @@ def _evaluate_one(project: Project, params: Params, registry: Registry, version:
     files["scores.csv"] = evaluated.table.assign(model=version.model, version=version.number)
     registry.runs.log_files(version.run_id, "evaluation", files)
     registry.tag(version, {"evaluation.fingerprint": digest(inputs)})  # last: a killed evaluation is done again
-    log.info("%s  evaluated: %s", version, "  ".join(f"{k} {v.value:.4g}" for k, v in evaluated.scores.items()))
+    log.info("%s  evaluated: %d scores", version, len(evaluated.scores))
 
 
 def score(registry: Registry, params: Params, version: Version, extractor: str, dataset: StoredDataset) -> Evaluated:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from atelier.data.store import StoredDataset, is_stored, read_dataset
 from atelier.data.writer import spool_images, write_dataset, write_quarantine
 from atelier.errors import DataError
 from atelier.params import Dataset
+
+log = logging.getLogger("atelier")
 
 State = Literal["fresh", "stale", "missing"]
 
@@ -51,6 +54,10 @@ def ingest(project_root: Path, name: str, dataset: Dataset) -> DatasetRecord:
             f"data/{name} can't be written: {error}. What was stored before is untouched. Make room, then run again."
         ) from None
     stored = read_dataset(project_root, name)
+    counts = ", ".join(f"{count:,} {split}" for split, count in stored.info.counts.items())
+    log.info(
+        "%s  ingested: %s, %d quarantined%s", name, counts, stored.num_quarantined, "" if changed else "; as before"
+    )
     return DatasetRecord(name, stored.digest, stored.info.counts, stored.num_quarantined, changed)
 
 

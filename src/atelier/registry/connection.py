@@ -6,6 +6,7 @@ import fcntl
 import logging
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -32,8 +33,10 @@ class Connection:
         """
         import mlflow
 
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
-        logging.getLogger("alembic").setLevel(logging.WARNING)
+        for chatty in ("mlflow", "alembic"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+        # The served model checks its input against its signature; type hints would be a second, weaker way.
+        warnings.filterwarnings("ignore", message=".*[Tt]ype hint.*", module="mlflow.*")
         self.mlflow: Any = mlflow
         self.project = project
         self.uri = str(mlflow.get_tracking_uri())

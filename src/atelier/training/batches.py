@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from atelier.data.splits import Split
-from atelier.data.store import DatasetInfo
+from atelier.data.splits import SPLITS, Split
+from atelier.data.store import NO_LABEL, DatasetInfo
 from atelier.errors import TrainingError
 
 
@@ -92,6 +92,21 @@ class Batches:
             rng = np.random.Generator(np.random.PCG64([self._seed, int(epoch)]))
             self._epoch, self._order = epoch, rng.permutation(len(self._images_NHWC))
         return self._order
+
+
+def require_labels(dataset: Images) -> None:
+    """Refuse a dataset with classes in which some pictures belong to none.
+
+    Raises:
+        TrainingError: with their number.
+    """
+    for split in SPLITS:
+        labels_N = dataset.labels(split)
+        if labels_N is not None and (count := int((labels_N == NO_LABEL).sum())):
+            raise TrainingError(
+                f"{count} of the {len(labels_N)} pictures of the {split} split lie outside of every class folder, so "
+                "their class isn't known. Move them into the folders of their classes, or elsewhere."
+            )
 
 
 def to_images(pixels_BHWC: np.ndarray, device: torch.device) -> torch.Tensor:

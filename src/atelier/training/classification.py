@@ -13,7 +13,7 @@ from atelier.data.store import DatasetInfo
 from atelier.errors import TrainingError
 from atelier.networks.classifiers import build_classifier
 from atelier.params import ClassificationModel
-from atelier.training.batches import Batches, Images, flip_at_random, to_images
+from atelier.training.batches import Batches, Images, flip_at_random, require_labels, to_images
 from atelier.training.ema import averaged_copy, update_average
 from atelier.training.schedules import due
 from atelier.training.session import Session, Stopwatch, Trained, adam, full_state, placed, restore_state, step
@@ -41,6 +41,7 @@ def train_classifier(model: ClassificationModel, dataset: Images, session: Sessi
             f"a classifier needs at least two classes, the dataset {model.dataset!r} has {dataset.info.num_classes}. "
             "Put the pictures of each class into a subfolder of their own."
         )
+    require_labels(dataset)
     torch.manual_seed(session.seed)
     config = classifier_config(model, dataset.info)
     network = placed(build_classifier(**config), session.device)

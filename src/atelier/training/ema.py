@@ -25,5 +25,9 @@ def update_average(
     keep = 0.5 ** (batch_size / halflife_images)
     for kept, new in zip(average.parameters(), network.parameters(), strict=True):
         kept.lerp_(new, 1 - keep)
+    # Running statistics of batch normalisation belong to the weights beside them, so they are averaged alike.
     for kept_buffer, new_buffer in zip(average.buffers(), network.buffers(), strict=True):
-        kept_buffer.copy_(new_buffer)
+        if kept_buffer.is_floating_point():
+            kept_buffer.lerp_(new_buffer, 1 - keep)
+        else:
+            kept_buffer.copy_(new_buffer)

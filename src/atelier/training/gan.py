@@ -16,7 +16,7 @@ from atelier.losses import GAN_LOSSES, GanLoss, gradient_penalty
 from atelier.networks.discriminators import build_discriminator
 from atelier.networks.generators import build_generator
 from atelier.params import GanModel
-from atelier.training.batches import Batches, Images, flip_at_random
+from atelier.training.batches import Batches, Images, flip_at_random, require_labels
 from atelier.training.ema import averaged_copy, update_average
 from atelier.training.schedules import due
 from atelier.training.session import Session, Stopwatch, Trained, adam, full_state, placed, restore_state, step
@@ -35,6 +35,7 @@ def _image_config(info: DatasetInfo) -> dict[str, int]:
 def train_gan(model: GanModel, dataset: Images, session: Session) -> Trained:
     """Train for `training.kimg` thousand real images, or go on from the checkpoint."""
     training, game = model.training, GAN_LOSSES[model.loss]
+    require_labels(dataset)
     torch.manual_seed(session.seed)
     config = generator_config(model, dataset.info)
     G = placed(build_generator(**config), session.device)
