@@ -23,6 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 ParamsFile = Annotated[Path | None, typer.Option("--params", help="The desired state.  [default: params.yaml]")]
@@ -38,6 +39,9 @@ def main() -> None:
     except AtelierError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:  # a full disk, or a folder that can't be read or written
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("stopped; `atelier run` goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)
@@ -62,10 +66,11 @@ def run(
         return
 
     from atelier.training.device import choose_device
+
+    choose_device(params.device)  # a missing GPU is found here, before any work
     from flows.embedded import run_flow
     from flows.reconcile import reconcile
 
-    choose_device(params.device)  # a missing GPU is found here, before any work
     try:
         run_flow(reconcile, params_file=path, overrides=overrides or [], models=models or [])
     finally:
@@ -159,6 +164,21 @@ def restore(
         raise UsageError(f"{version} is not recurrent, so --iterations has no meaning. Leave it out.")
     written = restore_files(served, config["channels"], inputs, output, iterations)
     print(f"{output}: {written} pictures restored by {version}")
+
+
+@app.command()
+def pictures(
+    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Default: all champions.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the pictures.")] = Path("pictures"),
+) -> None:
+    """Fetch the pictures that the evaluation of each model left in the registry."""
+    from atelier.registry import CHAMPION
+
+    registry = _registry(_project())
+    champions = [name for name in registry.model_names() if registry.aliased(name, CHAMPION)]
+    for version in map(registry.resolve, models or champions):
+        for path in registry.runs.fetch_pictures(version.run_id, output, version.model):
+            print(path)
 
 
 @app.command()
@@ -262,6 +282,7 @@ def _log_to_terminal() -> None:
     logger = logging.getLogger("atelier")
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
+    logger.propagate = False  # the root logger becomes Prefect's, which would print each line again
 
 
 if __name__ == "__main__":

@@ -67,6 +67,11 @@ def evaluation_params(params: Params, model: Model) -> dict[str, Any]:
     relevant: dict[str, Any] = {"num_images": asked.num_images, "confidence": asked.confidence, "seed": params.seed}
     if isinstance(model, GanModel):
         relevant["cas_kimg"] = asked.cas_kimg
+        recipe = params.models[asked.classifier]  # trained anew, on generated images, for cas_kimg
+        rhythm = {"kimg", "log_every_kimg", "sample_every_kimg", "checkpoint_every_kimg"}
+        relevant["cas"] = recipe.model_dump(
+            mode="json", include={"network": True, "training": True}, exclude={"training": rhythm}
+        )
     if isinstance(model, RestorationModel):
         relevant["degradation"] = model.model_dump(mode="json", exclude_none=True)["degradation"]
     return relevant

@@ -13,6 +13,7 @@ from typing import Literal
 from atelier.errors import RegistryError, UsageError
 from atelier.metrics.directions import higher_is_better
 from atelier.params import Gate
+from atelier.params_errors import nearest
 from atelier.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, Version
 
 ScoreTable = Mapping[str, Mapping[str, float]]  # {metric: {"value", "low", "high"}}
@@ -42,10 +43,12 @@ def judge(gate: Gate, scores: ScoreTable, champion: ScoreTable | None) -> Verdic
     if failures := floor_failures(gate, scores):
         return Verdict("rejected", tuple(failures))
     metric = gate.metric
-    if metric not in scores or (champion is not None and metric not in champion):
+    if not _measured(metric, scores):
         return Verdict("rejected", (f"{metric} was not measured, and it decides promotion",))
     if champion is None:
         return Verdict("promoted", (f"first version; all floors hold; {_shown(metric, scores)}",))
+    if not _measured(metric, champion):
+        return Verdict("kept", (f"not proven better: the champion's {metric} was not measured",))
     new, old = scores[metric], champion[metric]
     better = new["low"] > old["high"] if higher_is_better(metric) else new["high"] < old["low"]
     comparison = f"{_shown(metric, scores)} against the champion's {_shown(metric, champion)}"
@@ -65,6 +68,10 @@ def floor_failures(gate: Gate, scores: ScoreTable) -> list[str]:
             shown = "not measured" if math.isnan(value) else f"{value:.4g}, {side} the floor"
             failures.append(f"{metric} is {shown} {floor:g}")
     return failures
+
+
+def _measured(metric: str, scores: ScoreTable) -> bool:
+    return metric in scores and not any(math.isnan(part) for part in scores[metric].values())
 
 
 def _shown(metric: str, scores: ScoreTable) -> str:
@@ -123,8 +130,10 @@ def rollback(registry: Registry, model: str, reason: str) -> tuple[Version, Vers
     """Swap `champion` and `previous`; returns (new champion, the version that was rolled back).
 
     Raises:
-        UsageError: if there is nothing to go back to.
+        UsageError: if the model isn't registered, or there is nothing to go back to.
     """
+    if model not in (known := registry.model_names()):
+        raise UsageError(f"no model {model!r} is registered.{nearest(model, known)}")
     champion, previous = registry.aliased(model, CHAMPION), registry.aliased(model, PREVIOUS)
     if champion is None or previous is None:
         missing = CHAMPION if champion is None else PREVIOUS
@@ -133,4 +142,6 @@ def rollback(registry: Registry, model: str, reason: str) -> tuple[Version, Vers
         )
     move_champion(registry, previous)
     registry.tag(champion, verdict_tags("rolled back", (reason,)))
+    if previous.tags.get("verdict") == "rolled back":  # a second rollback undoes the first
+        registry.tag(previous, verdict_tags("promoted", (f"by rollback: {reason}",)))
     return previous, champion

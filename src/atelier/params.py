@@ -72,7 +72,7 @@ class Degradation(Record):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Degradation:
-        given = sorted(self.model_fields_set)
+        given = sorted(name for name in type(self).model_fields if getattr(self, name) is not None)
         if len(given) != 1:
             allowed = ", ".join(type(self).model_fields)
             raise ValueError(f"a degradation step has exactly one key of {allowed}; this one has {given or 'none'}")
@@ -225,7 +225,7 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
     for override in overrides:
         _apply_override(raw, override)
     try:
-        params = Params.model_validate_json(json.dumps(raw, default=str))
+        params = Params.model_validate_json(json.dumps(raw))
     except ValidationError as error:
         problems = describe_errors(error, raw, Params)
     else:
@@ -238,27 +238,36 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    # ruamel reads YAML 1.2 as DVC does: `1e-4` is a number and `no` a string, so both tools see the same values.
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
     try:
-        raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist. Run atelier in a project folder, or give --params FILE.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} can't be read: {error}.") from None
-    except YAMLError as error:
-        raise ConfigError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from None
+    try:
+        raw = _parse_yaml(text)
+    except ValueError as error:
+        raise ConfigError(f"{path.name} is not valid YAML: {error}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path.name} is empty or not a mapping; it needs the keys {list(Params.model_fields)}.")
     return raw
 
 
-def _apply_override(raw: dict[str, Any], override: str) -> None:
+def _parse_yaml(text: str) -> Any:
+    """Plain JSON types; any ValueError says what is wrong with the text."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
+    try:
+        # ruamel reads YAML 1.2 as DVC does: `1e-4` is a number and `no` a string, so both tools see the same values.
+        return json.loads(json.dumps(YAML(typ="safe", pure=True).load(text), default=str))
+    except (YAMLError, TypeError) as error:  # TypeError: a key that is a list or a date
+        raise ValueError(" ".join(str(error).split())) from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _apply_override(raw: dict[str, Any], override: str) -> None:
     from atelier.params_errors import nearest
 
     key, separator, text = override.partition("=")
@@ -266,8 +275,8 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
     if not separator or not all(parts):
         raise ConfigError(f"-S {override}: expected dotted.key=value, for example -S seed=8.")
     try:
-        value = YAML(typ="safe", pure=True).load(text)
-    except YAMLError:
+        value = _parse_yaml(text)
+    except ValueError:
         raise ConfigError(f"-S {override}: {text!r} is not a YAML value.") from None
     section: Any = raw
     for depth, part in enumerate(parts[:-1]):

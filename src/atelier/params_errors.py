@@ -18,13 +18,21 @@ def nearest(word: str, known: Sequence[str]) -> str:
 
 
 def describe_errors(error: ValidationError, raw: Mapping[str, Any], root: type[BaseModel]) -> list[str]:
-    """One line for each mistake that pydantic found in `raw`."""
-    return [_describe(details, raw, root) for details in error.errors(include_url=False)]
+    """One line for each place in `raw` at which pydantic found a mistake."""
+    lines: dict[str, str] = {}
+    for details in error.errors(include_url=False):
+        if details["type"] == "too_short" and len(details["input"]) >= details["ctx"]["min_length"]:
+            continue  # items that are wrong don't count; their own lines say what is wrong
+        path = ".".join(_path_in_file(tuple(details["loc"]), raw))
+        line, given = _describe(details, path, root), details["input"]
+        if path in lines:  # the other branch of a plain union
+            line = f"{lines[path].removesuffix('.')} and {line.removeprefix(f'{path} = {_short(given)}: ')}"
+        lines[path] = line
+    return list(lines.values())
 
 
-def _describe(details: Any, raw: Mapping[str, Any], root: type[BaseModel]) -> str:
+def _describe(details: Any, path: str, root: type[BaseModel]) -> str:
     loc = tuple(details["loc"])
-    path = ".".join(_path_in_file(loc, raw))
     given, context = details["input"], details.get("ctx", {})
     match details["type"]:
         case "extra_forbidden":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from atelier.data.ingest import dataset_state
-from atelier.data.store import read_dataset
+from atelier.data.store import dataset_digest
 from atelier.errors import UsageError
 from atelier.fingerprint import differences, digest, evaluation_inputs, training_inputs, uses_extractor
 from atelier.params import Params
@@ -98,7 +98,7 @@ def plan_model(
     if model.dataset in pending:
         state: State = "stale" if versions else "missing"
         return Item(name, model.kind, state, (f"data: {model.dataset} will be ingested first",), "train")
-    inputs = training_inputs(params, name, read_dataset(project.root, model.dataset).digest)
+    inputs = training_inputs(params, name, dataset_digest(project.root, model.dataset))
     fingerprint = digest(inputs)
     fresh = next((version for version in reversed(versions) if version.tags.get("fingerprint") == fingerprint), None)
     if fresh is None:
@@ -138,5 +138,5 @@ def current_evaluation_inputs(project: Project, params: Params, registry: Regist
     """The evaluation inputs of a version with today's data, parameters, extractor and code."""
     name = version.model
     extractor = registry.aliased(params.evaluation.classifier, CHAMPION) if uses_extractor(params, name) else None
-    dataset_digest = read_dataset(project.root, params.models[name].dataset).digest
-    return evaluation_inputs(params, name, str(version), dataset_digest, str(extractor or ""))
+    digest_of_data = dataset_digest(project.root, params.models[name].dataset)
+    return evaluation_inputs(params, name, str(version), digest_of_data, str(extractor or ""))

@@ -60,7 +60,10 @@ def set_environment(project: Project) -> None:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # default 20; a cold start took 24 s
         "PREFECT_LOGGING_LEVEL": "WARNING",  # Prefect's own chatter
+        # Its handler hangs on the root logger, so without this every failure is shown as a traceback too.
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # a line before the flow has no run to belong to
+        "NO_PROXY": "localhost,127.0.0.1",  # Prefect's events to its own API would go to the proxy, and be lost
         # Torch's waiting threads yield their core: costs 10 % alone, but beside one busy process spinning costs 90 %.
         "OMP_WAIT_POLICY": "PASSIVE",
         "DO_NOT_TRACK": "1",
@@ -75,10 +78,14 @@ def exclusive(project: Project) -> Iterator[None]:
     """Hold the project for one run that changes it; the lock goes with the process, however it ends.
 
     Raises:
-        UsageError: if another process holds it.
+        UsageError: if another process holds it, or the folder can't be written.
     """
-    project.cache.mkdir(parents=True, exist_ok=True)
-    with (project.cache / "run.lock").open("a+") as lock:
+    try:
+        project.cache.mkdir(parents=True, exist_ok=True)
+        file = (project.cache / "run.lock").open("a+")
+    except OSError as error:
+        raise UsageError(f"{project.root} can't be written: {error}. A run keeps its state there.") from None
+    with file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -23,9 +23,13 @@ def restore_files(served: Any, channels: int, inputs: Sequence[Path], output: Pa
         iterations: of a recurrent model, 0 for the number it was trained with.
 
     Raises:
-        UsageError: naming every input that is no picture, after the others were restored.
+        UsageError: if a result would overwrite an input; or naming every input that is no picture, after the others
+            were restored.
     """
     files = _picture_files(inputs)
+    sources = {source.resolve() for source, _ in files}
+    if lost := [name for _, name in files if (output / name).resolve() in sources]:
+        raise UsageError(f"{output / lost[0]} is one of the inputs and would be overwritten. Name another folder.")
     problems, written = [], 0
     for source, name in files:
         try:
@@ -41,7 +45,7 @@ def restore_files(served: Any, channels: int, inputs: Sequence[Path], output: Pa
 
 
 def _picture_files(inputs: Sequence[Path]) -> list[tuple[Path, str]]:
-    """(source, name of the result): results of pictures that share a stem keep their ending apart."""
+    """(source, name of the result); pictures that share a stem are numbered: a.png, a-2.png."""
     sources: list[Path] = []
     for path in inputs:
         if path.is_dir():
@@ -53,10 +57,8 @@ def _picture_files(inputs: Sequence[Path]) -> list[tuple[Path, str]]:
             sources.append(path)
         else:
             raise UsageError(f"{path} does not exist.")
-    names: dict[str, int] = {}
-    files = []
+    names: dict[str, Path] = {}
     for source in sources:
-        count = names.get(source.stem, 0)
-        names[source.stem] = count + 1
-        files.append((source, f"{source.stem}.png" if count == 0 else f"{source.stem}-{count + 1}.png"))
-    return files
+        candidates = (f"{source.stem}{suffix}.png" for suffix in ("", *(f"-{n}" for n in range(2, len(sources) + 1))))
+        names[next(name for name in candidates if name not in names)] = source
+    return [(source, name) for name, source in names.items()]

@@ -66,7 +66,10 @@ class ServedModel(PythonModel):  # type: ignore[misc]
         x_NCHW = x_NCHW.to(device)
         if self.config["kind"] == "classification":
             return np.asarray(self.network(x_NCHW).softmax(dim=1).cpu())
-        arguments = {"iterations": int(params["iterations"])} if params.get("iterations") else {}
+        iterations = int(params.get("iterations", 0))
+        if iterations < 0:
+            raise ValueError(f"iterations = {iterations} must be at least 1, or 0 for the number it was trained with.")
+        arguments = {"iterations": iterations} if iterations else {}
         return np.asarray(self.network(x_NCHW, **arguments).clamp(0, 1).cpu())
 
     def _generate(self, requests: pd.DataFrame, params: dict[str, Any]) -> np.ndarray:

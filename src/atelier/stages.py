@@ -25,7 +25,7 @@ from atelier.plan import current_evaluation_inputs, evaluation_differences, plan
 from atelier.progress import Progress
 from atelier.project import Project
 from atelier.provenance import git_state, installed_packages
-from atelier.registry import CHAMPION, Registry, Version
+from atelier.registry import CHAMPION, PREVIOUS, Registry, Version
 from atelier.training.checkpoint import Checkpoints
 from atelier.training.classification import train_classifier
 from atelier.training.device import choose_device, make_deterministic
@@ -180,6 +180,8 @@ def decide(project: Project, params: Params, name: str, number: int) -> str:
     version, champion = registry.version(name, number), registry.aliased(name, CHAMPION)
     if "verdict" in version.tags:
         return version.tags["verdict"]
+    if champion is not None and champion.number == version.number:  # killed after the alias moved: judge as then
+        champion = registry.aliased(name, PREVIOUS)
     gate = getattr(params.promotion, params.models[name].kind)
     verdict = judge(gate, registry.scores(version), registry.scores(champion) if champion else None)
     record(registry, version, verdict)

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from atelier.data.pictures import Picture, Rejected, Source
 from atelier.errors import DataError
 from atelier.params import Dataset
+from atelier.pictures import opaque
 
 FORMATS = (
     "PNG",
@@ -116,7 +117,10 @@ def decode(content: bytes, image_size: int, channels: int) -> NDArray[np.uint8]:
             warnings.simplefilter("error", Image.DecompressionBombWarning)  # the size stands in the header: not decoded
             image: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
             image.load()
-            image = _plain(ImageOps.exif_transpose(image), "L" if channels == 1 else "RGB")
+            image = ImageOps.exif_transpose(image)
+            if image.mode in ("F", "I"):
+                raise Unusable(f"pixels of mode {image.mode!r} have no defined white")
+            image = opaque(image, "L" if channels == 1 else "RGB")
     except Unusable:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
@@ -129,18 +133,6 @@ def decode(content: bytes, image_size: int, channels: int) -> NDArray[np.uint8]:
         raise Unusable(f"too small: {image.width} x {image.height}, the short side needs {image_size} pixels")
     square = ImageOps.fit(image, (image_size, image_size), Image.Resampling.LANCZOS)
     return np.asarray(square, np.uint8).reshape(image_size, image_size, channels)
-
-
-def _plain(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode == "F" or image.mode == "I":
-        raise Unusable(f"pixels of mode {image.mode!r} have no defined white")
-    if image.mode.startswith("I;16"):  # PIL's own conversion clips at 255 and would turn the picture white
-        image = Image.fromarray((np.asarray(image, np.uint16) / 257).round().astype(np.uint8))
-    if image.has_transparency_data:
-        opaque = Image.new("RGBA", image.size, "white")
-        opaque.alpha_composite(image.convert("RGBA"))
-        image = opaque
-    return image.convert(mode)
 
 
 def _class_of(name: str) -> str:

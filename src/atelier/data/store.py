@@ -137,7 +137,7 @@ def read_dataset(project_root: Path, name: str) -> StoredDataset:
         DataError: if it is not there, was stored in another format, or is damaged.
     """
     if not is_stored(project_root, name):
-        raise DataError(f"data/{name} does not exist. Run `atelier run`, which ingests it, or `dvc pull`.")
+        raise _missing(name)
     folder = project_root / "data" / name
     try:
         return _read(folder, name)
@@ -145,6 +145,28 @@ def read_dataset(project_root: Path, name: str) -> StoredDataset:
         if isinstance(error, DataError):
             raise
         raise _damaged(name, f"{type(error).__name__}: {error}") from None
+
+
+def dataset_digest(project_root: Path, name: str) -> str:
+    """`read_dataset(...).digest` without reading the rest.
+
+    Raises:
+        DataError: if the dataset is not there.
+    """
+    if not is_stored(project_root, name):
+        raise _missing(name)
+    try:
+        return _digest((project_root / "data" / name / "manifest.csv").read_bytes())
+    except OSError as error:
+        raise _damaged(name, f"{type(error).__name__}: {error}") from None
+
+
+def _digest(manifest: bytes) -> str:
+    return hashlib.sha256(manifest).hexdigest()
+
+
+def _missing(name: str) -> DataError:
+    return DataError(f"data/{name} does not exist. Run `atelier run`, which ingests it, or `dvc pull`.")
 
 
 def _read(folder: Path, name: str) -> StoredDataset:
@@ -162,8 +184,9 @@ def _read(folder: Path, name: str) -> StoredDataset:
     info = DatasetInfo(params["image_size"], params["channels"], len(class_names), class_names, described["counts"])
     _check(folder, info, rows, name)
     num_quarantined = len(_read_csv((folder / "quarantine.csv").read_bytes(), QUARANTINE_COLUMNS))
-    digest = hashlib.sha256(manifest).hexdigest()
-    return StoredDataset(name, info, digest, params, described["source_digest"], num_quarantined, folder, rows)
+    return StoredDataset(
+        name, info, _digest(manifest), params, described["source_digest"], num_quarantined, folder, rows
+    )
 
 
 def _check(folder: Path, info: DatasetInfo, rows: dict[Split, list[ManifestRow]], name: str) -> None:

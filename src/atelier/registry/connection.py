@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import http.client
 import logging
 import urllib.error
 import urllib.request
@@ -68,7 +69,7 @@ def _ping(uri: str) -> None:
         urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10).close()
     except urllib.error.HTTPError:
         pass  # it answers; a proxy may not know /health
-    except (urllib.error.URLError, OSError) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # no answer, an answer not in HTTP, no address
         raise RegistryError(
             f"the registry at {uri} can't be reached: {getattr(error, 'reason', error)}. "
             "Start it, or unset MLFLOW_TRACKING_URI to use mlflow.db in the project folder."

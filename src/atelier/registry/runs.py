@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -83,6 +85,16 @@ class Runs:
         except (self._connection.mlflow.exceptions.MlflowException, OSError):
             return None
         return dict(json.loads(Path(local).read_text(encoding="utf-8")))
+
+    def fetch_pictures(self, run_id: str, folder: Path, prefix: str) -> list[Path]:
+        """Copy the pictures of a run's evaluation to `folder/PREFIX-NAME`; returns the copies."""
+        copies = []
+        with self._connection.explained("fetch pictures"), tempfile.TemporaryDirectory() as scratch:
+            fetched = Path(self._connection.client.download_artifacts(run_id, "evaluation", scratch))
+            folder.mkdir(parents=True, exist_ok=True)
+            for picture in sorted(fetched.glob("*.png")):
+                copies.append(Path(shutil.copy(picture, folder / f"{prefix}-{picture.name}")))
+        return copies
 
     def log_scores(self, run_id: str, scores: Mapping[str, Score]) -> None:
         """Log each score as three metrics: `test/NAME`, `test/NAME.low`, `test/NAME.high`."""

@@ -109,7 +109,7 @@ class Registry:
     def model_names(self) -> list[str]:
         """Names of all registered models."""
         with self._connection.explained("list models"):
-            return sorted(model.name for model in self._client.search_registered_models())
+            return sorted(model.name for model in self._client.search_registered_models(max_results=1000))
 
     def version(self, model: str, number: int) -> Version:
         """One version by number.

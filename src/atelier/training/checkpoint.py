@@ -7,7 +7,7 @@ was tampered with can't run code.
 from __future__ import annotations
 
 import os
-import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +45,20 @@ class Checkpoints:
             TrainingError: if it is damaged, or was written by a training with another fingerprint.
         """
         try:
+            # torch.save writes checksums, torch.load (2.13) doesn't compare them.
+            with zipfile.ZipFile(self._file) as archive:
+                if (broken := archive.testzip()) is not None:
+                    raise zipfile.BadZipFile(f"wrong checksum of {broken}")
             state: dict[str, Any] = torch.load(self._file, map_location="cpu", weights_only=True)
+            fingerprint = str(state["fingerprint"])
         except FileNotFoundError:
             return None
-        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        except Exception as error:  # a damaged file fails in as many ways as it has bytes
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise TrainingError(f"checkpoint {self._file} is damaged ({reason}). Delete it to start again.") from None
+        if fingerprint != self._fingerprint:
             raise TrainingError(
-                f"checkpoint {self._file} is damaged ({str(error).splitlines()[0]}). Delete it to start again."
-            ) from None
-        if state["fingerprint"] != self._fingerprint:
-            raise TrainingError(
-                f"checkpoint {self._file} belongs to a training with fingerprint {state['fingerprint'][:16]}, this one "
+                f"checkpoint {self._file} belongs to a training with fingerprint {fingerprint[:16]}, this one "
                 f"is {self._fingerprint[:16]}. Delete it to start again."
             )
         return state

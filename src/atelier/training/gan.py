@@ -55,13 +55,13 @@ def train_gan(model: GanModel, dataset: Images, session: Session) -> Trained:
             real_BCHW = flip_at_random(real_BCHW, rng)
         real_BCHW = real_BCHW * 2 - 1
 
-        fake_BCHW = G(_latents(model, rng, session.device), labels_B).detach()
-        d_loss = discriminator_loss(D, game, real_BCHW, fake_BCHW, labels_B, model.r1_gamma, model.r2_gamma)
+        fake_BCHW = G(_latents(model, rng, session.device), labels_B)  # both players see the same images: one pass of G
+        d_loss = discriminator_loss(D, game, real_BCHW, fake_BCHW.detach(), labels_B, model.r1_gamma, model.r2_gamma)
         step(opt_D, d_loss, training, images_seen, "the discriminator's loss")
 
         D.requires_grad_(False)  # the generator's step needs the gradient through D, not of its weights
-        fake_BCHW = G(_latents(model, rng, session.device), labels_B)
-        real_logits_B = D(real_BCHW, labels_B) if game.generator_needs_real else torch.zeros(0)
+        with torch.no_grad():  # nor does it reach the real images
+            real_logits_B = D(real_BCHW, labels_B) if game.generator_needs_real else torch.zeros(0)
         g_loss = game.generator(real_logits_B, D(fake_BCHW, labels_B))
         step(opt_G, g_loss, training, images_seen, "the generator's loss")
         D.requires_grad_(True)

@@ -1,0 +1,102 @@
+"""One small project that has been run once, shared by all flow tests: real data, Prefect, MLflow, DVC and processes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+REPOSITORY = Path(__file__).parents[2]
+SMALL = {
+    "fashion-classifier": {"network": {"width": 8}, "training": {"kimg": 12}},
+    "fashion-gan": {"generator": {"width": 8}, "discriminator": {"width": 8}, "training": {"kimg": 2}},
+    "fashion-denoise": {"network": {"width": 8, "depth": 3}, "training": {"kimg": 6}},
+    "fashion-inpaint": {"network": {"width": 4, "iterations": 2}, "training": {"kimg": 4}},
+}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command left behind."""
+
+    code: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SmallProject:
+    """A project folder, and the command line in it."""
+
+    root: Path
+
+    def __call__(self, *arguments: str, **environment: str) -> Finished:
+        return self.command("atelier", *arguments, **environment)
+
+    def command(self, name: str, *arguments: str, **environment: str) -> Finished:
+        """Run a program of this environment (atelier, dvc, ...) in the project folder."""
+        started = time.monotonic()
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name(name)), *arguments],
+            cwd=self.root,
+            env={**clean_environment(), **environment},
+            capture_output=True,
+            text=True,
+            timeout=500,
+        )
+        return Finished(done.returncode, done.stdout, done.stderr, time.monotonic() - started)
+
+    def git(self, *arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=self.root, capture_output=True, text=True, check=True)
+        return done.stdout
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without what points Prefect, MLflow or DVC somewhere."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_", "DVC_"))}
+
+
+def new_project(root: Path, change: Callable[[dict], None]) -> SmallProject:
+    """A git repository with the shipped params.yaml, after `change`, and the shipped DVC configuration."""
+    (root / ".dvc").mkdir(parents=True)
+    shutil.copy(REPOSITORY / ".dvc" / "config", root / ".dvc")
+    for name in (".gitignore", ".dvcignore"):
+        shutil.copy(REPOSITORY / name, root)
+    yaml = YAML()
+    params = yaml.load(REPOSITORY / "params.yaml")
+    change(params)
+    yaml.dump(params, root / "params.yaml")
+    project = SmallProject(root)
+    for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "small project"]):
+        project.git("-c", "user.name=test", "-c", "user.email=test@example.org", *arguments)
+    return project
+
+
+@pytest.fixture(scope="session")
+def finished_project(tmp_path_factory: pytest.TempPathFactory, fashion_source: Path) -> SmallProject:
+    """A project whose four models have been trained, judged and, the floors being low, promoted."""
+
+    def shrink(params: dict) -> None:
+        params["datasets"]["fashion"]["path"] = str(fashion_source)
+        for name, sections in SMALL.items():
+            for section, values in sections.items():
+                params["models"][name][section].update(values)
+        params["evaluation"].update(num_images=500, cas_kimg=4)
+        for gate in params["promotion"].values():
+            gate["floors"] = {}
+
+    project = new_project(tmp_path_factory.mktemp("studio") / "project", shrink)
+    first = project("run")
+    assert first.code == 0, first.stdout + first.stderr
+    project.git("add", "-A")
+    project.git("-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "-q", "-m", "data")
+    return project

@@ -1,0 +1,218 @@
+"""The main flow from end to end on real images, and what a second one does. The tests run in this order."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.flows.conftest import SmallProject, clean_environment
+
+pytestmark = pytest.mark.flow
+
+MODELS = ["fashion-classifier", "fashion-gan", "fashion-denoise", "fashion-inpaint"]
+
+
+def history(project: SmallProject) -> dict[str, dict]:
+    answer = project("history", "--json")
+    assert answer.code == 0, answer.stderr
+    return {f"{entry['model']}/{entry['version']}": entry for entry in json.loads(answer.stdout)}
+
+
+def test_every_model_is_registered_scored_and_promoted(finished_project):
+    entries = history(finished_project)
+    assert set(entries) == {f"{name}/1" for name in MODELS}
+    for entry in entries.values():
+        assert entry["aliases"] == ["champion"]
+        assert entry["verdict"] == "promoted" and entry["reasons"]
+        assert entry["data_md5"].endswith(".dir") and len(entry["git_commit"]) == 40
+        assert entry["metrics"]
+        for score in entry["metrics"].values():
+            assert score["low"] <= score["value"] <= score["high"]
+    assert entries["fashion-classifier/1"]["metrics"]["accuracy"]["value"] > 0.5  # of ten classes, after 12,000 images
+    assert entries["fashion-denoise/1"]["metrics"]["psnr"]["value"] > 16  # the degraded images have 14 dB
+
+
+def test_the_task_history_outlives_the_process(finished_project):
+    with sqlite3.connect(finished_project.root / ".prefect" / "prefect.db") as database:
+        flows = database.execute("select name, state_type from flow_run").fetchall()
+        tasks = database.execute("select name, state_type from task_run").fetchall()
+    assert [state for _, state in flows] == ["COMPLETED"]
+    expected = {"ingest fashion", *(f"train {name}" for name in MODELS)}
+    expected |= {f"{stage} {name}/1" for name in MODELS for stage in ("evaluate", "promote")}
+    assert expected <= {name for name, _ in tasks}
+    assert {state for _, state in tasks} == {"COMPLETED"}
+
+
+def test_the_data_are_versioned_and_the_work_tree_is_clean(finished_project):
+    assert "up to date" in finished_project.command("dvc", "status").stdout
+    assert finished_project.git("status", "--porcelain") == ""
+
+
+def test_a_second_clone_pulls_the_data(finished_project):
+    clone = SmallProject(finished_project.root.with_name("clone"))
+    subprocess.run(["git", "clone", "-q", finished_project.root, clone.root], check=True)
+    store = str(finished_project.root / ".dvcstore")
+    assert clone.command("dvc", "remote", "modify", "--local", "local", "url", store).code == 0
+    pulled = clone.command("dvc", "pull")
+    assert pulled.code == 0, pulled.stderr
+    names = sorted(path.name for path in (clone.root / "data" / "fashion").iterdir())
+    assert names == sorted(path.name for path in (finished_project.root / "data" / "fashion").iterdir())
+    shutil.rmtree(clone.root)
+
+
+def test_the_plan_says_that_nothing_is_stale(finished_project):
+    plan = json.loads(finished_project("plan", "--json").stdout)
+    assert [item["name"] for item in plan] == ["fashion", *MODELS]
+    assert {item["state"] for item in plan} == {"fresh"}
+    assert all(item.keys() == {"name", "kind", "state", "reasons"} for item in plan)
+
+
+def test_a_second_run_does_nothing_in_seconds(finished_project):
+    before = history(finished_project)
+    again = finished_project("run")
+    assert again.code == 0 and "Nothing to do" in again.stdout
+    assert history(finished_project) == before
+
+
+def test_champions_generate_and_restore(finished_project, tmp_path):
+    grid = tmp_path / "grid.png"
+    made = finished_project("generate", "fashion-gan", "-n", "6", "-o", str(grid), "--class", "Sneaker", "--seed", "3")
+    assert made.code == 0, made.stderr
+    assert Image.open(grid).size[0] > 28
+    noisy = tmp_path / "noisy.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (37, 31), np.uint8)).save(noisy)
+    restored = finished_project("restore", "fashion-denoise@champion", str(noisy), "-o", str(tmp_path / "out"))
+    assert restored.code == 0, restored.stderr
+    assert Image.open(tmp_path / "out" / "noisy.png").size == (31, 37)
+    fetched = finished_project("pictures", "-o", str(tmp_path / "pictures"))
+    assert fetched.code == 0 and len(fetched.stdout.splitlines()) == 4
+
+
+SERVE = """
+import sys
+import time
+import mlflow, numpy as np
+model = mlflow.pyfunc.load_model("models:/fashion-denoise@champion")
+x_NCHW = np.random.default_rng(0).random((3, 1, 28, 28), np.float32)
+y_NCHW = model.predict(x_NCHW)
+assert y_NCHW.shape == x_NCHW.shape and y_NCHW.dtype == np.float32, (y_NCHW.shape, y_NCHW.dtype)
+assert 0 <= y_NCHW.min() and y_NCHW.max() <= 1
+assert not [name for name in sys.modules if name == "atelier" or name.startswith("atelier.")]
+"""
+
+
+def test_a_champion_is_served_without_the_project(finished_project, tmp_path):
+    uri = f"sqlite:///{finished_project.root / 'mlflow.db'}"
+    environment = {**clean_environment(), "MLFLOW_TRACKING_URI": uri}
+    served = subprocess.run(
+        [sys.executable, "-c", SERVE], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert served.returncode == 0, served.stderr
+
+
+def test_nothing_stored_can_run_code(finished_project):
+    pickles = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".npy"}
+    stored = [finished_project.root / name for name in ("data", "mlruns", ".atelier")]
+    found = [path for folder in stored for path in folder.rglob("*") if path.suffix in pickles]
+    assert found == []
+
+
+def test_changing_the_evaluation_retrains_nothing(finished_project):
+    change = ("-S", "evaluation.num_images=400")
+    plan = json.loads(finished_project("plan", "fashion-denoise", *change, "--json").stdout)
+    reasons = {item["name"]: item["reasons"] for item in plan if item["state"] == "stale"}
+    assert reasons["fashion-denoise"] == ["evaluation: params: num_images 500 -> 400"]
+    before = history(finished_project)
+    done = finished_project("run", "fashion-denoise", *change)
+    assert done.code == 0, done.stderr
+    after = history(finished_project)
+    assert after.keys() == before.keys()
+    scores = [entries["fashion-denoise/1"]["metrics"]["psnr"]["value"] for entries in (before, after)]
+    assert scores[0] != scores[1]
+    assert finished_project("run", "fashion-denoise").code == 0  # back to the scores that params.yaml asks for
+    assert history(finished_project) == before
+
+
+def test_one_learning_rate_retrains_one_model(finished_project):
+    change = ("-S", "models.fashion-denoise.training.lr=1e-4")
+    plan = json.loads(finished_project("plan", *change, "--json").stdout)
+    stale = [item for item in plan if item["state"] != "fresh"]
+    assert [item["name"] for item in stale] == ["fashion-denoise"]
+    assert stale[0]["reasons"] == ["params: training.lr 0.002 -> 0.0001"]
+    done = finished_project("run", *change)
+    assert done.code == 0, done.stderr
+    entries = history(finished_project)
+    assert set(entries) == {*(f"{name}/1" for name in MODELS), "fashion-denoise/2"}
+    assert entries["fashion-denoise/2"]["verdict"] == "kept"  # a twentieth of the learning rate learns less
+    assert entries["fashion-denoise/2"]["aliases"] == ["challenger"]
+    assert entries["fashion-denoise/1"]["aliases"] == ["champion"]
+
+
+def test_promote_and_rollback_move_the_title(finished_project):
+    promoted = finished_project("promote", "fashion-denoise", "2", "--reason", "a test of promotion")
+    assert promoted.code == 0, promoted.stderr
+    entries = history(finished_project)
+    assert entries["fashion-denoise/2"]["aliases"] == ["champion"]
+    assert entries["fashion-denoise/1"]["aliases"] == ["previous"]
+    assert entries["fashion-denoise/2"]["reasons"] == ["by hand: a test of promotion"]
+    rolled_back = finished_project("rollback", "fashion-denoise", "--reason", "and of the way back")
+    assert rolled_back.code == 0, rolled_back.stderr
+    entries = history(finished_project)
+    assert entries["fashion-denoise/1"]["aliases"] == ["champion"]
+    assert entries["fashion-denoise/2"]["verdict"] == "rolled back"
+    assert entries["fashion-denoise/2"]["reasons"] == ["and of the way back"]
+
+
+def test_dvc_shows_a_changed_parameter(finished_project):
+    params = finished_project.root / "params.yaml"
+    text = params.read_text()
+    params.write_text(text.replace("seed: 7", "seed: 8"))
+    shown = finished_project.command("dvc", "params", "diff", "--targets", "params.yaml")
+    params.write_text(text)
+    assert "seed" in shown.stdout, shown.stderr
+
+
+def test_a_killed_training_goes_on_in_the_same_run(finished_project):
+    name = "fashion-classifier"
+    change = ["-S", f"models.{name}.training.kimg=40", "-S", f"models.{name}.training.checkpoint_every_kimg=2"]
+    command = [os.path.join(os.path.dirname(sys.executable), "atelier"), "run", name, *change]
+    victim = subprocess.Popen(
+        command,
+        cwd=finished_project.root,
+        env=clean_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    checkpoints = finished_project.root / ".atelier" / "checkpoints" / name
+    try:
+        while not list(checkpoints.glob("*/checkpoint.pt")):
+            assert victim.poll() is None, "it ended before its first checkpoint"
+            time.sleep(0.05)
+    finally:
+        victim.kill()
+        victim.wait()
+    unfinished = _runs(finished_project, name)[-1]
+    assert unfinished[1] == "RUNNING"
+    done = finished_project("run", name, *change)
+    assert done.code == 0, done.stderr
+    runs = _runs(finished_project, name)
+    assert runs[-1] == (unfinished[0], "FINISHED")
+    assert history(finished_project)[f"{name}/2"]["run_id"] == unfinished[0]
+
+
+def _runs(project: SmallProject, model: str) -> list[tuple[str, str]]:
+    query = (
+        "select r.run_uuid, r.status from runs r join experiments e on r.experiment_id = e.experiment_id "
+        "where e.name = ? order by r.start_time"
+    )
+    with sqlite3.connect(project.root / "mlflow.db") as database:
+        return database.execute(query, (model,)).fetchall()

@@ -1,0 +1,71 @@
+"""Models so small that a step takes milliseconds, with everything in them that the large ones have."""
+
+import json
+
+import torch
+
+from atelier.params import Params
+from atelier.training.checkpoint import Checkpoints
+from atelier.training.classification import train_classifier
+from atelier.training.gan import train_gan
+from atelier.training.restoration import train_restorer
+from atelier.training.session import Session
+
+BATCH = 16
+TRAINING = {
+    "kimg": 0.192,
+    "batch_size": BATCH,
+    "lr": 2e-3,
+    "warmup_kimg": 0.048,
+    "ema_halflife_kimg": 0.1,
+    "flip": True,
+}
+RHYTHM = {"log_every_kimg": 0.016, "sample_every_kimg": 0.096, "checkpoint_every_kimg": 0.064}
+CRNN = {"name": "crnn", "width": 4, "iterations": 3}
+CNN = {"name": "cnn", "width": 8, "depth": 3}
+NOISE, MASK, HALF = {"noise": {"sigma": 0.2}}, {"mask": {"size": 8}}, {"downsample": {"factor": 2}}
+RECIPES = {
+    "classifier": {"kind": "classification", "network": {"name": "cnn", "width": 4}},
+    "gan": {
+        "kind": "gan",
+        "generator": {"name": "dcgan", "width": 4, "latent_dim": 8},
+        "discriminator": {"name": "dcgan", "width": 4},
+        "loss": "relativistic",
+        "r1_gamma": 1.0,
+        "r2_gamma": 0.5,
+    },
+    "cnn": {"kind": "restoration", "degradation": [NOISE], "network": CNN, "loss": "l2"},
+    "crnn": {"kind": "restoration", "degradation": [MASK], "network": CRNN, "loss": "charbonnier"},
+}
+LOOPS = {"classification": train_classifier, "gan": train_gan, "restoration": train_restorer}
+EVALUATION = {"features": "classifier:classifier", "num_images": 300, "confidence": 0.95, "cas_kimg": 0.16}
+
+
+def tiny_params(models=RECIPES, training=None):
+    """Params as `load_params` would give them; `training` is written over the training of every recipe."""
+    rhythm = {**TRAINING, **RHYTHM, **(training or {})}
+    raw = {
+        "seed": 7,
+        "device": "cpu",
+        "threads": 1,
+        "datasets": {},
+        "models": {name: {"dataset": "fashion", **recipe, "training": rhythm} for name, recipe in models.items()},
+        "evaluation": EVALUATION,
+        "promotion": {kind: {"metric": "accuracy"} for kind in LOOPS},
+    }
+    return Params.model_validate_json(json.dumps(raw))
+
+
+def tiny_model(name, training=None, **changes):
+    """One of `RECIPES`, with other values of its keys or of its training."""
+    return tiny_params({name: {**RECIPES[name], **changes}}, training).models[name]
+
+
+def ignore(images_seen, what):
+    pass
+
+
+def train(model, dataset, folder, seed=7, on_log=ignore, on_sample=ignore):
+    """Train as the stage does, or go on from the checkpoint in `folder`."""
+    session = Session(torch.device("cpu"), seed, Checkpoints(folder, "tiny"), on_log, on_sample)
+    return LOOPS[model.kind](model, dataset, session)

@@ -1,0 +1,219 @@
+import ast
+import inspect
+import re
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+
+from atelier import params as records
+from atelier.degradations import STEPS
+from atelier.errors import ConfigError
+from atelier.gate import floor_failures
+from atelier.metrics.directions import higher_is_better
+from atelier.networks.classifiers import CLASSIFIERS
+from atelier.networks.discriminators import DISCRIMINATORS
+from atelier.networks.generators import GENERATORS
+from atelier.networks.restorers import RESTORERS
+from atelier.params import Gate, Record, load_params
+from atelier.params_checks import METRICS
+
+REPOSITORY = Path(__file__).parents[2]
+SHIPPED = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
+PHOTOS = "\n  photos: {source: folder, path: raw, image_size: 64, channels: 3}\n\nmodels:"
+
+
+@pytest.fixture
+def problems(tmp_path):
+    """The mistakes that are found in the shipped file after some texts in it were replaced."""
+
+    def problems_after(*replacements):
+        text = SHIPPED
+        for old, new in replacements:
+            assert old in text, f"the shipped params.yaml has no {old!r} any more"
+            text = text.replace(old, new, 1)
+        (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+        with pytest.raises(ConfigError) as error:
+            load_params(tmp_path / "params.yaml")
+        return [line.removeprefix("  ") for line in str(error.value).splitlines()[1:]]
+
+    return problems_after
+
+
+IMPOSSIBLE = [
+    (
+        [("kind: restoration\n    dataset: fashion", "kind: restoration\n    dataset: fashon")],
+        "models.fashion-denoise.dataset = 'fashon' is not one of the datasets. Did you mean 'fashion'?",
+    ),
+    (
+        [("classifier:fashion-classifier", "classifier:fashion-clasifier")],
+        "evaluation.features: 'fashion-clasifier' is not a classification model of this file. "
+        "Did you mean 'fashion-classifier'?",
+    ),
+    (
+        [("classifier:fashion-classifier", "classifier:fashion-gan")],
+        "evaluation.features: 'fashion-gan' is not a classification model of this file. "
+        "Did you mean 'fashion-classifier'?",
+    ),
+    (
+        [("\nmodels:", PHOTOS), ("kind: gan\n    dataset: fashion", "kind: gan\n    dataset: photos")],
+        "models.fashion-gan: a GAN is scored on the features of evaluation.features, which learns 'fashion', not "
+        "'photos'. Train a classifier on 'photos' and name it there.",
+    ),
+    (
+        [("image_size: 28", "image_size: 30")],
+        "models.fashion-gan: the generator doubles its resolution twice, so datasets.fashion.image_size = 30 must be "
+        "a multiple of 4.",
+    ),
+    (
+        [("{mask: {size: 12}}", "{mask: {size: 28}}")],
+        "models.fashion-inpaint.degradation.0.mask.size = 28 must be smaller than the images (28 pixels).",
+    ),
+    (
+        [("{noise: {sigma: 0.2}}", "{downsample: {factor: 2}}, {noise: {sigma: 0.2}}")],
+        "models.fashion-denoise.degradation.0: downsample must be the last step. Move it to the end.",
+    ),
+    (
+        [
+            ("\nmodels:", PHOTOS.replace("64", "65")),
+            ("kind: restoration\n    dataset: fashion", "kind: restoration\n    dataset: photos"),
+            ("{noise: {sigma: 0.2}}", "{noise: {sigma: 0.2}}, {downsample: {factor: 2}}"),
+        ],
+        "models.fashion-denoise.degradation.1.downsample.factor = 2 must divide image_size = 65.",
+    ),
+    (
+        [("metric: psnr", "metric: pnsr")],
+        "promotion.restoration.metric: 'pnsr' is not measured there. Did you mean 'psnr'?",
+    ),
+    (
+        [("{accuracy: 0.85}", "{acuracy: 0.85}")],
+        "promotion.classification.floors.acuracy: 'acuracy' is not measured there. Did you mean 'accuracy'?",
+    ),
+    (
+        [("metric: kid_classifier", "metric: psnr")],
+        "promotion.gan.metric: 'psnr' is not measured there. Known: fd_classifier, kid_classifier, is_classifier, "
+        "precision_classifier, recall_classifier, class_balance, rarest_class, class_accuracy, cas",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "expected"), IMPOSSIBLE, ids=[text[:40] for _, text in IMPOSSIBLE])
+def test_an_impossible_combination_is_refused_before_anything_runs(problems, changes, expected):
+    (problem,) = problems(*changes)
+    assert problem.removesuffix(".") == expected.removesuffix(".")
+
+
+def test_all_impossible_combinations_are_named_at_once(problems):
+    found = problems(
+        ("size: 12}}]", "size: 40}}]"), ("metric: psnr", "metric: snr"), ("image_size: 28", "image_size: 30")
+    )
+    assert len(found) == 3
+    assert [line.split(":")[0].split(" ")[0] for line in found] == [
+        "models.fashion-gan",
+        "models.fashion-inpaint.degradation.0.mask.size",
+        "promotion.restoration.metric",
+    ]
+
+
+def test_the_largest_mask_that_is_allowed_fits_into_the_images(tmp_path):
+    (tmp_path / "params.yaml").write_text(SHIPPED.replace("{mask: {size: 12}}", "{mask: {size: 27}}"), encoding="utf-8")
+    model = load_params(tmp_path / "params.yaml").models["fashion-inpaint"]
+    ((name, values),) = model.degradation[0].model_dump(exclude_none=True).items()
+    shape, generator = torch.Size((1, 1, 28, 28)), torch.Generator()
+    STEPS[name].draw(shape, generator, **values)
+
+
+def test_the_gate_knows_the_direction_of_every_metric_that_is_measured():
+    for metric in {metric for kind in METRICS.values() for metric in kind}:
+        assert higher_is_better(metric) == (metric.split("_")[0] not in ("mse", "fd", "kid"))
+        assert floor_failures(Gate(metric=metric, floors={metric: 0.5}), {metric: {"value": np.nan}})
+
+
+# -- every leaf is read somewhere ------------------------------------------------------------------------------------
+
+# What the values of a record are called where they are read, `training.kimg` or `model.training.kimg`.
+VARIABLES = {
+    records.Dataset: {"dataset"},
+    records.Training: {"training"},
+    records.ClassificationModel: {"model", "recipe", "classifier"},
+    records.GanModel: {"model"},
+    records.RestorationModel: {"model"},
+    records.Evaluation: {"evaluation", "asked", "params"},
+    records.Gate: {"gate"},
+    records.Params: {"params"},
+}
+NETWORKS = {
+    records.CnnClassifierNetwork: CLASSIFIERS,
+    records.CnnRestorerNetwork: RESTORERS,
+    records.CrnnRestorerNetwork: RESTORERS,
+    records.DcganGeneratorNetwork: GENERATORS,
+    records.DcganDiscriminatorNetwork: DISCRIMINATORS,
+}
+STEP_RECORDS = {records.Noise: "noise", records.Mask: "mask", records.Downsample: "downsample"}
+
+
+def read_attributes():
+    """(last word before the dot, attribute) of every `a.b` that is read in src/ and flows/, params*.py aside."""
+    files = [path for folder in ("src", "flows") for path in (REPOSITORY / folder).rglob("*.py")]
+    found = set()
+    for path in files:
+        if not path.name.startswith("params"):
+            found |= attributes_of(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+def attributes_of(tree):
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)]
+    return {(re.split(r"\W", ast.unparse(node.value).rstrip(")]"))[-1], node.attr) for node in nodes}
+
+
+def read_fields(record, attributes):
+    """Names of the record's fields whose value reaches something."""
+    if record in NETWORKS:  # model_dump() -> keyword arguments of the network
+        (name,) = get_args(record.model_fields["name"].annotation)
+        return {"name", *inspect.signature(NETWORKS[record][name]).parameters}
+    if record in STEP_RECORDS:  # model_dump() -> keyword arguments of the step
+        return set(list(inspect.signature(STEPS[STEP_RECORDS[record]].apply).parameters)[2:])
+    if record is records.Degradation:
+        return set(STEPS)
+    if record is records.Promotion:  # getattr(params.promotion, model.kind)
+        return {
+            kind
+            for model in get_args(get_args(records.Model)[0])
+            for kind in get_args(model.model_fields["kind"].annotation)
+        }
+    read = {name for variable, name in attributes if variable in VARIABLES.get(record, ())}
+    for name, member in vars(record).items():
+        if isinstance(member, property) and name in read:  # a property that is read reads fields in its turn
+            source = inspect.cleandoc("\n" + inspect.getsource(member.fget))
+            read |= {field for variable, field in attributes_of(ast.parse(source)) if variable == "self"}
+    return read
+
+
+def test_every_leaf_of_the_parameters_is_read_somewhere():
+    attributes = read_attributes()
+    unread = [
+        f"{record.__name__}.{field}"
+        for record in Record.__subclasses__()
+        for field in set(record.model_fields) - read_fields(record, attributes)
+    ]
+    assert unread == [], "a key of params.yaml that changes nothing (or extend VARIABLES, NETWORKS or STEP_RECORDS)"
+
+
+def test_a_leaf_that_nobody_reads_is_found():
+    class Momentum(Record):
+        momentum: float
+
+    VARIABLES[Momentum] = {"training"}
+    assert read_fields(Momentum, read_attributes()) >= {"kimg", "flip"}
+    assert "momentum" not in read_fields(Momentum, read_attributes())
+    del VARIABLES[Momentum]
+
+
+def test_every_name_that_the_parameters_allow_can_be_built():
+    for record, table in NETWORKS.items():
+        (name,) = get_args(record.model_fields["name"].annotation)
+        assert name in table
+    assert set(records.Degradation.model_fields) == set(STEPS)

@@ -1,0 +1,243 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from atelier.data.store import DatasetInfo
+from atelier.degradations import degrade_fixed
+from atelier.errors import TrainingError
+from atelier.losses import GAN_LOSSES, PIXEL_LOSSES, GanLoss
+from atelier.training.batches import ArrayImages, to_images
+from atelier.training.checkpoint import Checkpoints
+from atelier.training.restoration import degradation_steps
+from tests.tiny import BATCH, CRNN, HALF, MASK, NOISE, tiny_model, train
+
+CASES = {
+    "classifier": ("classifier", {}),
+    "gan minimax": ("gan", {"loss": "minimax"}),
+    "gan non-saturating": ("gan", {"loss": "non-saturating", "r1_gamma": 0.0, "r2_gamma": 0.0}),
+    "gan relativistic": ("gan", {"loss": "relativistic"}),
+    "cnn": ("cnn", {}),
+    "cnn, all degradations": ("cnn", {"degradation": [MASK, NOISE, HALF], "loss": "l1"}),
+    "crnn": ("crnn", {}),
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Sums of two threads may differ in their last bit from those of one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(params=CASES.values(), ids=CASES.keys())
+def model(request):
+    name, changes = request.param
+    return tiny_model(name, **changes)
+
+
+class Interrupted(Exception):
+    pass
+
+
+class Log(dict):
+    """What a training logged, {images_seen: values}, but for the clock; may stop it as Ctrl-C would."""
+
+    def __init__(self, stop_at=None):
+        self.stop_at = stop_at
+
+    def __call__(self, images_seen, values):
+        kept = {key: value for key, value in values.items() if key != "images_per_second"}
+        self[images_seen] = {**self.get(images_seen, {}), **kept}
+        if images_seen == self.stop_at:
+            raise Interrupted
+
+    def curve(self, name):
+        return np.array([values[name] for values in self.values() if name in values])
+
+
+def assert_equal_weights(one, other):
+    weights, others = one.network.state_dict(), other.network.state_dict()
+    assert list(weights) == list(others)
+    assert [key for key in weights if not torch.equal(weights[key], others[key])] == []
+
+
+def test_an_interrupted_and_resumed_training_ends_bit_identical(model, fashion, tmp_path):
+    whole_log, first_log, second_log = Log(), Log(stop_at=7 * BATCH), Log()
+    whole = train(model, fashion, tmp_path / "whole", on_log=whole_log)
+    with pytest.raises(Interrupted):
+        train(model, fashion, tmp_path / "cut", on_log=first_log)
+    torch.manual_seed(99)  # another process has another state
+    resumed = train(model, fashion, tmp_path / "cut", on_log=second_log)
+    assert_equal_weights(resumed, whole)
+    assert resumed.network_config == whole.network_config
+    assert list(second_log) == [steps * BATCH for steps in range(5, 13)]  # from the checkpoint of step 4
+    assert first_log == {images_seen: whole_log[images_seen] for images_seen in first_log}
+    assert second_log == {images_seen: whole_log[images_seen] for images_seen in second_log}
+
+
+def test_a_finished_training_is_not_trained_again(model, fashion, tmp_path):
+    log = Log()
+    first = train(model, fashion, tmp_path)
+    assert_equal_weights(train(model, fashion, tmp_path, on_log=log), first)
+    assert log == {}
+
+
+def test_the_result_is_the_average_frozen_and_in_evaluation_mode(model, fashion, tmp_path):
+    trained = train(model, fashion, tmp_path)
+    state = Checkpoints(tmp_path, "tiny").load()
+    assert state["images_seen"] == 12 * BATCH
+    average, last = (state[name] for name in (("G_ema", "G") if model.kind == "gan" else ("average", "network")))
+    for name, weight in trained.network.named_parameters():
+        assert torch.equal(weight, average[name])
+        assert not weight.requires_grad
+    assert any(not torch.equal(average[name], last[name]) for name in average)
+    assert not any(module.training for module in trained.network.modules())
+
+
+def test_weights_stay_channels_last_through_a_resume(fashion, tmp_path):
+    for _ in range(2):
+        network = train(tiny_model("crnn"), fashion, tmp_path).network
+        kernels = [weight for weight in network.parameters() if weight.dim() == 4]
+        assert kernels
+        assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
+
+
+def test_the_seed_decides_the_weights(fashion, tmp_path):
+    model = tiny_model("cnn", training={"kimg": 0.032})
+    one, same, other = (train(model, fashion, tmp_path / f"{i}", seed=s).network for i, s in enumerate((1, 1, 2)))
+    assert torch.equal(one.body[0].weight, same.body[0].weight)
+    assert not torch.equal(one.body[0].weight, other.body[0].weight)
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_flipping_is_as_asked(fashion, tmp_path, flip):
+    info = DatasetInfo(28, 1, 10, fashion.info.class_names, fashion.info.counts)
+    left = np.zeros((BATCH, 28, 28, 1), np.uint8)
+    left[:, :, :14] = 255
+    flipped = []
+
+    def look(x_hat_BCHW, x_BCHW):
+        flipped.extend((x_BCHW[:, 0, 0, 0] == 0).tolist())
+        return functional.mse_loss(x_hat_BCHW, x_BCHW)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PIXEL_LOSSES, "l2", look)
+        model = tiny_model("cnn", training={"flip": flip, "kimg": 0.064})
+        train(model, ArrayImages(info, left, np.zeros(BATCH, np.int64)), tmp_path)
+    assert any(flipped) == flip
+    assert not all(flipped)
+
+
+LONGER = {"kimg": 0.96, "lr": 5e-3, "sample_every_kimg": 9.0, "flip": False}  # sixty steps
+
+
+@pytest.mark.parametrize("name", ["classifier", "cnn"])
+def test_the_loss_goes_down_on_real_images(fashion, tmp_path, name):
+    log = Log()
+    train(tiny_model(name, training=LONGER), fashion, tmp_path, on_log=log)
+    loss = log.curve("loss")
+    assert len(loss) == 60
+    assert loss[-15:].mean() < 0.75 * loss[:5].mean()
+
+
+def test_the_loss_of_a_crnn_goes_down_and_its_iterations_improve(fashion, tmp_path):
+    model = tiny_model("crnn", training=LONGER, degradation=[NOISE], network={**CRNN, "width": 8})
+    log = Log()
+    network = train(model, fashion, tmp_path, on_log=log).network
+    assert log.curve("loss")[-15:].mean() < 0.85 * log.curve("loss")[:5].mean()
+    x_NCHW = to_images(fashion.images("test")[:], torch.device("cpu"))
+    y_NCHW = degrade_fixed(x_NCHW, degradation_steps(model), range(len(x_NCHW)))
+    with torch.inference_mode():
+        estimates = [y_NCHW, *network.estimates(y_NCHW)]
+    degraded, first, *_, last = [(x_hat_NCHW - x_NCHW).square().mean().item() for x_hat_NCHW in estimates]
+    assert last < 0.95 * first < 0.9 * degraded
+
+
+def test_generated_images_become_like_real_ones(fashion, tmp_path):
+    pictures = []
+    model = tiny_model("gan", training={**LONGER, "betas": [0.0, 0.99], "sample_every_kimg": 0.48}, r2_gamma=0.0)
+    train(model, fashion, tmp_path, on_sample=lambda images_seen, x_BCHW: pictures.append(x_BCHW))
+    mean_CHW = to_images(fashion.images("train")[:], torch.device("cpu")).mean(dim=0)
+    grey_CHW = torch.full_like(mean_CHW, 0.5)  # what an untrained generator draws
+    assert (pictures[-1].mean(dim=0) - mean_CHW).square().mean() < 0.3 * (grey_CHW - mean_CHW).square().mean()
+
+
+def test_validation_scores_and_samples_come_when_asked(model, fashion, tmp_path):
+    log, samples = Log(), {}
+    train(model, fashion, tmp_path, on_log=log, on_sample=samples.__setitem__)
+    assert list(log) == [steps * BATCH for steps in range(1, 13)]
+    validated = [seen for seen, values in log.items() if any(key.startswith("validation/") for key in values)]
+    assert validated == ([] if model.kind == "gan" else [96, 192])
+    assert list(samples) == ([] if model.kind == "classification" else [96, 192])
+    for x_BCHW in samples.values():
+        assert x_BCHW.shape == (80 if model.kind == "gan" else 16, 1, 28, 28)
+        assert (x_BCHW.min() >= 0, x_BCHW.max() <= 1) == (True, True)
+
+
+def fails_at(step, loss):
+    """The same loss, but NaN at its step-th call."""
+    calls = []
+
+    def failing(*arguments):
+        calls.append(arguments)
+        return loss(*arguments) * (float("nan") if len(calls) == step else 1)
+
+    return failing
+
+
+def failing_loss(side, patch):
+    """Break one loss at step 7; returns the model that meets it."""
+    if side == "cross_entropy":
+        patch.setattr(functional, "cross_entropy", fails_at(7, functional.cross_entropy))
+        return tiny_model("classifier")
+    if side == "l2":
+        patch.setitem(PIXEL_LOSSES, "l2", fails_at(7, PIXEL_LOSSES["l2"]))
+        return tiny_model("cnn")
+    sides = GAN_LOSSES["minimax"]._asdict()
+    patch.setitem(GAN_LOSSES, "minimax", GanLoss(**{**sides, side: fails_at(7, sides[side])}))
+    return tiny_model("gan", loss="minimax")
+
+
+@pytest.mark.parametrize(
+    ("side", "name"),
+    [
+        ("cross_entropy", "the cross-entropy"),
+        ("discriminator", "the discriminator's loss"),
+        ("generator", "the generator's loss"),
+        ("l2", "the l2 loss"),
+    ],
+)
+def test_a_loss_that_is_not_finite_stops_the_training_before_it_does_harm(fashion, tmp_path, side, name):
+    with pytest.MonkeyPatch.context() as patch:
+        model = failing_loss(side, patch)
+        with pytest.raises(TrainingError, match=rf"^{name} became nan after 0\.1 kimg; .* Lower training\.lr\.$"):
+            train(model, fashion, tmp_path / "failed")
+    state = Checkpoints(tmp_path / "failed", "tiny").load()
+    assert state["images_seen"] == 4 * BATCH
+    whole = train(model, fashion, tmp_path / "whole")
+    assert_equal_weights(train(model, fashion, tmp_path / "failed"), whole)
+
+
+def test_a_learning_rate_that_diverges_is_stopped(model, fashion, tmp_path):
+    wild = model.model_copy(update={"training": model.training.model_copy(update={"lr": 1e30, "warmup_kimg": 0.0})})
+    with pytest.raises(TrainingError, match=r"^the .* became (nan|-?inf) after 0\.0 kimg"):
+        train(wild, fashion, tmp_path)
+
+
+@pytest.mark.parametrize("num_classes", [0, 1])
+def test_a_classifier_needs_two_classes(tmp_path, num_classes):
+    info = DatasetInfo(28, 1, num_classes, ("only",) * num_classes, {})
+    images = ArrayImages(info, np.zeros((BATCH, 28, 28, 1), np.uint8), np.zeros(BATCH, np.int64))
+    with pytest.raises(TrainingError, match=rf"at least two classes, the dataset 'fashion' has {num_classes}\."):
+        train(tiny_model("classifier"), images, tmp_path)
+
+
+def test_a_gan_without_classes_is_unconditional(tmp_path):
+    info = DatasetInfo(16, 3, 0, (), {})
+    pixels = np.random.default_rng(0).integers(0, 256, (BATCH, 16, 16, 3), np.uint8)
+    trained = train(tiny_model("gan"), ArrayImages(info, pixels, np.zeros(BATCH, np.int64)), tmp_path)
+    assert trained.network_config["num_classes"] == 1
+    assert trained.network(torch.randn(2, 8), torch.zeros(2, dtype=torch.int64)).shape == (2, 3, 16, 16)
