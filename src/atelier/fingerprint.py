@@ -24,6 +24,8 @@ TRAINING_MODULES = {
 EVALUATION_MODULE = "atelier.evaluation"
 # What these do reaches a model through its resolved parameters or not at all.
 IGNORED_MODULES = {"atelier", "atelier.errors", "atelier.params", "atelier.project"}
+# How often a training reports and saves doesn't change what it ends with.
+RHYTHM = {"log_every_kimg", "sample_every_kimg", "checkpoint_every_kimg"}
 LOG_CALLS = {"debug", "info", "warning", "error", "on_log"}
 
 
@@ -36,7 +38,10 @@ def training_inputs(params: Params, name: str, dataset_digest: str) -> dict[str,
     """Everything that a training's result depends on."""
     model = params.models[name]
     return {
-        "params": {"seed": params.seed, **model.model_dump(mode="json", exclude_none=True)},
+        "params": {
+            "seed": params.seed,
+            **model.model_dump(mode="json", exclude_none=True, exclude={"training": RHYTHM}),
+        },
         "data": {model.dataset: dataset_digest},
         "code": module_hashes(TRAINING_MODULES[model.kind]),
     }
@@ -68,9 +73,8 @@ def evaluation_params(params: Params, model: Model) -> dict[str, Any]:
     if isinstance(model, GanModel):
         relevant["cas_kimg"] = asked.cas_kimg
         recipe = params.models[asked.classifier]  # trained anew, on generated images, for cas_kimg
-        rhythm = {"kimg", "log_every_kimg", "sample_every_kimg", "checkpoint_every_kimg"}
         relevant["cas"] = recipe.model_dump(
-            mode="json", include={"network": True, "training": True}, exclude={"training": rhythm}
+            mode="json", include={"network": True, "training": True}, exclude={"training": RHYTHM | {"kimg"}}
         )
     if isinstance(model, RestorationModel):
         relevant["degradation"] = model.model_dump(mode="json", exclude_none=True)["degradation"]
@@ -120,7 +124,8 @@ def _value_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> l
 
 
 def _shown(values: Mapping[str, Any], key: str) -> str:
-    return str(values[key]) if key in values else "(not set)"
+    value = values.get(key, "(not set)")
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 @cache
@@ -163,8 +168,8 @@ def _imported_modules(tree: ast.AST) -> set[str]:
 class _WithoutNotes(ast.NodeTransformer):
     """Drops docstrings and log calls; comments are gone after parsing anyway."""
 
-    def visit_Expr(self, node: ast.Expr) -> ast.AST:
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         call = node.value
         is_log = isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in LOG_CALLS
         is_text = isinstance(call, ast.Constant) and isinstance(call.value, str)
-        return ast.Pass() if is_log or is_text else node
+        return None if is_log or is_text else node

@@ -63,10 +63,11 @@ def floor_failures(gate: Gate, scores: ScoreTable) -> list[str]:
     for metric, floor in gate.floors.items():
         value = scores.get(metric, {}).get("value", math.nan)
         holds = value >= floor if higher_is_better(metric) else value <= floor
-        if not holds:
+        if math.isnan(value):
+            failures.append(f"{metric} was not measured; its floor is {floor:g}")
+        elif not holds:
             side = "below" if higher_is_better(metric) else "above"
-            shown = "not measured" if math.isnan(value) else f"{value:.4g}, {side} the floor"
-            failures.append(f"{metric} is {shown} {floor:g}")
+            failures.append(f"{metric} is {value:.4g}, {side} the floor {floor:g}")
     return failures
 
 

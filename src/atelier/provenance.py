@@ -26,7 +26,9 @@ class GitState:
 def git_state(root: Path) -> GitState:
     """Commit and uncommitted changes of the project folder."""
     commit = _git(root, "rev-parse", "--verify", "HEAD").strip()
-    return GitState(commit, _git(root, "diff", "HEAD"), bool(_git(root, "status", "--porcelain")))
+    # In a form that `git apply` takes, whatever the user's configuration shows to people.
+    diff = _git(root, "diff", "HEAD", "--binary", "--no-color", "--no-ext-diff", "--src-prefix=a/", "--dst-prefix=b/")
+    return GitState(commit, diff, bool(_git(root, "status", "--porcelain")))
 
 
 def installed_packages() -> str:
@@ -37,7 +39,8 @@ def installed_packages() -> str:
 
 def _git(root: Path, *arguments: str) -> str:
     try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=False)
     except FileNotFoundError:
         return ""
-    return done.stdout if done.returncode == 0 else ""
+    # Not text=True: line ends would change, and a changed file in another encoding would be an error.
+    return done.stdout.decode("utf-8", errors="replace") if done.returncode == 0 else ""

@@ -31,6 +31,8 @@ class ServedModel(PythonModel):  # type: ignore[misc]
 
     config: dict[str, Any]
     network: torch.nn.Module
+    # The signature checks the input. Without this MLflow 3.17 warns at every load that `predict` has no type hints.
+    _skip_type_hint_validation = True
 
     def load_context(self, context: Any) -> None:
         """Rebuild the network from its stored source and load its weights."""

@@ -21,20 +21,26 @@ STATE_STYLES = {"fresh": "green", "stale": "yellow", "missing": "cyan"}
 VERDICT_STYLES = {"promoted": "green", "rejected": "red", "rolled back": "red"}
 
 
+def _console() -> Console:
+    """The terminal; a pipe or a file gets lines that are long enough for the tables."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
+
+
 def print_plan(items: Iterable[Item]) -> None:
     """What is fresh, stale or missing, why, and what a run would do."""
     table = Table("", "kind", "state", "a run would", "because", title="Plan", title_justify="left")
     for item in items:
         state = f"[{STATE_STYLES[item.state]}]{item.state}[/]"
         table.add_row(item.name, item.kind, state, item.action or "do nothing", "\n".join(item.reasons))
-    Console().print(table)
+    _console().print(table)
 
 
 def print_results(registry: Registry, models: Sequence[str]) -> None:
     """The newest version of each model: scores, verdict."""
     newest = [registry.versions(name)[-1:] for name in models]
     print_history([history_entry(registry, version) for versions in newest for version in versions])
-    Console().print("All scores and pictures: [bold]mlflow ui[/] here, then http://127.0.0.1:5000", highlight=False)
+    _console().print("All scores and pictures: [bold]mlflow ui[/] here, then http://127.0.0.1:5000", highlight=False)
 
 
 def history_entry(registry: Registry, version: Version) -> dict[str, Any]:
@@ -66,7 +72,7 @@ def print_history(entries: Iterable[Mapping[str, Any]]) -> None:
             name += f"\n[bold]{', '.join(entry['aliases'])}[/]"
         table.add_row(name, _scores(entry["metrics"]), "\n".join([f"[{style}]{verdict}[/]", *entry["reasons"]]))
         table.add_section()
-    Console().print(table)
+    _console().print(table)
 
 
 def _scores(metrics: Mapping[str, Mapping[str, float]]) -> str:
@@ -79,4 +85,4 @@ def print_checks(checks: Iterable[Check]) -> None:
     table = Table("", "check", "found", "what to do")
     for check in checks:
         table.add_row("[green]ok[/]" if check.ok else "[red]no[/]", check.name, check.found, check.advice)
-    Console().print(table)
+    _console().print(table)

@@ -56,6 +56,7 @@ def _tracking_at(uri):
         yield
     finally:
         mlflow.set_tracking_uri(None)
+        os.environ.pop("MLFLOW_TRACKING_URI", None)  # mlflow leaves it where tracking_at was nested
         if before is not None:
             os.environ["MLFLOW_TRACKING_URI"] = before
 

@@ -10,16 +10,17 @@ from atelier.errors import ConfigError
 from atelier.params import Params, load_params
 
 REPOSITORY = Path(__file__).parents[2]
-SHIPPED = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
+EXAMPLE_FILE = Path(__file__).with_name("example_params.yaml")
+EXAMPLE = EXAMPLE_FILE.read_text(encoding="utf-8")
 
 
 @pytest.fixture
 def load(tmp_path):
-    """Load the shipped file after some texts in it were replaced."""
+    """Load the example after some texts in it were replaced."""
 
-    def load_changed(*replacements, text=SHIPPED, overrides=()):
+    def load_changed(*replacements, text=EXAMPLE, overrides=()):
         for old, new in replacements:
-            assert old in text, f"the shipped params.yaml has no {old!r} any more"
+            assert old in text, f"the example has no {old!r} any more"
             text = text.replace(old, new, 1)
         path = tmp_path / "params.yaml"
         path.write_text(text, encoding="utf-8")
@@ -45,6 +46,10 @@ def test_the_shipped_file_loads():
         "fashion-inpaint": "restoration",
     }
     assert params.evaluation.classifier == "fashion-classifier"
+
+
+def test_values_are_those_of_the_file(load):
+    params = load()
     assert params.models["fashion-gan"].training.betas == (0.0, 0.99)
     assert params.models["fashion-denoise"].degradation[0].noise.sigma == 0.2
 
@@ -139,7 +144,7 @@ def test_one_mistake_is_one_line_with_path_value_and_what_is_allowed(load, old, 
 
 def test_a_missing_section_is_named(load):
     with pytest.raises(ConfigError) as error:
-        load(text=SHIPPED[: SHIPPED.index("promotion:")])
+        load(text=EXAMPLE[: EXAMPLE.index("promotion:")])
     assert problems(error) == ["promotion: missing. Add it."]
 
 
@@ -160,9 +165,9 @@ def test_all_mistakes_are_named_at_once(load):
         ("", r"params.yaml is empty or not a mapping; it needs the keys \['seed', 'device', "),
         ("- 1", "is empty or not a mapping"),
         ("a: [", "params.yaml is not valid YAML: .*line 1"),
-        (SHIPPED + "\nseed: 8\n", 'not valid YAML: .*duplicate key "seed"'),
+        (EXAMPLE + "\nseed: 8\n", 'not valid YAML: .*duplicate key "seed"'),
         ("seed: \x01", "not valid YAML: .*special characters are not allowed"),
-        (SHIPPED + "\n---\nseed: 8\n", "not valid YAML: expected a single document"),
+        (EXAMPLE + "\n---\nseed: 8\n", "not valid YAML: expected a single document"),
         ("seed: !!python/object:os.system 3", "not valid YAML: could not determine a constructor"),
         ("? [1, 2]\n: 3", "not valid YAML: keys must be str.* not tuple"),
         ("seed: &a [*a]", "not valid YAML: Circular reference"),
@@ -236,8 +241,8 @@ def test_an_override_that_leads_nowhere_is_refused(load, given, expected):
     key=st.sampled_from(["seed", "device", "models.fashion-gan.training.lr", "models.fashion-gan.network.width", "x"]),
 )
 def test_no_override_ever_ends_in_another_error(value, key, tmp_path_factory):
-    path = tmp_path_factory.getbasetemp() / "shipped.yaml"
-    path.write_text(SHIPPED, encoding="utf-8")
+    path = tmp_path_factory.getbasetemp() / "example.yaml"
+    path.write_text(EXAMPLE, encoding="utf-8")
     try:
         load_params(path, [f"{key}={value}"])
     except ConfigError as error:

@@ -11,6 +11,7 @@ import torch
 from atelier import params as records
 from atelier.degradations import STEPS
 from atelier.errors import ConfigError
+from atelier.fingerprint import TRAINING_MODULES, module_hashes
 from atelier.gate import floor_failures
 from atelier.metrics.directions import higher_is_better
 from atelier.networks.classifiers import CLASSIFIERS
@@ -21,18 +22,19 @@ from atelier.params import Gate, Record, load_params
 from atelier.params_checks import METRICS
 
 REPOSITORY = Path(__file__).parents[2]
-SHIPPED = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
+EXAMPLE_FILE = Path(__file__).with_name("example_params.yaml")
+EXAMPLE = EXAMPLE_FILE.read_text(encoding="utf-8")
 PHOTOS = "\n  photos: {source: folder, path: raw, image_size: 64, channels: 3}\n\nmodels:"
 
 
 @pytest.fixture
 def problems(tmp_path):
-    """The mistakes that are found in the shipped file after some texts in it were replaced."""
+    """The mistakes that are found in the example after some texts in it were replaced."""
 
     def problems_after(*replacements):
-        text = SHIPPED
+        text = EXAMPLE
         for old, new in replacements:
-            assert old in text, f"the shipped params.yaml has no {old!r} any more"
+            assert old in text, f"the example has no {old!r} any more"
             text = text.replace(old, new, 1)
         (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
         with pytest.raises(ConfigError) as error:
@@ -118,7 +120,7 @@ def test_all_impossible_combinations_are_named_at_once(problems):
 
 
 def test_the_largest_mask_that_is_allowed_fits_into_the_images(tmp_path):
-    (tmp_path / "params.yaml").write_text(SHIPPED.replace("{mask: {size: 12}}", "{mask: {size: 27}}"), encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(EXAMPLE.replace("{mask: {size: 12}}", "{mask: {size: 27}}"), encoding="utf-8")
     model = load_params(tmp_path / "params.yaml").models["fashion-inpaint"]
     ((name, values),) = model.degradation[0].model_dump(exclude_none=True).items()
     shape, generator = torch.Size((1, 1, 28, 28)), torch.Generator()
@@ -157,11 +159,11 @@ STEP_RECORDS = {records.Noise: "noise", records.Mask: "mask", records.Downsample
 def read_attributes():
     """(last word before the dot, attribute) of every `a.b` that is read in src/ and flows/, params*.py aside."""
     files = [path for folder in ("src", "flows") for path in (REPOSITORY / folder).rglob("*.py")]
-    found = set()
-    for path in files:
-        if not path.name.startswith("params"):
-            found |= attributes_of(ast.parse(path.read_text(encoding="utf-8")))
-    return found
+    return attributes_in(path for path in files if not path.name.startswith("params"))
+
+
+def attributes_in(files):
+    return {found for path in files for found in attributes_of(ast.parse(path.read_text(encoding="utf-8")))}
 
 
 def attributes_of(tree):
@@ -200,6 +202,12 @@ def test_every_leaf_of_the_parameters_is_read_somewhere():
         for field in set(record.model_fields) - read_fields(record, attributes)
     ]
     assert unread == [], "a key of params.yaml that changes nothing (or extend VARIABLES, NETWORKS or STEP_RECORDS)"
+
+
+@pytest.mark.parametrize("kind", TRAINING_MODULES)
+def test_each_of_the_three_loops_reads_every_key_of_training(kind):
+    files = [REPOSITORY / "src" / "atelier" / name for name in module_hashes(TRAINING_MODULES[kind])]
+    assert set(records.Training.model_fields) <= read_fields(records.Training, attributes_in(files))
 
 
 def test_a_leaf_that_nobody_reads_is_found():

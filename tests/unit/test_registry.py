@@ -76,9 +76,8 @@ def test_other_trainings_and_other_models_have_runs_of_their_own(registry):
 
 
 def test_a_run_is_tagged_as_a_training_and_named_after_its_model(registry, run_id, stored):
-    tags = stored().data.tags
-    assert tags["kind"] == "training"
-    assert tags["fingerprint"] == "test_a_run_is_tagged_as_a_training_and_named_after_its_model"
+    assert stored().data.tags["kind"] == "training"
+    assert stored().data.tags["fingerprint"] == "test_a_run_is_tagged_as_a_training_and_named_after_its_model"
     assert stored().info.run_name.startswith("scratch-2")
 
 
@@ -126,8 +125,10 @@ def test_a_buffer_is_sent_when_it_is_old_or_long(registry, run_id, stored, monke
     assert stored().data.metrics == {}
     log.metrics(2, {"loss": 0.25})
     assert len(stored().data.metrics) == 901
+    log.metrics(3, {"loss": 9.0})
+    assert stored().data.metrics["loss"] == 0.25  # a new buffer begins
     monkeypatch.setattr(runs, "FLUSH_SECONDS", -1.0)
-    log.metrics(3, {"loss": 0.125})
+    log.metrics(4, {"loss": 0.125})
     assert stored().data.metrics["loss"] == 0.125
 
 

@@ -147,7 +147,9 @@ def test_a_device_that_is_not_there_is_an_error_never_a_fallback():
 @pytest.fixture
 def torch_settings():
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory
     yield
+    torch.utils.deterministic.fill_uninitialized_memory = fill
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from atelier.data.idx import parse_idx, read_bytes
 from atelier.data.pictures import Picture, Source
 from atelier.data.staging import locked, scratch_folder
-from atelier.errors import DataError
+from atelier.errors import DataError, RemoteError
 from atelier.params import Dataset
 
 # sha256 of the *uncompressed* files, since Debian compressed them again. Computed from Debian's dataset-fashion-mnist
@@ -104,7 +104,7 @@ def read_files(project_root: Path, path: str | None) -> Files:
                 return read()
             except DataError as error:
                 failures.append(f"  {place}: {error}")
-    raise DataError(
+    raise RemoteError(
         "fashion-mnist was not found and can't be fetched. Tried:\n"
         + "\n".join(failures)
         + "\nPut the four IDX files into a folder and name it in params.yaml: datasets.NAME.path."

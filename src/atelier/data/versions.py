@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from atelier.errors import DataError
+from atelier.errors import DataError, RemoteError
 
 DATA = "data"
 DATA_DVC = "data.dvc"
@@ -36,21 +36,22 @@ def push(project_root: Path) -> None:
     """Copy the version that `data.dvc` names to the DVC remote; what is there already is not sent again.
 
     Raises:
-        DataError: if `data/` is not the version that `data.dvc` names, or the remote can't be reached.
+        DataError: if `data/` is not the version that `data.dvc` names.
+        RemoteError: if the remote can't be reached.
     """
     # With an empty cache `dvc push` would send the list of files without the files, and report success (DVC 3.67).
     if not is_clean(project_root):
         raise DataError(f"{DATA}/ is not the version that {DATA_DVC} names, so it can't be pushed. Track it first.")
-    _dvc(project_root, "push", DATA_DVC)
+    _with_remote(project_root, "push", DATA_DVC)
 
 
 def pull(project_root: Path) -> None:
     """Bring `data/` to the version that `data.dvc` names, from the cache or the remote; other data is not overwritten.
 
     Raises:
-        DataError: if the remote lacks it or can't be reached, or `data/` holds something that is not tracked.
+        RemoteError: if the remote lacks it or can't be reached, or `data/` holds something that is not tracked.
     """
-    _dvc(project_root, "pull", DATA_DVC)
+    _with_remote(project_root, "pull", DATA_DVC)
 
 
 def restore_if_missing(project_root: Path) -> bool:
@@ -60,7 +61,7 @@ def restore_if_missing(project_root: Path) -> bool:
         True if `data/` was pulled; False if there was nothing to do or nothing to be had.
 
     Raises:
-        DataError: if the remote can't be reached.
+        RemoteError: if the remote can't be reached.
     """
     if (project_root / DATA).exists() or data_md5(project_root) is None or not in_remote(project_root):
         return False
@@ -96,25 +97,28 @@ def is_clean(project_root: Path) -> bool:
     """
     if data_md5(project_root) is None:
         return False
-    return not _dvc_json(project_root, "status", "--json", DATA_DVC)
+    return not json.loads(_dvc(project_root, "status", "--json", DATA_DVC))
 
 
 def in_remote(project_root: Path) -> bool:
     """Whether the remote holds the version that `data.dvc` names. DVC looks for its list of files, which is sent last.
 
     Raises:
-        DataError: if the remote can't be reached.
+        RemoteError: if the remote can't be reached.
     """
     if data_md5(project_root) is None:
         return False
     # Not `dvc status --cloud`: where both cache and remote are lost it warns, and answers that nothing differs.
-    status = _dvc_json(project_root, "data", "status", "--not-in-remote", "--json")
+    status: dict[str, Any] = json.loads(_with_remote(project_root, "data", "status", "--not-in-remote", "--json"))
     return f"{DATA}/" not in status.get("not_in_remote", [])
 
 
-def _dvc_json(project_root: Path, *arguments: str) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(_dvc(project_root, *arguments))
-    return answer
+def _with_remote(project_root: Path, *arguments: str) -> str:
+    """`_dvc`, for what needs the remote."""
+    try:
+        return _dvc(project_root, *arguments)
+    except DataError as error:
+        raise RemoteError(str(error)) from None
 
 
 def _dvc(project_root: Path, *arguments: str) -> str:

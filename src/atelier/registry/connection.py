@@ -7,7 +7,6 @@ import http.client
 import logging
 import urllib.error
 import urllib.request
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -36,8 +35,6 @@ class Connection:
 
         for chatty in ("mlflow", "alembic"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
-        # The served model checks its input against its signature; type hints would be a second, weaker way.
-        warnings.filterwarnings("ignore", message=".*[Tt]ype hint.*", module="mlflow.*")
         self.mlflow: Any = mlflow
         self.project = project
         self.uri = str(mlflow.get_tracking_uri())
@@ -71,7 +68,7 @@ def _ping(uri: str) -> None:
         pass  # it answers; a proxy may not know /health
     except (OSError, http.client.HTTPException, ValueError) as error:  # no answer, an answer not in HTTP, no address
         raise RegistryError(
-            f"the registry at {uri} can't be reached: {getattr(error, 'reason', error)}. "
+            f"the registry at {uri} can't be reached: {str(getattr(error, 'reason', error)).strip()}. "
             "Start it, or unset MLFLOW_TRACKING_URI to use mlflow.db in the project folder."
         ) from None
 

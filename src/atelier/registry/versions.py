@@ -85,7 +85,11 @@ class Registry:
                     input_example=example,
                     pip_requirements=serving_requirements(),
                 )
-            created = self._connection.mlflow.register_model(logged.model_uri, model, tags=dict(tags))
+            if model not in self.model_names():
+                self._client.create_registered_model(model)
+            created = self._client.create_model_version(
+                model, logged.model_uri, run_id, tags=dict(tags), model_id=logged.model_id
+            )
             self.set_alias(model, CHALLENGER, int(created.version))
         return self.version(model, int(created.version))
 

@@ -111,7 +111,7 @@ def require_labels(dataset: Images) -> None:
 
 def to_images(pixels_BHWC: np.ndarray, device: torch.device) -> torch.Tensor:
     """uint8 pixels as stored -> float32 NCHW in [0, 1], channels_last in memory."""
-    x_BHWC = torch.from_numpy(np.ascontiguousarray(pixels_BHWC)).to(device, non_blocking=True)
+    x_BHWC = torch.from_numpy(np.array(pixels_BHWC, order="C")).to(device, non_blocking=True)  # a map is read-only
     return x_BHWC.permute(0, 3, 1, 2).float().div_(255).contiguous(memory_format=torch.channels_last)
 
 

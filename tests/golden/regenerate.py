@@ -1,0 +1,60 @@
+"""Losses of the first twenty steps of each loop, on images that need no data; see test_golden.py."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from atelier.data.store import DatasetInfo
+from atelier.training.batches import ArrayImages
+from tests.tiny import BATCH, HALF, MASK, NOISE, tiny_model, train
+
+GOLDEN = Path(__file__).with_name("losses.json")
+NUM_STEPS = 20
+TRAINING = {"kimg": NUM_STEPS * BATCH / 1000, "sample_every_kimg": 9.0, "checkpoint_every_kimg": 9.0}
+CASES = {
+    "classification": ("classifier", {}),
+    "gan, minimax": ("gan", {"loss": "minimax"}),
+    "gan, non-saturating": ("gan", {"loss": "non-saturating"}),
+    "gan, relativistic": ("gan", {"loss": "relativistic"}),
+    "restoration, cnn": ("cnn", {"degradation": [MASK, NOISE, HALF]}),
+    "restoration, crnn": ("crnn", {"degradation": [NOISE]}),
+}
+
+
+def blobs():
+    """Sixty images of four classes: a bright disc on a dark ramp, its corner by class, the rest from a fixed seed."""
+    rng = np.random.Generator(np.random.PCG64(0))
+    labels_N = np.arange(60) % 4
+    y_11H1, x_111W = np.arange(28)[None, :, None], np.arange(28)[None, None, :]
+    top_N11, left_N11 = (7 + 13 * part[:, None, None] + rng.integers(-3, 4, (60, 1, 1)) for part in divmod(labels_N, 2))
+    radius_N11 = rng.integers(3, 7, (60, 1, 1))
+    inside_NHW = (y_11H1 - top_N11) ** 2 + (x_111W - left_N11) ** 2 < radius_N11**2
+    pixels_NHW = np.where(inside_NHW, 255 - 5 * radius_N11, 3 * x_111W + 0 * y_11H1).astype(np.uint8)
+    return ArrayImages(DatasetInfo(28, 1, 4, tuple("abcd"), {}), pixels_NHW[..., None], labels_N)
+
+
+def losses(case):
+    """{name of the loss: its value at each step} of one of CASES, on one CPU thread."""
+    name, changes = CASES[case]
+    curves = {}
+
+    def on_log(images_seen, values):
+        for key in values.keys() - {"images_per_second"}:
+            curves.setdefault(key, []).append(values[key])
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            train(tiny_model(name, training=TRAINING, **changes), blobs(), Path(folder), on_log=on_log)
+    finally:
+        torch.set_num_threads(threads)
+    return dict(sorted(curves.items()))
+
+
+if __name__ == "__main__":
+    golden = {case: {key: [float(f"{x:.6g}") for x in curve] for key, curve in losses(case).items()} for case in CASES}
+    GOLDEN.write_text(json.dumps(golden, indent=1) + "\n", encoding="utf-8")

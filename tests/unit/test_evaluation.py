@@ -1,0 +1,298 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from atelier import evaluation
+from atelier.degradations import degrade_fixed
+from atelier.evaluation import Protocol, evaluate_classifier, evaluate_generator, evaluate_restorer
+from atelier.metrics.directions import higher_is_better
+from atelier.networks.generators import build_generator
+from atelier.networks.restorers import build_restorer
+from atelier.params import Evaluation
+from atelier.params_checks import METRICS
+from tests.tiny import EVALUATION, HALF, MASK, NOISE, tiny_model, train
+
+COLUMNS = ["subject", "slice", "metric", "value", "low", "high", "num_samples", "protocol"]
+PIXEL_METRICS = ["mse", "psnr", "ssim"]
+CLASSIFIER = tiny_model("classifier", training={"kimg": 1.6, "lr": 1e-2, "sample_every_kimg": 9.0})
+
+
+def protocol_of(**changes):
+    params = Evaluation.model_validate_json(json.dumps({**EVALUATION, **changes}))
+    return Protocol(params, seed=3, device=torch.device("cpu"))
+
+
+PROTOCOL = protocol_of()
+
+
+def randomised(network):
+    torch.manual_seed(0)
+    for weight in network.parameters():
+        weight.data.add_(0.05 * torch.randn(weight.shape))
+    return network.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def classifier(fashion, tmp_path_factory):
+    return train(CLASSIFIER, fashion, tmp_path_factory.mktemp("classifier")).network
+
+
+@pytest.fixture(scope="module")
+def seen(fashion, classifier):
+    return evaluate_classifier(classifier, fashion, PROTOCOL)
+
+
+@pytest.fixture(scope="module")
+def crnn():
+    torch.manual_seed(0)
+    return randomised(build_restorer("crnn", width=4, channels=1, iterations=3))
+
+
+@pytest.fixture(scope="module")
+def restored(fashion, classifier, crnn):
+    return evaluate_restorer(crnn, [NOISE, MASK], fashion, classifier, PROTOCOL)
+
+
+@pytest.fixture(scope="module")
+def generate():
+    """A generator that draws real noise, as the stage hands it over."""
+    torch.manual_seed(0)
+    network = randomised(build_generator("dcgan", channels=1, image_size=28, num_classes=10, latent_dim=8, width=4))
+
+    def draw(num_images, seed):
+        labels_M = torch.arange(num_images) % 10
+        z_MZ = torch.randn(num_images, 8, generator=torch.Generator().manual_seed(seed))
+        return (network(z_MZ, labels_M) * 0.5 + 0.5).numpy(), labels_M.numpy()
+
+    return draw
+
+
+@pytest.fixture(scope="module")
+def generated(fashion, classifier, generate):
+    return evaluate_generator(generate, CLASSIFIER, classifier, fashion, PROTOCOL)
+
+
+@pytest.fixture(params=["classification", "restoration", "gan"])
+def every(request):
+    """(kind, result) of each evaluation."""
+    name = {"classification": "seen", "restoration": "restored", "gan": "generated"}[request.param]
+    return request.param, request.getfixturevalue(name)
+
+
+class Answer(nn.Module):
+    """A restorer that knows the clean test images, in their order."""
+
+    def __init__(self, x_NCHW):
+        super().__init__()
+        self.x_NCHW, self.position = x_NCHW, 0
+
+    def forward(self, y_BCHW):
+        start = self.position
+        self.position += len(y_BCHW)
+        return self.x_NCHW[start : self.position]
+
+
+def clean(dataset, count=300):
+    return torch.from_numpy(dataset.images("test")[:count].copy()).permute(0, 3, 1, 2).float() / 255
+
+
+def rows(evaluated, **wanted):
+    return evaluated.table[(evaluated.table[list(wanted)] == list(wanted.values())).all(axis=1)]
+
+
+def test_the_scores_are_those_that_a_gate_may_name(every):
+    kind, evaluated = every
+    assert sorted(evaluated.scores) == sorted(METRICS[kind])
+    assert all(isinstance(higher_is_better(name), bool) for name in evaluated.scores)
+
+
+def test_every_interval_holds_its_value_and_says_how_it_was_made(every):
+    _, evaluated = every
+    for score in evaluated.scores.values():
+        assert score.low <= score.value <= score.high
+        assert np.isfinite([score.low, score.value, score.high]).all()
+        assert score.num_samples == 300
+        assert "0.95" in score.protocol
+    table = evaluated.table
+    assert ((table.low <= table.value) & (table.value <= table.high)).all()
+
+
+def test_the_table_is_tidy_and_holds_every_score_once(every):
+    _, evaluated = every
+    assert list(evaluated.table.columns) == COLUMNS
+    assert not evaluated.table.duplicated(["subject", "slice", "metric"]).any()
+    own = rows(evaluated, subject="model", slice="all").set_index("metric")
+    assert sorted(own.index) == sorted(evaluated.scores)
+    for name, score in evaluated.scores.items():
+        assert (own.value[name], own.num_samples[name]) == (score.value, score.num_samples)
+
+
+def test_pictures_are_bytes_for_people(every):
+    _, evaluated = every
+    (picture,) = evaluated.pictures.values()
+    assert picture.dtype == np.uint8
+    assert picture.ndim == 3
+    assert picture.std() > 10
+
+
+def assert_same(one, other):
+    assert one.scores == other.scores
+    assert one.table.equals(other.table)
+    for name, picture in one.pictures.items():
+        np.testing.assert_array_equal(picture, other.pictures[name])
+
+
+def evaluate_again(kind, request):
+    fashion, classifier = request.getfixturevalue("fashion"), request.getfixturevalue("classifier")
+    if kind == "classification":
+        return evaluate_classifier(classifier, fashion, PROTOCOL)
+    if kind == "restoration":
+        return evaluate_restorer(request.getfixturevalue("crnn"), [NOISE, MASK], fashion, classifier, PROTOCOL)
+    return evaluate_generator(request.getfixturevalue("generate"), CLASSIFIER, classifier, fashion, PROTOCOL)
+
+
+def test_an_evaluation_is_deterministic(every, request):
+    kind, evaluated = every
+    torch.manual_seed(99)
+    assert_same(evaluate_again(kind, request), evaluated)
+
+
+def test_an_evaluation_does_not_depend_on_its_chunks(every, request, monkeypatch):
+    kind, evaluated = every
+    monkeypatch.setattr(evaluation, "CHUNK", 37)
+    again = evaluate_again(kind, request)
+    assert list(again.scores) == list(evaluated.scores)
+    for name, score in again.scores.items():
+        assert score.value == pytest.approx(evaluated.scores[name].value, rel=1e-4, abs=1e-6)
+
+
+# -- classification ------------------------------------------------------------------------------------------------
+
+
+def test_accuracy_is_the_share_of_right_answers(fashion, classifier, seen):
+    with torch.inference_mode():
+        right = classifier(clean(fashion)).argmax(dim=1).numpy() == fashion.labels("test")[:300]
+    assert seen.scores["accuracy"].value == pytest.approx(right.mean())
+    assert right.mean() > 0.5  # trained: a guess would be right in one of ten
+    assert seen.scores["accuracy"].num_samples == 300
+
+
+def test_each_class_has_its_recall(fashion, seen):
+    recalls = rows(seen, metric="recall")
+    assert sorted(recalls.slice) == sorted(f"class:{name}" for name in fashion.info.class_names)
+    assert recalls.num_samples.sum() == 300
+    assert recalls.value.mean() == pytest.approx(seen.scores["macro_recall"].value)
+    weighted = (recalls.value * recalls.num_samples).sum() / 300
+    assert weighted == pytest.approx(seen.scores["accuracy"].value)
+
+
+# -- restoration ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("steps", "baselines"),
+    [
+        ([NOISE], ["identity", "median3", "gaussian"]),
+        ([MASK], ["identity", "mean_fill", "diffusion_fill"]),
+        ([HALF], ["identity", "bicubic"]),
+    ],
+    ids=["noise", "mask", "downsample"],
+)
+def test_baselines_stand_beside_the_model_and_a_perfect_restorer_beats_all(fashion, steps, baselines):
+    evaluated = evaluate_restorer(Answer(clean(fashion)), steps, fashion, None, PROTOCOL)
+    subjects = ["model", *(f"baseline:{name}" for name in baselines)]
+    assert list(evaluated.table.subject.unique()) == subjects
+    for metric in PIXEL_METRICS:
+        values = rows(evaluated, metric=metric).set_index("subject").value
+        assert sorted(values.index) == sorted(subjects)
+        others = values.drop("model")
+        assert (others < values["model"]).all() if higher_is_better(metric) else (others > values["model"]).all()
+    best = rows(evaluated, metric="psnr").set_index("subject").value.drop("model").max()
+    assert evaluated.scores["psnr"].value == 100  # the cap of equal images
+    assert evaluated.scores["psnr_gain"].value == pytest.approx(100 - best)
+    assert sorted(evaluated.scores) == [*PIXEL_METRICS[:2], "psnr_gain", "ssim"]  # no classifier, no classes
+
+
+def test_the_identity_gains_nothing_over_itself(fashion, classifier):
+    evaluated = evaluate_restorer(nn.Identity(), [MASK], fashion, classifier, PROTOCOL)
+    own, baseline = (
+        rows(evaluated, subject=name, metric="psnr").value.item() for name in ("model", "baseline:identity")
+    )
+    assert own == baseline
+    assert evaluated.scores["psnr_gain"].value < 0
+    assert evaluated.scores["accuracy_gain"].value == 0
+    assert evaluated.scores["accuracy_restored"] == evaluated.scores["accuracy_degraded"]
+
+
+def test_the_classifier_sees_clean_degraded_and_restored_images(fashion, classifier, seen):
+    evaluated = evaluate_restorer(Answer(clean(fashion)), [NOISE], fashion, classifier, PROTOCOL)
+    for metric in ("accuracy", "macro_recall", "macro_f1"):
+        assert evaluated.scores[f"{metric}_clean"] == evaluated.scores[f"{metric}_restored"] == seen.scores[metric]
+    gain = evaluated.scores["accuracy_clean"].value - evaluated.scores["accuracy_degraded"].value
+    assert evaluated.scores["accuracy_gain"].value == pytest.approx(gain)
+    assert gain > 0
+
+
+def test_each_image_is_degraded_by_its_own_content_alone(fashion, monkeypatch):
+    seen = []
+
+    class Recorder(nn.Module):
+        def forward(self, y_BCHW):
+            seen.append(y_BCHW)
+            return y_BCHW
+
+    degraded = []
+    for chunk, num_images in ((500, 300), (37, 300), (500, 120)):
+        monkeypatch.setattr(evaluation, "CHUNK", chunk)
+        evaluate_restorer(Recorder(), [NOISE, MASK], fashion, None, protocol_of(num_images=num_images))
+        degraded.append(torch.cat(seen))
+        seen.clear()
+    seeds = [int(sha256[:12], 16) for sha256 in fashion.hashes("test")[:300]]
+    assert torch.equal(degraded[0], degraded[1])
+    assert torch.equal(degraded[0][:120], degraded[2])
+    assert torch.equal(degraded[0], degrade_fixed(clean(fashion), [NOISE, MASK], seeds))
+    assert len(set(seeds)) == 300
+
+
+def test_a_recurrent_restorer_is_scored_after_each_iteration(fashion, restored):
+    by_iteration = restored.table[restored.table.slice.str.startswith("iterations:")]
+    assert list(by_iteration.slice) == ["iterations:1", "iterations:2", "iterations:3"]
+    assert set(by_iteration.metric) == {"psnr"}
+    assert by_iteration.value.iloc[-1] == pytest.approx(restored.scores["psnr"].value)
+    assert by_iteration.value.nunique() == 3
+
+
+def test_a_restorer_of_one_pass_has_no_iterations(fashion):
+    network = build_restorer("cnn", width=4, channels=1, depth=2)
+    evaluated = evaluate_restorer(network, [NOISE], fashion, None, PROTOCOL)
+    assert set(evaluated.table.slice) == {"all"}
+
+
+# -- generation ----------------------------------------------------------------------------------------------------
+
+
+def test_real_training_images_are_the_floor(generated):
+    floor = rows(generated, subject="floor:real training images").set_index("metric").value
+    without_floor = {"cas", "class_accuracy"}  # nobody asked for their classes
+    assert set(floor.index) == set(METRICS["gan"]) - without_floor
+    assert floor["fd_classifier"] < generated.scores["fd_classifier"].value
+    assert floor["kid_classifier"] < generated.scores["kid_classifier"].value
+
+
+def test_real_images_pass_for_generated_ones(fashion, classifier, generated):
+    labels_N = fashion.labels("train")[:300]
+    order = np.argsort(labels_N, kind="stable")
+
+    def draw(num_images, seed):
+        pixels_MHWC = fashion.images("train")[order][:num_images]
+        return np.moveaxis(pixels_MHWC, -1, 1).astype(np.float32) / 255, labels_N[order][:num_images]
+
+    real = evaluate_generator(draw, CLASSIFIER, classifier, fashion, protocol_of(cas_kimg=1.6)).scores
+    for metric in METRICS["gan"]:
+        better = real[metric].value - generated.scores[metric].value
+        assert better * (1 if higher_is_better(metric) else -1) >= 0, metric
+    assert real["class_accuracy"].value > 0.5 > generated.scores["class_accuracy"].value
+    assert real["cas"].value > 0.4
