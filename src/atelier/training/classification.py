@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torchmetrics.functional.classification import multiclass_accuracy
 
 from atelier.data.splits import Split
 from atelier.data.store import DatasetInfo
@@ -76,5 +77,6 @@ def _accuracy(network: nn.Module, dataset: Images, device: torch.device) -> floa
     split: Split = "validation" if len(dataset.images("validation")) else "train"
     labels_N = dataset.labels(split)
     assert labels_N is not None  # checked before the training began
-    predicted_N = network(to_images(dataset.images(split)[:2048], device)).argmax(dim=1).cpu().numpy()
-    return float((predicted_N == labels_N[:2048]).mean())
+    logits_NK = network(to_images(dataset.images(split)[:2048], device)).cpu()
+    labels = torch.from_numpy(labels_N[:2048])
+    return float(multiclass_accuracy(logits_NK, labels, dataset.info.num_classes, average="micro"))

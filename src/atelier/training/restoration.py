@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from atelier.data.store import DatasetInfo
 from atelier.degradations import Steps, degrade, degrade_fixed, upscale_of
@@ -77,6 +78,5 @@ def _validate(
         pixels_NHWC = dataset.images("train")[:512]
     x_NCHW = to_images(pixels_NHWC, device)
     x_hat_NCHW = network(degrade_fixed(x_NCHW, steps, range(len(x_NCHW)))).clamp(0, 1)
-    mse_N = (x_hat_NCHW - x_NCHW).square().mean(dim=(1, 2, 3)).clamp_min(1e-10)
-    psnr = float((-10 * mse_N.log10()).mean())
-    return {"validation/psnr": psnr}, torch.cat([x_NCHW[:8], x_hat_NCHW[:8]])
+    psnr = peak_signal_noise_ratio(x_hat_NCHW, x_NCHW, data_range=1.0, dim=(1, 2, 3))
+    return {"validation/psnr": psnr.item()}, torch.cat([x_NCHW[:8], x_hat_NCHW[:8]])
