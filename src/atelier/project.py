@@ -64,8 +64,8 @@ def set_environment(project: Project) -> None:
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # a line before the flow has no run to belong to
         "NO_PROXY": "localhost,127.0.0.1",  # Prefect's events to its own API would go to the proxy, and be lost
-        # How long torch's waiting threads spin before they yield their core. The GAN's images/s on 2 cores, alone and beside
-        # a busy process: never 350 and 340, this long 730 and 230, libgomp's default (300,000) 640 and 130 or less.
+        # How long torch's waiting threads spin before they yield their core. The GAN's images/s on 2 cores, alone and
+        # beside a busy process: never 350 and 340, this long 730 and 230, libgomp's 300,000 640 and 130 or less.
         "GOMP_SPINCOUNT": "6000",
         "DO_NOT_TRACK": "1",
         "DVC_NO_ANALYTICS": "1",
