@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).parents[2]
 SMALL = {
     "fashion-classifier": {"network": {"width": 8}, "training": {"kimg": 12}},
     "fashion-gan": {"generator": {"width": 8}, "discriminator": {"width": 8}, "training": {"kimg": 2}},
-    "fashion-denoise": {"network": {"width": 8, "depth": 3}, "training": {"kimg": 6}},
+    "fashion-denoise": {"network": {"width": 8, "depth": 3}, "training": {"kimg": 12}},
     "fashion-inpaint": {"network": {"width": 4, "iterations": 2}, "training": {"kimg": 4}},
 }
 
