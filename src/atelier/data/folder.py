@@ -118,17 +118,16 @@ def decode(content: bytes, image_size: int, channels: int) -> NDArray[np.uint8]:
             image: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
             image.load()
             image = ImageOps.exif_transpose(image)
-            if image.mode in ("F", "I"):
-                raise Unusable(f"pixels of mode {image.mode!r} have no defined white")
-            image = opaque(image, "L" if channels == 1 else "RGB")
-    except Unusable:
-        raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise Unusable("decompression bomb: more pixels than Pillow's limit, Image.MAX_IMAGE_PIXELS") from None
     except UnidentifiedImageError:
         raise Unusable(f"not a picture of the formats {', '.join(FORMATS)}") from None
     except Exception:  # its text is left out: it differs between versions of Pillow, and the table is versioned data
         raise Unusable("truncated or damaged") from None
+    try:
+        image = opaque(image, "L" if channels == 1 else "RGB")
+    except ValueError as error:
+        raise Unusable(str(error)) from None
     if min(image.size) < image_size:
         raise Unusable(f"too small: {image.width} x {image.height}, the short side needs {image_size} pixels")
     square = ImageOps.fit(image, (image_size, image_size), Image.Resampling.LANCZOS)
