@@ -40,7 +40,8 @@ def print_results(registry: Registry, models: Sequence[str]) -> None:
     """The newest version of each model: scores, verdict."""
     newest = [registry.versions(name)[-1:] for name in models]
     print_history([history_entry(registry, version) for versions in newest for version in versions])
-    _console().print("All scores and pictures: [bold]mlflow ui[/] here, then http://127.0.0.1:5000", highlight=False)
+    where = registry.uri if registry.uri.startswith("http") else "[bold]mlflow ui[/] here, then http://127.0.0.1:5000"
+    _console().print(f"All scores and pictures: {where}", highlight=False)
 
 
 def history_entry(registry: Registry, version: Version) -> dict[str, Any]:

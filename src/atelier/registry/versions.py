@@ -44,12 +44,13 @@ class Version:
 
 
 class Registry:
-    """The registered models; `runs` holds the trainings behind them."""
+    """The registered models at `uri`; `runs` holds the trainings behind them."""
 
     def __init__(self, project: Project) -> None:
         self._connection = Connection(project)
         self._client = self._connection.client
         self.runs = Runs(self._connection)
+        self.uri = self._connection.uri
 
     def run_log(self, run_id: str) -> RunLog:
         """A buffered log for a running training."""
