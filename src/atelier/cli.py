@@ -58,6 +58,10 @@ def run(
     from atelier.plan import make_plan, selected_models
 
     project, params, path = _open(params_file, overrides)
+    if params.device.startswith("cuda"):
+        from atelier.training.device import choose_device
+
+        choose_device(params.device)  # a GPU that isn't there is found here, before any work
     registry = _registry(project)
     plan = make_plan(project, params, registry, models or [])
     tables.print_plan(plan)
@@ -65,9 +69,6 @@ def run(
         print("Nothing to do: every dataset and every model is fresh.")
         return
 
-    from atelier.training.device import choose_device
-
-    choose_device(params.device)  # a missing GPU is found here, before any work
     from flows.embedded import run_flow
     from flows.reconcile import reconcile
 
