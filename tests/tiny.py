@@ -5,10 +5,8 @@ import json
 import torch
 
 from atelier.params import Params
+from atelier.stages import LOOPS
 from atelier.training.checkpoint import Checkpoints
-from atelier.training.classification import train_classifier
-from atelier.training.gan import train_gan
-from atelier.training.restoration import train_restorer
 from atelier.training.session import Session
 
 BATCH = 16
@@ -37,7 +35,6 @@ RECIPES = {
     "cnn": {"kind": "restoration", "degradation": [NOISE], "network": CNN, "loss": "l2"},
     "crnn": {"kind": "restoration", "degradation": [MASK], "network": CRNN, "loss": "charbonnier"},
 }
-LOOPS = {"classification": train_classifier, "gan": train_gan, "restoration": train_restorer}
 EVALUATION = {"features": "classifier:classifier", "num_images": 300, "confidence": 0.95, "cas_kimg": 0.16}
 
 
