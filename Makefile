@@ -36,6 +36,7 @@ test: install  ## all tests
 
 bench: install  ## time the parts (benchmarks/)
 	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/crops.py
 
 ci: lint type test ci-demo  ## what .ci/run runs
 

@@ -11,7 +11,7 @@ from atelier.params import load_params
 from atelier.plan import selected_models
 from atelier.project import Project, exclusive, find_project
 from flows.evaluate import evaluate_version
-from flows.ingest import ingest_dataset, restore_data, version_data
+from flows.ingest import ingest_datasets
 from flows.promote import judge_version
 from flows.train import train_model
 
@@ -22,11 +22,9 @@ def reconcile(params_file: Path, overrides: list[str] | None = None, models: lis
     project, changes = find_project(params_file.parent), overrides or []
     params = load_params(params_file, changes)
     names = selected_models(params, models or [])
+    datasets = list(dict.fromkeys(params.models[name].dataset for name in names))
     with exclusive(project):
-        restore_data(project)
-        for dataset in dict.fromkeys(params.models[name].dataset for name in names):
-            ingest_dataset(project, params_file, changes, dataset)
-        version_data(project)
+        ingest_datasets(project, params_file, changes, datasets)
         failures = [f"{name}: {error}" for name in names if (error := _advance(project, params_file, changes, name))]
     if failures:
         raise TrainingError(f"{len(failures)} of {len(names)} models failed:\n  " + "\n  ".join(failures))

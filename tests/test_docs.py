@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+from typer.models import CommandInfo
 
 from atelier.cli import app
 from atelier.params import load_params
@@ -16,7 +18,16 @@ from atelier.params import load_params
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-COMMANDS = {info.name or info.callback.__name__: info for info in app.registered_commands if info.callback}
+
+
+def names_of(commands: Iterable[CommandInfo], group: str = "") -> set[str]:
+    return {group + (info.name or info.callback.__name__) for info in commands}
+
+
+COMMANDS = names_of(app.registered_commands)
+GROUPS = {group.name for group in app.registered_groups}
+for group in app.registered_groups:
+    COMMANDS |= names_of(group.typer_instance.registered_commands, f"{group.name} ")
 
 
 def code_blocks(language: str) -> list[str]:
@@ -43,9 +54,10 @@ def test_commands_and_options_exist():
     assert len(lines) >= 8
     for line in lines:
         words = line[line.index("atelier ") :].split()
-        assert words[1] in COMMANDS, line
+        command = words[1:3] if words[1] in GROUPS else words[1:2]
+        assert " ".join(command) in COMMANDS, line
         shown = subprocess.run(
-            [sys.executable, "-m", "atelier.cli", words[1], "--help"],
+            [sys.executable, "-m", "atelier.cli", *command, "--help"],
             capture_output=True, text=True, env={"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"},
         ).stdout  # fmt: skip
         for option in (word.partition("=")[0] for word in words[2:] if re.match(r"--?[a-zA-Z]", word)):

@@ -4,7 +4,8 @@ import json
 
 import torch
 
-from atelier.params import Params
+from atelier.evaluation import Protocol
+from atelier.params import Evaluation, Params
 from atelier.stages import LOOPS
 from atelier.training.checkpoint import Checkpoints
 from atelier.training.session import Session
@@ -16,7 +17,7 @@ TRAINING = {
     "lr": 2e-3,
     "warmup_kimg": 0.048,
     "ema_halflife_kimg": 0.1,
-    "flip": True,
+    "augment": {"flip": True},
 }
 RHYTHM = {"log_every_kimg": 0.016, "sample_every_kimg": 0.096, "checkpoint_every_kimg": 0.064}
 CRNN = {"name": "crnn", "width": 4, "iterations": 3}
@@ -66,3 +67,22 @@ def train(model, dataset, folder, seed=7, on_log=ignore, on_sample=ignore):
     """Train as the stage does, or go on from the checkpoint in `folder`."""
     session = Session(torch.device("cpu"), seed, Checkpoints(folder, "tiny"), on_log, on_sample)
     return LOOPS[model.kind](model, dataset, session)
+
+
+def protocol_of(**changes):
+    """How to score, with other values of `evaluation`."""
+    params = Evaluation.model_validate_json(json.dumps({**EVALUATION, **changes}))
+    return Protocol(params, seed=3, device=torch.device("cpu"))
+
+
+def rows(evaluated, **wanted):
+    """The rows of an evaluation's table that hold these values."""
+    return evaluated.table[(evaluated.table[list(wanted)] == list(wanted.values())).all(axis=1)]
+
+
+def randomised(network):
+    """An untrained network that isn't the identity, which restorers begin as."""
+    torch.manual_seed(0)
+    for weight in network.parameters():
+        weight.data.add_(0.05 * torch.randn(weight.shape))
+    return network.eval().requires_grad_(False)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from atelier import data_commands
 from atelier.errors import AtelierError, UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(data_commands.app, name="data")
 
 ParamsFile = Annotated[Path | None, typer.Option("--params", help="The desired state.  [default: params.yaml]")]
 Override = Annotated[list[str] | None, typer.Option("-S", "--set", help="Override: dotted.key=value. Repeatable.")]
@@ -118,7 +121,7 @@ def history(
     registry = _registry(_project())
     known = registry.model_names()
     if model is not None and model not in known:
-        from atelier.params_errors import nearest
+        from atelier.params.errors import nearest
 
         raise UsageError(f"no model {model!r} is registered.{nearest(model, known)}")
     versions = [version for name in ([model] if model else known) for version in registry.versions(name)]
@@ -195,7 +198,7 @@ def promote(
 
     project, params, _ = _open(params_file, None)
     if model not in params.models:
-        from atelier.params_errors import nearest
+        from atelier.params.errors import nearest
 
         raise UsageError(f"{model!r} is not a model of params.yaml.{nearest(model, list(params.models))}")
     with exclusive(project):

@@ -4,7 +4,8 @@ AtelierError (ValueError)
 ├── ConfigError       params.yaml or an override is wrong                       exit code 2
 ├── UsageError        a command was given something that does not exist         exit code 2
 ├── DataError         data can't be found, read, trusted or versioned           exit code 1
-│   └── RemoteError   a place across a network failed; trying again may help  exit code 1
+│   ├── RemoteError   a place across a network failed; trying again may help  exit code 1
+│   └── LostError     neither cache nor remote holds a version of the data    exit code 1
 ├── TrainingError     a training can't start or can't go on                     exit code 1
 ├── EvaluationError   a score can't be computed                                 exit code 1
 └── RegistryError     the registry can't be reached or refuses                  exit code 1
@@ -37,6 +38,10 @@ class DataError(AtelierError):
 
 class RemoteError(DataError):
     """A place across a network failed; trying again may help, so the flows do."""
+
+
+class LostError(DataError):
+    """Neither cache nor remote holds a version of the data, or a part of one; trying again won't help."""
 
 
 class TrainingError(AtelierError):

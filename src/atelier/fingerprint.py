@@ -23,7 +23,7 @@ TRAINING_MODULES = {
 }
 EVALUATION_MODULE = "atelier.evaluation"
 # What these do reaches a model through its resolved parameters or not at all.
-IGNORED_MODULES = {"atelier", "atelier.errors", "atelier.params", "atelier.project"}
+IGNORED_MODULES = {"atelier", "atelier.errors", "atelier.params", "atelier.project", "atelier.data.staging"}
 # How often a training reports and saves doesn't change what it ends with.
 RHYTHM = {"log_every_kimg", "sample_every_kimg", "checkpoint_every_kimg"}
 LOG_CALLS = {"debug", "info", "warning", "error", "on_log"}
@@ -78,6 +78,8 @@ def evaluation_params(params: Params, model: Model) -> dict[str, Any]:
         )
     if isinstance(model, RestorationModel):
         relevant["degradation"] = model.model_dump(mode="json", exclude_none=True)["degradation"]
+        if params.datasets[model.dataset].image_size is None:
+            relevant["max_side"] = asked.max_side
     return relevant
 
 
@@ -132,10 +134,10 @@ def _shown(values: Mapping[str, Any], key: str) -> str:
 def module_hashes(entry: str) -> dict[str, str]:
     """{file below atelier/: hash of what it does} for `entry` and every Atelier module that it imports."""
     hashes: dict[str, str] = {}
-    waiting, seen = [entry], set(IGNORED_MODULES)
+    waiting, seen = [entry], set[str]()
     while waiting:
         module = waiting.pop()
-        if module in seen:
+        if module in seen or _is_ignored(module):
             continue
         seen.add(module)
         path = _source_file(module)
@@ -147,6 +149,10 @@ def module_hashes(entry: str) -> dict[str, str]:
 
 
 _PACKAGE = Path(__file__).parent
+
+
+def _is_ignored(module: str) -> bool:
+    return module in IGNORED_MODULES or module.startswith("atelier.params.")
 
 
 def _source_file(module: str) -> Path:

@@ -13,7 +13,7 @@ from typing import Literal
 from atelier.errors import RegistryError, UsageError
 from atelier.metrics.directions import higher_is_better
 from atelier.params import Gate
-from atelier.params_errors import nearest
+from atelier.params.errors import nearest
 from atelier.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, Version
 
 ScoreTable = Mapping[str, Mapping[str, float]]  # {metric: {"value", "low", "high"}}

@@ -11,7 +11,7 @@ from atelier.data.store import dataset_digest
 from atelier.errors import UsageError
 from atelier.fingerprint import differences, digest, evaluation_inputs, training_inputs, uses_extractor
 from atelier.params import Params
-from atelier.params_errors import nearest
+from atelier.params.errors import nearest
 from atelier.project import Project
 from atelier.registry import CHAMPION, Registry, Version
 

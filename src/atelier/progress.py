@@ -1,13 +1,42 @@
-"""Log lines that tell a person how a training goes: images/s, time left, losses."""
+"""How far a long piece of work is, for people: a bar on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 log = logging.getLogger("atelier")
 SECONDS_BETWEEN_LINES = 10.0
+
+Item = TypeVar("Item")
+
+
+def counted(items: Iterable[Item], name: str, total: int | None) -> Iterator[Item]:
+    """Pass items on while a progress bar counts them; without a terminal, a log line every few seconds counts.
+
+    Args:
+        items: to be passed on.
+        name: of the dataset that they belong to.
+        total: how many there are; None: not known.
+    """
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    started = last_line = time.monotonic()
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(f"{name}  reading pictures", total=total)
+        for number, item in enumerate(items, start=1):
+            yield item
+            bar.advance(task)
+            if not console.is_terminal and (now := time.monotonic()) - last_line > SECONDS_BETWEEN_LINES:
+                last_line = now
+                of_all = f" of {total:,}" if total is not None else ""
+                log.info("%s  read %s%s pictures, %.0f/s", name, f"{number:,}", of_all, number / (now - started))
 
 
 class Progress:

@@ -53,6 +53,7 @@ def train(project: Project, params: Params, name: str, flow_run_id: str) -> int:
     run_id = registry.runs.start(name, fingerprint, tags)
     try:
         _log_inputs(registry, run_id, project, inputs, tags)
+        registry.runs.log_input(run_id, model.dataset, tags["data.md5"], "training", dataset.info.counts)
         checkpoints = Checkpoints(project.checkpoints(name, fingerprint), fingerprint)
         trained = _run_loop(registry, run_id, params, name, dataset, checkpoints)
         with tempfile.TemporaryDirectory() as folder:
@@ -138,6 +139,9 @@ def _evaluate_one(project: Project, params: Params, registry: Registry, version:
     inputs = current_evaluation_inputs(project, params, registry, version)
     dataset = read_dataset(project.root, params.models[version.model].dataset)
     evaluated = score(registry, params, version, inputs["extractor"], dataset)
+    registry.runs.log_input(
+        version.run_id, dataset.name, data_md5(project.root) or "", "evaluation", dataset.info.counts
+    )
     registry.runs.log_scores(version.run_id, evaluated.scores)
     files: dict[str, Any] = {**evaluated.pictures, "fingerprint.json": json.dumps(inputs, indent=2)}
     files["scores.csv"] = evaluated.table.assign(model=version.model, version=version.number)
@@ -159,7 +163,7 @@ def score(registry: Registry, params: Params, version: Version, extractor: str, 
         return evaluate_classifier(network, dataset, protocol)
     if isinstance(model, RestorationModel):
         return evaluate_restorer(network, degradation_steps(model), dataset, classifier, protocol)
-    assert isinstance(model, GanModel) and classifier is not None  # params_checks: a GAN always has an extractor
+    assert isinstance(model, GanModel) and classifier is not None  # params.checks: a GAN always has an extractor
 
     def generate(num_images: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         request = pd.DataFrame({"num_images": [num_images], "seed": [seed]})

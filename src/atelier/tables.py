@@ -21,10 +21,10 @@ STATE_STYLES = {"fresh": "green", "stale": "yellow", "missing": "cyan"}
 VERDICT_STYLES = {"promoted": "green", "rejected": "red", "rolled back": "red"}
 
 
-def _console() -> Console:
+def console() -> Console:
     """The terminal; a pipe or a file gets lines that are long enough for the tables."""
-    console = Console()
-    return console if console.is_terminal else Console(width=120)
+    terminal = Console()
+    return terminal if terminal.is_terminal else Console(width=120)
 
 
 def print_plan(items: Iterable[Item]) -> None:
@@ -33,7 +33,7 @@ def print_plan(items: Iterable[Item]) -> None:
     for item in items:
         state = f"[{STATE_STYLES[item.state]}]{item.state}[/]"
         table.add_row(item.name, item.kind, state, item.action or "do nothing", "\n".join(item.reasons))
-    _console().print(table)
+    console().print(table)
 
 
 def print_results(registry: Registry, models: Sequence[str]) -> None:
@@ -41,7 +41,7 @@ def print_results(registry: Registry, models: Sequence[str]) -> None:
     newest = [registry.versions(name)[-1:] for name in models]
     print_history([history_entry(registry, version) for versions in newest for version in versions])
     where = registry.uri if registry.uri.startswith("http") else "[bold]mlflow ui[/] here, then http://127.0.0.1:5000"
-    _console().print(f"All scores and pictures: {where}", highlight=False)
+    console().print(f"All scores and pictures: {where}", highlight=False)
 
 
 def history_entry(registry: Registry, version: Version) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def print_history(entries: Iterable[Mapping[str, Any]]) -> None:
             name += f"\n[bold]{', '.join(entry['aliases'])}[/]"
         table.add_row(name, _scores(entry["metrics"]), "\n".join([f"[{style}]{verdict}[/]", *entry["reasons"]]))
         table.add_section()
-    _console().print(table)
+    console().print(table)
 
 
 def _scores(metrics: Mapping[str, Mapping[str, float]]) -> str:
@@ -86,4 +86,4 @@ def print_checks(checks: Iterable[Check]) -> None:
     table = Table("", "check", "found", "what to do")
     for check in checks:
         table.add_row("[green]ok[/]" if check.ok else "[red]no[/]", check.name, check.found, check.advice)
-    _console().print(table)
+    console().print(table)

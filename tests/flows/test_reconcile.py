@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.flows.conftest import SmallProject, clean_environment
+from atelier.data import versions
+from atelier.data.store import LOCAL_NOTES, read_dataset
+from tests.flows.conftest import REPOSITORY, SmallProject, clean_environment
 
 pytestmark = pytest.mark.flow
 
@@ -49,7 +51,8 @@ def test_the_task_history_outlives_the_process(finished_project):
         flows = database.execute("select name, state_type from flow_run").fetchall()
         tasks = database.execute("select name, state_type from task_run").fetchall()
     assert [state for _, state in flows] == ["COMPLETED"]
-    expected = {"ingest fashion", *(f"train {name}" for name in MODELS)}
+    expected = {f"{stage} fashion" for stage in ("read", "validate", "store", "describe")}
+    expected |= {f"train {name}" for name in MODELS}
     expected |= {f"{stage} {name}/1" for name in MODELS for stage in ("evaluate", "promote")}
     assert expected <= {name for name, _ in tasks}
     assert {state for _, state in tasks} == {"COMPLETED"}
@@ -57,6 +60,11 @@ def test_the_task_history_outlives_the_process(finished_project):
 
 def test_the_data_are_versioned_and_the_work_tree_is_clean(finished_project):
     assert "up to date" in finished_project.command("dvc", "status").stdout
+    assert versions.data_md5(finished_project.root) == versions.data_md5(REPOSITORY)  # the shipped data.dvc
+    stored = read_dataset(finished_project.root, "fashion")
+    assert stored.info.counts == {"train": 56_993, "validation": 2_974, "test": 10_000}
+    assert stored.quarantined == {"near duplicate": 19, "near duplicate across splits": 14}
+    assert np.bincount(stored.labels("test")).tolist() == [1000] * 10  # the published test set stays whole
     assert finished_project.git("status", "--porcelain") == ""
 
 
@@ -67,9 +75,31 @@ def test_a_second_clone_pulls_the_data(finished_project):
     assert clone.command("dvc", "remote", "modify", "--local", "local", "url", store).code == 0
     pulled = clone.command("dvc", "pull")
     assert pulled.code == 0, pulled.stderr
-    names = sorted(path.name for path in (clone.root / "data" / "fashion").iterdir())
-    assert names == sorted(path.name for path in (finished_project.root / "data" / "fashion").iterdir())
+    names = {path.name for path in (clone.root / "data" / "fashion").iterdir()}
+    assert names == {path.name for path in (finished_project.root / "data" / "fashion").iterdir()} - set(LOCAL_NOTES)
     shutil.rmtree(clone.root)
+
+
+def test_the_dataset_is_shown_in_mlflow_and_prefect_and_named_by_every_run_that_used_it(finished_project):
+    from mlflow import MlflowClient
+
+    md5 = versions.data_md5(finished_project.root)
+    client = MlflowClient(f"sqlite:///{finished_project.root / 'mlflow.db'}")
+    (run,) = client.search_runs([client.get_experiment_by_name("datasets").experiment_id])
+    shown = {item.path for item in client.list_artifacts(run.info.run_id)}
+    pictures = {f"{name}.png" for name in ("train", "validation", "test", "histograms", "quarantine")}
+    assert shown >= {*pictures, "quarantine.csv", "validation.md", "dataset.json"}
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["images/test"] == 10_000
+    for name in MODELS:
+        (run,) = client.search_runs([client.get_experiment_by_name(name).experiment_id])
+        (used,) = run.inputs.dataset_inputs  # scored on the data that it was trained on: one input
+        assert (used.dataset.name, used.dataset.digest, used.tags[0].value) == ("fashion", md5, "training")
+    with sqlite3.connect(finished_project.root / ".prefect" / "prefect.db") as database:
+        artifacts = dict(database.execute("select key, data from artifact").fetchall())
+    assert set(artifacts) >= {"validation-fashion", "quarantine-fashion", "data-fashion"}
+    assert "near duplicate across splits" in artifacts["validation-fashion"]
+    assert artifacts["data-fashion"].count("data:image/png;base64,") == 5
 
 
 def test_the_plan_says_that_nothing_is_stale(finished_project):

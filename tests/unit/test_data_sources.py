@@ -1,250 +1,277 @@
-import gzip
-import io
+import json
 import os
 import shutil
-import struct
+import threading
+import time
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from atelier.data import fashion_mnist, folder
-from atelier.data.idx import parse_idx, read_bytes
-from atelier.data.pictures import Picture, Rejected
-from atelier.data.sources import open_source, source_digest
+from atelier.data import file_sums
+from atelier.data.pictures import Encoded, Rejected, Unusable
+from atelier.data.sources import open_source, source_digest, source_names
 from atelier.errors import DataError
-from atelier.params import Dataset
+from atelier.params import Source
+from tests.picture_files import encoded, write_files
 
-FASHION = Dataset(source="fashion-mnist", image_size=28, channels=1)
-
-
-def idx(shape, values=None):
-    header = bytes([0, 0, 8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
-    return header + (bytes(int(np.prod(shape))) if values is None else values)
+PNGS = [encoded((20, 20), seed) for seed in range(6)]
 
 
-def png(size=(20, 20), seed=0, mode="RGB", **save):
-    channels = len(mode)
-    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], channels), np.uint8).squeeze()
-    buffer = io.BytesIO()
-    Image.fromarray(pixels, mode=None).save(buffer, save.pop("format", "PNG"), **save)
-    return buffer.getvalue()
+def folder_at(path="raw", **keys):
+    return Source(source="folder", path=path, **keys)
 
 
-def pictures(path, channels=3, image_size=16):
-    dataset = Dataset(source="folder", path=str(path), image_size=image_size, channels=channels)
-    source = open_source(path, dataset)
+def items_of(project, **keys):
+    source = open_source(project, folder_at(**keys))
     items = list(source.items)
-    accepted = {item.name: item for item in items if isinstance(item, Picture)}
-    rejected = {item.name: item.reason for item in items if isinstance(item, Rejected)}
-    return source.class_names, accepted, rejected
+    assert len(items) == source.num_items
+    return {item.name: item for item in items}
 
 
-# --- IDX files
+def places(items):
+    return {name: (item.class_name, item.split) for name, item in items.items() if isinstance(item, Encoded)}
 
 
-def test_an_idx_file_comes_back_in_its_shape():
-    array = parse_idx(idx((2, 3, 4), bytes(range(24))), "x")
-    np.testing.assert_array_equal(array, np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
+def problem(item):
+    """Why an item is no picture, be it known from the start or found when it is read."""
+    if isinstance(item, Rejected):
+        return item.reason
+    with pytest.raises(Unusable) as caught:
+        item.read()
+    return caught.value.reason
 
 
-@pytest.mark.parametrize("change", [lambda content: content[:-1], lambda content: content + b"\0"])
-def test_an_idx_file_of_the_wrong_length_is_named_with_both_lengths(change):
-    with pytest.raises(DataError, match=r"images: expected 40 bytes for the shape \(2, 3, 4\), found (39|41)"):
-        parse_idx(change(idx((2, 3, 4))), "images")
+def laid_out(project, *names, **keys):
+    """Places of files by name, all of them pictures; class and split."""
+    shutil.rmtree(project / "raw", ignore_errors=True)
+    write_files(project / "raw", dict.fromkeys(names, PNGS[0]))
+    return places(items_of(project, **keys))
 
 
-@pytest.mark.parametrize("content", [b"", b"\0\0", b"\0\0\x0d\x01" + bytes(8), b"PNG...", bytes([0, 0, 8, 3, 0, 0])])
-def test_what_is_not_an_idx_file_of_bytes_is_refused(content):
-    with pytest.raises(DataError, match="images: expected an IDX file of unsigned bytes, found"):
-        parse_idx(content, "images")
+# --- folders and their layout
 
 
-def test_a_header_with_absurd_sizes_is_refused_without_allocating():
-    with pytest.raises(DataError, match=f"expected {20 + (2**32 - 1) ** 4:,} bytes"):
-        parse_idx(bytes([0, 0, 8, 4]) + b"\xff" * 16, "images")
-
-
-def test_a_truncated_gzip_file_is_named(tmp_path):
-    path = tmp_path / "images.gz"
-    path.write_bytes(gzip.compress(bytes(1000))[:-10])
-    with pytest.raises(DataError, match=r"images\.gz: expected a whole gzip file, found \d+ bytes"):
-        read_bytes(path)
-    path.write_bytes(b"not gzip at all")
-    with pytest.raises(DataError, match=r"images\.gz: expected a whole gzip file, found 15 bytes"):
-        read_bytes(path)
-
-
-# --- Fashion-MNIST
-
-
-def test_fashion_mnist_is_what_was_published(fashion_source):
-    source = open_source(fashion_source, FASHION.model_copy(update={"path": str(fashion_source)}))
-    items = list(source.items)
-    assert len(source.class_names) == 10
-    for is_test, count in ((True, 1000), (False, 6000)):
-        labels = [item.label for item in items if item.is_test == is_test]
-        assert np.bincount(labels).tolist() == [count] * 10
-    train_mean = np.mean([item.pixels_HWC for item in items if not item.is_test]) / 255
-    assert train_mean == pytest.approx(0.2860, abs=5e-5)  # the constant that everybody normalises with
-
-
-def test_a_changed_byte_is_found_by_its_sum_and_the_file_is_named(tmp_path, fashion_source):
-    shutil.copytree(fashion_source, tmp_path / "raw")
-    path = tmp_path / "raw" / "t10k-labels-idx1-ubyte.gz"
-    content = bytearray(gzip.decompress(path.read_bytes()))
-    content[-1] ^= 1
-    path.write_bytes(gzip.compress(bytes(content)))
-    with pytest.raises(
-        DataError, match=r"t10k-labels-idx1-ubyte\.gz: expected the uncompressed sha256 0402a96d.*, found"
-    ):
-        fashion_mnist.read_files(tmp_path, "raw")
-
-
-def test_uncompressed_files_will_do(tmp_path, fashion_source):
-    for path in fashion_source.iterdir():
-        (tmp_path / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
-    assert fashion_mnist.read_files(tmp_path, ".")["t10k-images-idx3-ubyte"].shape == (10_000, 28, 28)
-
-
-def test_a_given_path_is_the_only_place_looked_into(tmp_path):
-    with pytest.raises(DataError, match=r"nowhere/train-images-idx3-ubyte\.gz can't be read: No such file"):
-        fashion_mnist.read_files(tmp_path, "nowhere")
-
-
-def test_a_failed_fetch_says_what_was_tried_and_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", tmp_path / "not-installed")
-    monkeypatch.setattr(fashion_mnist, "HTTPS_ADDRESSES", ("https://host.invalid/",))
-    monkeypatch.setenv("PATH", str(tmp_path))  # no apt-get here
-    with pytest.raises(DataError) as caught:
-        fashion_mnist.read_files(tmp_path, None)
-    for part in ("Debian's folder: ", "an earlier fetch: ", "there is no apt-get here", "host.invalid", "NAME.path"):
-        assert part in str(caught.value)
-    assert not (tmp_path / ".atelier" / "sources").exists()
-    assert not [path for path in (tmp_path / ".atelier" / "tmp").iterdir() if path.suffix != ".lock"]
-
-
-def test_a_fetch_is_checked_before_it_is_kept_and_then_found(tmp_path, fashion_source, monkeypatch):
-    monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", tmp_path / "not-installed")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(fashion_mnist, "HTTPS_ADDRESSES", (f"{fashion_source.as_uri()}/",))
-    cache = tmp_path / ".atelier" / "sources" / "fashion-mnist"
-    cache.mkdir(parents=True)
-    (cache / "train-images-idx3-ubyte.gz").write_bytes(b"half a file of an earlier attempt")
-    fashion_mnist.read_files(tmp_path, None)
-    assert sorted(path.stem for path in cache.iterdir()) == sorted(fashion_mnist.SHA256)
-    monkeypatch.setattr(fashion_mnist, "HTTPS_ADDRESSES", ())
-    fashion_mnist.read_files(tmp_path, None)
-
-
-def test_fashion_mnist_is_not_scaled(tmp_path):
-    with pytest.raises(DataError, match="image_size = 32, channels = 1 can't be had"):
-        open_source(tmp_path, Dataset(source="fashion-mnist", image_size=32, channels=1))
-
-
-# --- folders
-
-
-def test_subfolders_are_classes_in_the_order_of_their_names(tmp_path):
-    for number, name in enumerate(["dog/a.png", "cat/deep/er/b.png", "c.png", ".hidden/d.png", "dog/.e.png"]):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(png(seed=number))
-    class_names, accepted, rejected = pictures(tmp_path)
-    assert class_names == ("cat", "dog")
-    assert {name: item.label for name, item in accepted.items()} == {
-        "cat/deep/er/b.png": 0,
-        "dog/a.png": 1,
-        "c.png": None,
+def test_a_folder_is_read_with_its_subfolders_and_without_hidden_files(tmp_path):
+    names = ["cat/deep/er/b.PNG", "d.png", "dog/a.png", "dog/.e.png", ".hidden/f.png", "__MACOSX/dog/._a.png"]
+    write_files(tmp_path / "raw", dict(zip(names, PNGS, strict=True)))
+    items = items_of(tmp_path)
+    assert places(items) == {
+        "cat/deep/er/b.PNG": ("cat", None),
+        "d.png": (None, None),
+        "dog/a.png": ("dog", None),
     }
-    assert not rejected
+    assert [item.read() for item in items.values()] == PNGS[:3]
+    assert source_names(tmp_path, folder_at()) == set(items)
 
 
-def test_every_defect_is_rejected_with_its_reason(tmp_path, monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
-    good = png()
-    (tmp_path / "good.png").write_bytes(good)
-    (tmp_path / "truncated.png").write_bytes(good[: len(good) // 2])
-    (tmp_path / "bomb.png").write_bytes(png((150, 100)))
-    (tmp_path / "huge-bomb.png").write_bytes(png((250, 100)))
-    (tmp_path / "small.png").write_bytes(png((40, 15)))
-    (tmp_path / "empty.png").write_bytes(b"")
-    (tmp_path / "text.png").write_text("not a picture")
-    (tmp_path / "script.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n")
-    (tmp_path / "link.png").symlink_to(tmp_path / "nowhere.png")
-    (tmp_path / "circle").symlink_to(tmp_path)
-    os.mkfifo(tmp_path / "pipe.png")
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
-    _, accepted, rejected = pictures(tmp_path)
-    assert list(accepted) == ["good.png"]
-    assert rejected.pop("truncated.png") == "truncated or damaged"
-    assert rejected.pop("bomb.png") == rejected.pop("huge-bomb.png")
-    assert rejected.pop("small.png") == "too small: 40 x 15, the short side needs 16 pixels"
-    assert rejected.pop("empty.png") == "empty file"
-    assert {rejected.pop("text.png"), rejected.pop("script.eps")} == {
-        "not a picture of the formats PNG, JPEG, WEBP, BMP, TIFF, GIF"
+def test_top_folders_named_like_splits_are_splits_and_those_below_are_classes(tmp_path):
+    assert laid_out(tmp_path, "Train/cat/a.png", "val/dog/x/b.png", "TESTING/c.png", "README.md", "LICENSE") == {
+        "LICENSE": (None, None),
+        "Train/cat/a.png": ("cat", "train"),
+        "val/dog/x/b.png": ("dog", "validation"),
+        "TESTING/c.png": (None, "test"),
     }
-    assert {rejected.pop("link.png"), rejected.pop("circle"), rejected.pop("pipe.png")} == {"not a regular file"}
-    assert not rejected
-    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    synonyms = {"train": "training", "validation": "valid dev val", "test": "testing"}
+    for split, others in synonyms.items():
+        for name in [split, *others.split()]:
+            assert laid_out(tmp_path, f"{name}/a.png") == {f"{name}/a.png": (None, split)}
 
 
-@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"])
-def test_every_format_is_read(file_format):
-    assert folder.decode(png((33, 21), format=file_format), 16, 3).shape == (16, 16, 3)
-    assert folder.decode(png((33, 21), format=file_format), 16, 1).shape == (16, 16, 1)
+@pytest.mark.parametrize("other", ["a.png", "dog/a.png"])
+def test_one_picture_outside_of_them_makes_top_folders_classes(tmp_path, other):
+    found = laid_out(tmp_path, "train/cat/a.png", "test/cat/b.png", other)
+    assert found["train/cat/a.png"] == ("train", None)
+    assert found["test/cat/b.png"] == ("test", None)
 
 
-def test_the_short_side_is_scaled_and_the_centre_kept():
-    stripes = np.zeros((32, 96), np.uint8)
-    stripes[:, 32:64] = 255  # the centre square is white
-    buffer = io.BytesIO()
-    Image.fromarray(stripes).save(buffer, "PNG")
-    assert folder.decode(buffer.getvalue(), 16, 1)[:, 1:-1].min() > 250  # the filter mixes a little black into the edge
-    assert folder.decode(png((17, 900), mode="L"), 16, 1).shape == (16, 16, 1)
+def test_class_names_are_the_same_from_macos_and_linux_and_always_text(tmp_path):
+    assert set(laid_out(tmp_path, "A\u0308pfel/a.png").values()) == {("\u00c4pfel", None)}
+    assert set(laid_out(tmp_path, os.fsdecode(b"caf\xe9/a.png")).values()) == {("caf\\udce9", None)}
 
 
-def test_a_picture_of_the_right_size_is_stored_as_it_is():
-    content = png((16, 16), seed=3)
-    np.testing.assert_array_equal(folder.decode(content, 16, 3), np.asarray(Image.open(io.BytesIO(content))))
+def test_by_catch_is_told_from_pictures_that_cannot_be_read(tmp_path):
+    files = {"README.txt": b"x", "Thumbs.db": b"x", "LICENSE": b"MIT", "a.heic": b"x", "b.eps": b"x", "scan": PNGS[0]}
+    write_files(tmp_path / "raw", files)
+    items = items_of(tmp_path)
+    assert items.pop("scan").read() == PNGS[0]
+    assert {name: problem(item) for name, item in items.items()} == {
+        "README.txt": "other file",
+        "Thumbs.db": "other file",
+        "LICENSE": "other file",
+        "a.heic": "not a picture",
+        "b.eps": "not a picture",
+    }
 
 
-def test_exif_rotation_is_applied():
-    lying = np.zeros((20, 20), np.uint8)
-    lying[:10] = 255
-    buffer = io.BytesIO()
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright: the top becomes the right side
-    Image.fromarray(lying).save(buffer, "PNG", exif=exif)
-    upright = folder.decode(buffer.getvalue(), 20, 1)[..., 0]
-    assert upright[:, 10:].min() == 255
-    assert upright[:, :10].max() == 0
-
-
-def test_transparency_shows_white_and_16_bits_keep_their_range():
-    clear = np.zeros((16, 16, 4), np.uint8)
-    deep = np.linspace(0, 65535, 256).round().astype(np.uint16).reshape(16, 16)
-    for pixels, expected in ((clear, np.full((16, 16), 255)), (deep, np.arange(256).reshape(16, 16))):
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, "PNG")
-        np.testing.assert_array_equal(folder.decode(buffer.getvalue(), 16, 1)[..., 0], expected)
+def test_what_is_no_file_is_rejected_and_no_pipe_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr("atelier.data.folder.MAX_FILE_BYTES", 10_000)
+    raw = tmp_path / "raw"
+    write_files(raw, {"good.png": PNGS[0], "large.png": bytes(10_001)})
+    (raw / "link.png").symlink_to(raw / "nowhere.png")
+    (raw / "circle").symlink_to(raw)
+    os.mkfifo(raw / "pipe.png")
+    items = items_of(tmp_path)
+    assert items.pop("good.png").read() == PNGS[0]
+    assert {name: problem(item) for name, item in items.items()} == {
+        "large.png": "too large",
+        "link.png": "not a file",
+        "circle": "not a file",
+        "pipe.png": "not a file",
+    }
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"nowhere can't be listed: No such file or directory.*datasets\.NAME\.path"):
-        pictures(tmp_path / "nowhere")
+    for use in (open_source, source_digest, source_names):
+        with pytest.raises(DataError, match=r"raw can't be listed: No such file or directory.*datasets\.NAME\.path"):
+            use(tmp_path, folder_at())
 
 
-def test_the_digest_of_a_folder_sees_contents_and_names_but_not_order_or_time(tmp_path):
-    def digest(*contents):
-        shutil.rmtree(tmp_path / "raw", ignore_errors=True)
-        (tmp_path / "raw").mkdir()
-        for name, content in contents:
-            (tmp_path / "raw" / name).write_bytes(content)
-            os.utime(tmp_path / "raw" / name, (len(contents), 0))
-        return source_digest(tmp_path, Dataset(source="folder", path="raw", image_size=16, channels=1))
+# --- tables of labels
 
-    same = digest(("a", b"1"), ("b", b"2"))
-    assert digest(("b", b"2"), ("a", b"1")) == same
-    others = {digest(("a", b"1")), digest(("a", b"1"), ("b", b"3")), digest(("a", b"1"), ("c", b"2"))}
-    assert same not in others
-    assert len(others) == 3
+
+def labelled(project, table, *names, labels="labels.csv", **keys):
+    write_files(project / "raw", {**dict.fromkeys(names, PNGS[0]), labels: table})
+    return items_of(project, labels=labels, **keys)
+
+
+@pytest.mark.parametrize("column", ["file", "file_name", "filename", "path", "name", "image", "Whatever"])
+def test_a_table_takes_the_place_of_the_class_folders(tmp_path, column):
+    table = f"{column},other,label\n./x/a.png,1,cat\nx\\b.png,2, dog \nc.png,3,\n".encode()
+    items = labelled(tmp_path, b"\xef\xbb\xbf" + table, "x/a.png", "x/b.png", "c.png", "x/unnamed.png")
+    assert places(items) == {
+        "c.png": (None, None),
+        "x/a.png": ("cat", None),
+        "x/b.png": ("dog", None),
+        "x/unnamed.png": (None, None),
+    }
+
+
+def test_paths_may_start_at_the_table_and_splits_stay(tmp_path):
+    table = b"file,fine,coarse\na.png,1,fruit\ntrain/b.png,2,fruit\n"
+    names = ["train/a.png", "train/b.png", "test/a.png"]
+    items = labelled(tmp_path, table, *names, labels="train/labels.csv", label_column="fine")
+    assert places(items) == {"test/a.png": (None, "test"), "train/a.png": ("1", "train"), "train/b.png": ("2", "train")}
+
+
+def test_rows_without_a_picture_and_with_two_classes_are_rejected(tmp_path):
+    table = b"file,label\ngone.png,cat\ngone.png,cat\na.png,cat\na.png,dog\nb.png,cat\nb.png,cat\n"
+    items = labelled(tmp_path, table, "a.png", "b.png")
+    assert {name: item.reason for name, item in items.items() if isinstance(item, Rejected)} == {
+        "a.png": "two labels",
+        "gone.png": "missing",
+    }
+    assert places(items) == {"b.png": ("cat", None)}
+
+
+def test_a_table_that_cannot_be_used_is_explained(tmp_path):
+    with pytest.raises(DataError, match=r"labels\.csv: there is no column 'label'; the columns are file, kind\. "):
+        labelled(tmp_path, b"file,kind\na.png,cat\n", "a.png")
+    with pytest.raises(DataError, match=r"the columns are none\."):
+        labelled(tmp_path, b"", "a.png")
+    with pytest.raises(DataError, match=r"labels\.csv: no CSV after line 1: .*field larger"):
+        labelled(tmp_path, b"file,label\na.png," + b"x" * 200_000, "a.png")
+    with pytest.raises(DataError, match=r"raw/other\.csv can't be read: not a file.*datasets\.NAME\.labels"):
+        items_of(tmp_path, labels="other.csv")
+
+
+# --- the identity of a folder
+
+
+def digest(project, files, **keys):
+    shutil.rmtree(project / "raw", ignore_errors=True)
+    write_files(project / "raw", files)
+    return source_digest(project, folder_at(**keys))
+
+
+def test_the_digest_sees_what_is_held_and_where_it_belongs_but_no_name_order_or_time(tmp_path):
+    files = {"cat/a.png": b"1", "cat/b.png": b"2", "README.md": b"x"}
+    same = digest(tmp_path, files)
+    for unchanged in (
+        dict(reversed(files.items())),
+        {"cat/z.jpg": b"2", "cat/deep/b.png": b"1", "README.md": b"x"},
+        {**files, "README.md": b"another text"},
+        {**files, ".DS_Store": b"x"},
+    ):
+        assert digest(tmp_path, unchanged) == same
+    others = [
+        {**files, "cat/a.png": b"3"},
+        {**files, "cat/c.png": b"1"},
+        {"cat/a.png": b"1", "dog/b.png": b"2", "README.md": b"x"},
+        {"cat/a.png": b"1", "README.md": b"x"},
+        {**files, "cat/a.txt": b"1"},
+        {"train/cat/a.png": b"1", "train/cat/b.png": b"2", "README.md": b"x"},
+        {"test/cat/a.png": b"1", "train/cat/b.png": b"2", "README.md": b"x"},
+    ]
+    assert len({same, *(digest(tmp_path, other) for other in others)}) == len(others) + 1
+
+
+def test_the_digest_sees_a_changed_label(tmp_path):
+    tables = [b"file,label\na.png,cat\n", b"file,label\na.png,dog\n", b"file,label\nb.png,cat\n"]
+    digests = [digest(tmp_path, {"a.png": b"1", "labels.csv": table}, labels="labels.csv") for table in tables]
+    assert len(set(digests)) == 3
+    renamed = {"b.png": b"1", "labels.csv": b"file,label\nb.png,cat\n"}
+    assert digest(tmp_path, renamed, labels="labels.csv") == digests[0]
+
+
+def tables_of_sums(project):
+    return list((project / ".atelier" / "sources").glob("sums-*"))
+
+
+def settle():
+    """Wait until the files written so far count as settled."""
+    time.sleep(file_sums.UNSETTLED_NS / 1e9 + 0.05)
+
+
+def test_unchanged_files_are_not_read_again_and_changed_ones_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(file_sums, "UNSETTLED_NS", 100_000_000)
+    first = digest(tmp_path, {"a.png": b"1", "b.png": b"2"})
+    settle()
+    source_digest(tmp_path, folder_at())
+    read = []
+    hashed = file_sums._sha256
+    monkeypatch.setattr(file_sums, "_sha256", lambda path: read.append(path.name) or hashed(path))
+    assert source_digest(tmp_path, folder_at()) == first
+    assert read == []
+    stamp = (tmp_path / "raw" / "a.png").stat()
+    (tmp_path / "raw" / "a.png").write_bytes(b"3")  # as long as before, and dated back
+    os.utime(tmp_path / "raw" / "a.png", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert source_digest(tmp_path, folder_at()) != first
+    assert read == ["a.png"]
+    (tmp_path / "raw" / "a.png").unlink()
+    source_digest(tmp_path, folder_at())
+    assert set(json.loads(tables_of_sums(tmp_path)[0].read_text())) == {"b.png"}
+
+
+def test_the_sum_of_a_file_changed_just_now_is_not_remembered(tmp_path):
+    digest(tmp_path, {"a.png": b"1"})
+    assert tables_of_sums(tmp_path) == []
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"a.png": 1}', b'{"a.png": ["x", "y"]}', b"\xff"])
+def test_a_damaged_table_of_sums_is_ignored_and_replaced(tmp_path, monkeypatch, damage):
+    monkeypatch.setattr(file_sums, "UNSETTLED_NS", 0)
+    first = digest(tmp_path, {"a.png": b"1"})
+    [table] = tables_of_sums(tmp_path)
+    whole = table.read_bytes()
+    table.write_bytes(damage)
+    assert source_digest(tmp_path, folder_at()) == first
+    assert table.read_bytes() == whole
+    assert tables_of_sums(tmp_path) == [table]
+
+
+def test_names_that_are_no_text_are_remembered_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(file_sums, "UNSETTLED_NS", 0)
+    first = digest(tmp_path, {os.fsdecode(b"caf\xe9.png"): b"1"})
+    monkeypatch.setattr(file_sums, "_sha256", lambda path: pytest.fail(f"{path} was read again"))
+    assert source_digest(tmp_path, folder_at()) == first
+
+
+def test_digests_taken_at_once_do_not_disturb_each_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(file_sums, "UNSETTLED_NS", 0)
+    first = digest(tmp_path, {f"{number}.png": bytes(number) for number in range(300)})
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(source_digest(tmp_path, folder_at()))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [first] * 8

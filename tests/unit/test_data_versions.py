@@ -1,40 +1,27 @@
 import os
 import shutil
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 
-from atelier.data import versions
-from atelier.errors import DataError
+from atelier.data import objects, versions
+from atelier.data.store import LOCAL_NOTES
+from atelier.errors import DataError, RemoteError
+from tests.dvc_projects import clone_of, commit, dvc, new_project, objects_in, run
 
 
-def run(folder, *command):
-    environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "GIT_CONFIG_GLOBAL": os.devnull}
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, env=environment)
-
-
-def remote(url):
-    """What `dvc remote add` and `dvc remote modify` write, a second faster."""
-    return f"""['remote "local"']\n  url = {url}\n"""
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pushed(tmp_path_factory):
     """A project whose data is tracked, committed and pushed; tests work on copies."""
     # DVC remembers remotes by their path outside of the project; a folder of our own, so that nothing is left behind.
     os.environ["DVC_SITE_CACHE_DIR"] = str(tmp_path_factory.mktemp("site-cache"))
-    project = tmp_path_factory.mktemp("dvc") / "project"
-    (project / "data" / "photos").mkdir(parents=True)
-    (project / "data" / "photos" / "shard-00000.bin").write_bytes(b"pixels")
-    (project / ".gitignore").write_text("/data\n.dvcstore/\n")
-    run(project, "git", "init", "-q")
-    run(project, sys.executable, "-m", "dvc", "init", "-q")
-    (project / ".dvc" / "config").write_text("[core]\n  remote = local\n" + remote("../.dvcstore"))
+    project = new_project(tmp_path_factory.mktemp("dvc") / "project")
+    for number in range(3):
+        write(project, f"shard-0000{number}.bin", f"pixels {number}")
+    write(project, "dataset.json", "{}")
     versions.track(project)
     versions.push(project)
-    run(project, "git", "add", "-A")
-    run(project, "git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-qm", "data")
+    commit(project, "data")
     yield project
     del os.environ["DVC_SITE_CACHE_DIR"]
 
@@ -47,13 +34,28 @@ def project(pushed, tmp_path):
 
 @pytest.fixture
 def clone(pushed, tmp_path):
-    run(tmp_path, "git", "clone", "-q", str(pushed), "clone")
-    (tmp_path / "clone" / ".dvc" / "config.local").write_text(remote(pushed / ".dvcstore"))
-    return tmp_path / "clone"
+    return clone_of(pushed, tmp_path / "clone")
+
+
+def write(project, name, text):
+    path = project / "data" / "photos" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.write_text(text)
+    return path
+
+
+def contents(project):
+    return {path.name: path.read_text() for path in (project / "data" / "photos").iterdir()}
 
 
 def status(folder):
-    return subprocess.run(["git", "status", "--short"], cwd=folder, capture_output=True, text=True).stdout
+    return run(folder, "git", "status", "--short")
+
+
+def object_of(store, text):
+    """The path of the object that holds a text."""
+    return next(path for path in store.glob("files/md5/*/*") if path.read_text() == text)
 
 
 def test_a_pushed_project_is_clean_in_the_remote_and_tracked_again_without_a_change(project):
@@ -71,27 +73,164 @@ def test_a_pushed_project_is_clean_in_the_remote_and_tracked_again_without_a_cha
 
 def test_changed_data_is_seen_tracked_and_pushed_as_another_version(project):
     old = versions.data_md5(project)
-    (project / "data" / "photos" / "shard-00001.bin").write_bytes(b"more")
+    write(project, "shard-00003.bin", "more")
     with pytest.raises(DataError, match="data/ is not the version that data.dvc names"):
         versions.push(project)
     assert versions.track(project) != old
     assert not versions.in_remote(project)
     versions.push(project)
+    assert versions.in_remote(project)
     assert status(project) == " M data.dvc\n"
 
 
-def test_a_clone_gets_the_data_from_the_remote_and_keeps_what_is_not_tracked(pushed, clone):
+def test_a_push_sends_only_what_the_remote_lacks(project):
+    before = objects_in(project / ".dvcstore")
+    write(project, "shard-00003.bin", "more")
+    versions.track(project)
+    versions.push(project)
+    sent = objects_in(project / ".dvcstore").keys() - before.keys()
+    assert len(sent) == 2
+    assert versions.data_md5(project) in sent
+    assert object_of(project / ".dvcstore", "more").exists()
+
+
+def test_an_object_that_was_deleted_in_the_remote_is_missed_and_sent_again(project):
+    lost = object_of(project / ".dvcstore", "pixels 1")
+    lost.unlink()
+    others = {path: path.stat().st_mtime_ns for path in (project / ".dvcstore").glob("files/md5/*/*")}
+    assert "up to date" in dvc(project, "push")  # what DVC itself makes of it
+    assert not versions.in_remote(project)
+    versions.push(project)
+    assert lost.read_text() == "pixels 1"
+    assert versions.in_remote(project)
+    assert {path: path.stat().st_mtime_ns for path in others} == others
+
+
+def test_an_object_that_neither_cache_nor_remote_has_is_an_error(clone, pushed, tmp_path):
+    shutil.copytree(pushed / ".dvcstore", tmp_path / "store")
+    (clone / ".dvc" / "config.local").write_text(f"""['remote "local"']\n  url = {tmp_path / "store"}\n""")
+    object_of(tmp_path / "store", "pixels 1").unlink()
+    assert not versions.in_remote(clone)
+    assert not versions.restore_if_missing(clone)  # the sources are read again
+    assert not (clone / "data").exists()
+    with pytest.raises(DataError, match="lacks 1 of its files: neither DVC's cache nor its remote .*Run `dvc push`"):
+        versions.checkout(clone, versions.data_md5(clone))
+    assert not (clone / "data").exists()
+
+
+def test_notes_of_this_machine_are_no_part_of_a_version(project):
+    md5 = versions.data_md5(project)
+    for note in LOCAL_NOTES:
+        write(project, note, "/home/somebody/secret.png")
+    assert versions.is_clean(project)
+    assert versions.track(project) == md5
+    assert versions.is_clean(project)
+    lines = (project / ".dvcignore").read_text().splitlines()
+    assert {f"/data/*/{note}" for note in LOCAL_NOTES} <= set(lines)
+    assert len(lines) == len(set(lines))
+
+
+def test_a_clone_gets_the_data_from_the_remote(pushed, clone):
     assert not (clone / "data").exists()
     assert versions.restore_if_missing(clone)
-    shard = clone / "data" / "photos" / "shard-00000.bin"
-    assert shard.read_bytes() == b"pixels"
+    assert contents(clone) == contents(pushed)
     assert versions.is_clean(clone)
     assert versions.data_md5(clone) == versions.data_md5(pushed)
     assert status(clone) == ""
-    shard.write_bytes(b"not saved anywhere else")
-    with pytest.raises(DataError, match="dvc pull data.dvc: "):
-        versions.pull(clone)
-    assert shard.read_bytes() == b"not saved anywhere else"
+    assert not versions.restore_if_missing(clone)
+
+
+def test_deleted_data_come_back_from_the_cache_without_the_remote(project):
+    shutil.rmtree(project / ".dvcstore")
+    shutil.rmtree(project / "data")
+    assert versions.restore_if_missing(project)
+    assert versions.is_clean(project)
+
+
+def test_a_restore_that_was_killed_is_finished(pushed, clone):
+    versions.restore_if_missing(clone)
+    (clone / "data" / "photos" / "shard-00002.bin").unlink()
+    write(clone, "shard-00001.bin", "")
+    write(clone, ".Xk3v9.tmp", "pix")
+    assert versions.restore_if_missing(clone)
+    assert contents(clone) == contents(pushed)
+
+
+def test_a_restore_overwrites_nothing_that_is_in_no_version(clone):
+    versions.restore_if_missing(clone)
+    (clone / "data" / "photos" / "shard-00002.bin").unlink()
+    write(clone, "shard-00001.bin", "not saved anywhere else")
+    with pytest.raises(DataError, match="shard-00001.bin is in no version of data/"):
+        versions.restore_if_missing(clone)
+    assert contents(clone)["shard-00001.bin"] == "not saved anywhere else"
+
+
+def test_a_dataset_that_was_deleted_on_purpose_stays_away(project):
+    other = project / "data" / "other" / "dataset.json"
+    other.parent.mkdir()
+    other.write_text("{}")
+    versions.track(project)
+    shutil.rmtree(other.parent)
+    assert not versions.restore_if_missing(project)
+
+
+def test_a_checkout_changes_data_and_data_dvc_and_back_again(project):
+    old, before, text = versions.data_md5(project), contents(project), (project / "data.dvc").read_bytes()
+    write(project, "shard-00003.bin", "more")
+    write(project, "names.csv", "name,sha256\n")
+    new = versions.track(project)
+    tracked = (project / "data.dvc").read_bytes()
+    assert versions.checkout(project, old)
+    assert contents(project) == before  # without names.csv, which was of the other version
+    assert (project / "data.dvc").read_bytes() == text
+    assert status(project) == ""
+    assert versions.is_clean(project)
+    assert not versions.checkout(project, old)
+    assert versions.checkout(project, new)
+    assert contents(project) == {**before, "shard-00003.bin": "more"}
+    assert (project / "data.dvc").read_bytes() == tracked  # as `dvc add` wrote it, though no commit has it
+
+
+def test_a_checkout_refuses_to_lose_data(project):
+    old = versions.data_md5(project)
+    write(project, "shard-00003.bin", "more")
+    versions.track(project)
+    write(project, "shard-00000.bin", "not saved anywhere else")
+    before = contents(project)
+    with pytest.raises(DataError, match="shard-00000.bin is in no version of data/.*Run `atelier ingest`"):
+        versions.checkout(project, old)
+    assert contents(project) == before
+
+
+def test_a_checkout_refuses_to_lose_data_where_the_cache_lost_its_list_of_files(project):
+    old = versions.data_md5(project)
+    write(project, "shard-00003.bin", "more")
+    new = versions.track(project)
+    write(project, "shard-00000.bin", "not saved anywhere else")
+    objects.cached(project, [new])[new].unlink()
+    with pytest.raises(DataError, match="shard-00000.bin is in no version of data/"):
+        versions.checkout(project, old)
+    assert contents(project)["shard-00000.bin"] == "not saved anywhere else"
+
+
+def test_a_fresh_clone_can_check_out_a_version_at_once(pushed, clone):
+    assert versions.checkout(clone, versions.data_md5(pushed))
+    assert contents(clone) == contents(pushed)
+    assert status(clone) == ""
+
+
+def test_a_checkout_that_was_killed_can_be_repeated(project):
+    old, before = versions.data_md5(project), contents(project)
+    write(project, "shard-00003.bin", "more")
+    write(project, "shard-00000.bin", "other")
+    versions.track(project)
+    versions.checkout(project, old)
+    write(project, "shard-00000.bin", "other")  # as if DVC had been killed before it wrote this one
+    write(project, "shard-00001.bin", "")  # while it wrote this one
+    write(project, ".bYc0.tmp", "pix")
+    (project / "data" / "photos" / "shard-00002.bin").unlink()
+    assert versions.checkout(project, old)
+    assert contents(project) == before
 
 
 def test_lost_data_is_neither_restored_nor_called_safe(project):
@@ -101,21 +240,24 @@ def test_lost_data_is_neither_restored_nor_called_safe(project):
         versions.push(project)
     shutil.rmtree(project / "data")
     assert not versions.restore_if_missing(project)
-    with pytest.raises(DataError, match="dvc pull data.dvc: failed to pull data from the cloud"):
-        versions.pull(project)
 
 
-def test_a_remote_that_cannot_be_reached_is_an_error(project):
+def test_a_remote_that_cannot_be_used_is_an_error_that_may_pass(project):
     shutil.rmtree(project / ".dvcstore")
     (project / ".dvcstore").write_text("a file where a folder is needed")
-    with pytest.raises(DataError, match="dvc data status .*Not a directory"):
-        versions.in_remote(project)
+    for ask in (versions.in_remote, versions.push):
+        with pytest.raises(RemoteError, match="DVC's remote can't be used: .*Not a directory"):
+            ask(project)
+    (project / ".dvc" / "config").write_text("")
+    with pytest.raises(RemoteError, match="no remote specified"):
+        versions.push(project)
 
 
 def test_a_folder_without_dvc_says_what_to_run(tmp_path):
     (tmp_path / "data").mkdir()
     with pytest.raises(DataError, match="has no .dvc folder.*git init && dvc init"):
         versions.track(tmp_path)
+    assert os.listdir(tmp_path) == ["data"]
 
 
 def test_nothing_tracked_yet(tmp_path):
@@ -127,8 +269,15 @@ def test_nothing_tracked_yet(tmp_path):
         versions.track(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["<<<<<<< HEAD\nouts:\n=======\n", "", "outs: []\n", "just words"])
+@pytest.mark.parametrize(
+    "text", ["<<<<<<< HEAD\nouts:\n=======\n", "", "outs: []\n", "just words", "outs:\n- md5: 7\n"]
+)
 def test_a_damaged_data_dvc_is_named(tmp_path, text):
     (tmp_path / "data.dvc").write_text(text)
     with pytest.raises(DataError, match="data.dvc is not a file that DVC wrote"):
         versions.data_md5(tmp_path)
+
+
+def test_this_repository_ignores_the_notes_too():
+    lines = (Path(__file__).parents[2] / ".dvcignore").read_text().splitlines()
+    assert set(versions.IGNORED) <= set(lines)

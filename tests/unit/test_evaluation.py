@@ -1,38 +1,22 @@
-import json
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from atelier import evaluation
 from atelier.degradations import degrade_fixed
-from atelier.evaluation import Protocol, evaluate_classifier, evaluate_generator, evaluate_restorer
+from atelier.evaluation import common, evaluate_classifier, evaluate_generator, evaluate_restorer
 from atelier.metrics.directions import higher_is_better
 from atelier.networks.generators import build_generator
 from atelier.networks.restorers import build_restorer
-from atelier.params import Evaluation
-from atelier.params_checks import METRICS
-from tests.tiny import EVALUATION, HALF, MASK, NOISE, tiny_model, train
+from atelier.params.checks import METRICS
+from tests.tiny import HALF, MASK, NOISE, protocol_of, randomised, rows, tiny_model, train
 
 COLUMNS = ["subject", "slice", "metric", "value", "low", "high", "num_samples", "protocol"]
 PIXEL_METRICS = ["mse", "psnr", "ssim"]
 CLASSIFIER = tiny_model("classifier", training={"kimg": 1.6, "lr": 1e-2, "sample_every_kimg": 9.0})
 
 
-def protocol_of(**changes):
-    params = Evaluation.model_validate_json(json.dumps({**EVALUATION, **changes}))
-    return Protocol(params, seed=3, device=torch.device("cpu"))
-
-
 PROTOCOL = protocol_of()
-
-
-def randomised(network):
-    torch.manual_seed(0)
-    for weight in network.parameters():
-        weight.data.add_(0.05 * torch.randn(weight.shape))
-    return network.eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
@@ -99,10 +83,6 @@ def clean(dataset, count=300):
     return torch.from_numpy(dataset.images("test")[:count].copy()).permute(0, 3, 1, 2).float() / 255
 
 
-def rows(evaluated, **wanted):
-    return evaluated.table[(evaluated.table[list(wanted)] == list(wanted.values())).all(axis=1)]
-
-
 def test_the_scores_are_those_that_a_gate_may_name(every):
     kind, evaluated = every
     assert sorted(evaluated.scores) == sorted(METRICS[kind])
@@ -162,7 +142,7 @@ def test_an_evaluation_is_deterministic(every, request):
 
 def test_an_evaluation_does_not_depend_on_its_chunks(every, request, monkeypatch):
     kind, evaluated = every
-    monkeypatch.setattr(evaluation, "CHUNK", 37)
+    monkeypatch.setattr(common, "CHUNK", 37)
     again = evaluate_again(kind, request)
     assert list(again.scores) == list(evaluated.scores)
     for name, score in again.scores.items():
@@ -246,7 +226,7 @@ def test_each_image_is_degraded_by_its_own_content_alone(fashion, monkeypatch):
 
     degraded = []
     for chunk, num_images in ((500, 300), (37, 300), (500, 120)):
-        monkeypatch.setattr(evaluation, "CHUNK", chunk)
+        monkeypatch.setattr(common, "CHUNK", chunk)
         evaluate_restorer(Recorder(), [NOISE, MASK], fashion, None, protocol_of(num_images=num_images))
         degraded.append(torch.cat(seen))
         seen.clear()

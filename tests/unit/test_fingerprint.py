@@ -86,7 +86,7 @@ def test_a_changed_formula_changes_the_hash_of_its_file_alone(package):
 
 
 def test_a_changed_constant_changes_the_hash(package):
-    assert package(EVALUATION_MODULE, "evaluation.py", "CHUNK = 500", "CHUNK = 501") == ["evaluation.py"]
+    assert package(EVALUATION_MODULE, "evaluation/common.py", "CHUNK = 500", "CHUNK = 501") == ["evaluation/common.py"]
 
 
 def test_comments_docstrings_layout_and_log_calls_change_nothing(package):
@@ -131,14 +131,24 @@ def test_a_training_covers_its_code_and_no_evaluation(kind):
     assert files >= MUST_HAVE[kind] | SHARED
     others = set().union(*(own for other, own in MUST_HAVE.items() if other != kind)) - MUST_HAVE[kind]
     assert not files & others
-    unrelated = ("evaluation.py", "metrics/", "registry/", "cli.py", "plan.py", "gate.py", "stages.py")
+    unrelated = (
+        "evaluation/",
+        "params/",
+        "data/staging.py",
+        "metrics/",
+        "registry/",
+        "cli.py",
+        "plan.py",
+        "gate.py",
+        "stages.py",
+    )
     assert not [name for name in files if name.startswith(unrelated)]
 
 
 def test_an_evaluation_covers_every_metric_and_no_gan():
     files = set(module_hashes(EVALUATION_MODULE))
     metrics = {f"metrics/{name}.py" for name in ("pixels", "classification", "generation", "distances", "intervals")}
-    assert files >= metrics | {"evaluation.py", "degradations.py", "training/classification.py"}
+    assert files >= metrics | {"evaluation/restoration.py", "degradations.py", "training/classification.py"}
     assert not files & {"training/gan.py", "gate.py", "registry/versions.py"}
 
 
@@ -180,6 +190,13 @@ def test_a_training_depends_on_its_parameters_data_and_seed():
     assert digest(trained("fashion-gan", f"{GAN}.training.log_every_kimg=1.0")) == base  # only how often it reports
 
 
+@pytest.mark.parametrize("override", ["data={limit: 500}", "training.crop_size=20", "training.augment.cutout=4"])
+def test_a_training_depends_on_what_it_sees_of_the_data(override):
+    name, key = "fashion-denoise", override.split("=")[0]
+    (reason,) = differences(trained(name), trained(name, f"models.{name}.{override}"))
+    assert reason.startswith(f"params: {key}")
+
+
 # -- what an evaluation depends on -----------------------------------------------------------------------------------
 
 
@@ -199,14 +216,25 @@ def test_the_classifier_that_learns_from_generated_images_matters_to_the_gan_alo
     for override in ("evaluation.cas_kimg=3", "models.fashion-classifier.network.width=8"):
         changed = [name for name in MODELS if digest(evaluated(name, override)) != digest(evaluated(name))]
         assert changed == ["fashion-gan"], override
-    longer = evaluated("fashion-gan", "models.fashion-classifier.training.kimg=3")  # its own length is cas_kimg
-    assert longer == evaluated("fashion-gan")
+    for override in (
+        "training.kimg=3",
+        "data={limit: 500}",
+    ):  # its own length is cas_kimg; it sees all generated images
+        assert evaluated("fashion-gan", f"models.fashion-classifier.{override}") == evaluated("fashion-gan")
 
 
 def test_the_degradation_of_the_test_images_matters_to_its_restorer_alone():
     override = "models.fashion-denoise.degradation.0.noise.sigma=0.3"
     changed = [name for name in MODELS if digest(evaluated(name, override)) != digest(evaluated(name))]
     assert changed == ["fashion-denoise"]
+
+
+def test_the_largest_side_matters_where_pictures_keep_their_size(tmp_path):
+    assert evaluated("fashion-denoise", "evaluation.max_side=100") == evaluated("fashion-denoise")
+    own = ["datasets.photos={source: folder, path: raw, channels: 1}", "models.fashion-denoise.dataset=photos",
+           "models.fashion-denoise.training.crop_size=32"]  # fmt: skip
+    larger = evaluated("fashion-denoise", *own, "evaluation.max_side=100")
+    assert differences(evaluated("fashion-denoise", *own), larger) == ["params: max_side 512 -> 100"]
 
 
 def test_the_extractor_scores_the_models_of_its_own_dataset(tmp_path):

@@ -7,7 +7,7 @@ from atelier.errors import EvaluationError
 from atelier.metrics.classification import classification_scores
 from atelier.metrics.directions import HIGHER_IS_BETTER, higher_is_better
 from atelier.metrics.generation import generation_scores
-from atelier.metrics.pixels import restoration_scores
+from atelier.metrics.pixels import fidelity_N, restoration_scores
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_directions_agree_with_the_scores_of_a_good_and_a_bad_model():
         # A bad generator shows few of the real modes, and much that is not real.
         fake = good if quality == 0.9 else good * np.array([4, 4, 4, 0.1, 0.1], dtype=np.float32)
         scores.append(
-            restoration_scores(x * quality, x, 0.95)
+            restoration_scores(fidelity_N(x * quality, x), 0.95)
             | classification_scores(labels, predictions, 4, 0.95, seed=0)
             | generation_scores(real, fake, probabilities, labels, 0.95, seed=0)
         )

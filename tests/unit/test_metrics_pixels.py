@@ -10,7 +10,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 import atelier.metrics.pixels as pixels
 from atelier.errors import EvaluationError
-from atelier.metrics.pixels import PROTOCOLS, mse_N, psnr_N, restoration_scores, ssim_N
+from atelier.metrics.pixels import PROTOCOLS, fidelity_N, mse_N, psnr_N, restoration_scores, ssim_N
 
 SIZES = [(1, 37, 31), (3, 31, 37), (1, 28, 28), (1, 11, 11)]
 
@@ -90,7 +90,7 @@ def test_an_images_score_depends_on_no_other_image_and_no_chunk(monkeypatch):
 
 
 def test_more_noise_scores_worse():
-    scores = [restoration_scores(*_images(sigma=sigma), 0.95) for sigma in (0.01, 0.05, 0.1, 0.2, 0.4)]
+    scores = [restoration_scores(fidelity_N(*_images(sigma=sigma)), 0.95) for sigma in (0.01, 0.05, 0.1, 0.2, 0.4)]
     for better, worse in pairwise(scores):
         assert better["mse"].value < worse["mse"].value
         assert better["psnr"].value > worse["psnr"].value
@@ -99,7 +99,7 @@ def test_more_noise_scores_worse():
 
 def test_restoration_scores_are_means_with_intervals_and_protocols():
     x_hat, x = _images()
-    scores = restoration_scores(x_hat, x, 0.9)
+    scores = restoration_scores(fidelity_N(x_hat, x), 0.9)
     assert list(scores) == ["mse", "psnr", "ssim"] == list(PROTOCOLS)
     for name, metric in (("mse", mse_N), ("psnr", psnr_N), ("ssim", ssim_N)):
         score = scores[name]
@@ -114,7 +114,7 @@ def test_read_only_arrays_are_scored_and_left_alone():
     copies = x_hat.copy(), x.copy()
     x_hat.setflags(write=False)
     x.setflags(write=False)
-    restoration_scores(x_hat, x, 0.95)
+    restoration_scores(fidelity_N(x_hat, x), 0.95)
     assert (x_hat == copies[0]).all() and (x == copies[1]).all()
 
 

@@ -96,7 +96,11 @@ ONE_MISTAKE = [
     ("seed: 7", "seed: 7\nxyz: 1", "xyz: unknown key. Known: seed, device, threads,"),
     ("kimg: 300", 'kimg: "300"', "models.fashion-classifier.training.kimg = '300': should be a valid number."),
     ("width: 24", "width: 24.5", "models.fashion-classifier.network.width = 24.5: should be a valid integer"),
-    ("flip: true", "flip: yes", "models.fashion-classifier.training.flip = 'yes': should be a valid boolean"),
+    ("flip: true", "flip: yes", "models.fashion-classifier.training.augment.flip = 'yes': should be a valid boolean"),
+    ("{flip: true}", "{flop: true}", "classifier.training.augment.flop: unknown key. Did you mean 'flip'?"),
+    ("{flip: true}", "{rotate: 90}", "training.augment.rotate = 90: should be less than or equal to 45."),
+    ("kimg: 300,", "kimg: 300, crop_size: 8,", "training.crop_size = 8: should be greater than or equal to 16."),
+    ("    network:", "    data: {limit: 0}\n    network:", "classifier.data.limit = 0: should be greater than or"),
     ("channels: 1", "channels: '1'", "datasets.fashion.channels = '1' is not one of [1, 3]."),
     ("seed: 7", "seed: -1", "seed = -1: should be greater than or equal to 0."),
     ("seed: 7", "seed: 2147483648", "seed = 2147483648: should be less than 2147483648."),
@@ -121,7 +125,7 @@ ONE_MISTAKE = [
     ("device: auto", "", "device: missing. Add it."),
     ("fashion-gan:", "Fashion_GAN:", "models.Fashion_GAN = 'Fashion_GAN' does not match ^[a-z0-9][a-z0-9-]*$."),
     ("evaluation:", "  empty:\nevaluation:", "models.empty = None: should be an object."),
-    ("source: fashion-mnist", "source: folder", "datasets.fashion: source 'folder' needs a path: add `path: FOLDER`."),
+    ("source: fashion-mnist", "source: folder", "datasets.fashion: source 'folder' needs a path: add `path: ...`."),
     (
         "{noise: {sigma: 0.2}}",
         "{noise: {sigma: 0.2}, mask: {size: 3}}",
@@ -208,7 +212,7 @@ def test_overrides_reach_every_depth(load):
     assert params.models["fashion-gan"].training.betas == (0.5, 0.99)
     assert params.models["fashion-denoise"].degradation[0].noise.sigma == 0.3
     assert params.models["fashion-inpaint"].degradation[0].noise.sigma == 0.1
-    assert params.datasets["fashion"].path == "a=b"
+    assert params.datasets["fashion"].sources[0].path == "a=b"
 
 
 @pytest.mark.parametrize(
@@ -247,3 +251,14 @@ def test_no_override_ever_ends_in_another_error(value, key, tmp_path_factory):
         load_params(path, [f"{key}={value}"])
     except ConfigError as error:
         assert key.split(".")[0] in str(error) or key in str(error)
+
+
+def test_an_override_reaches_into_a_section_that_the_file_leaves_out(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(EXAMPLE, encoding="utf-8")
+    overrides = ["models.fashion-denoise.data.limit=500", "models.fashion-gan.training.augment.flip=true"]
+    params = load_params(path, overrides)
+    assert params.models["fashion-denoise"].data.limit == 500
+    assert params.models["fashion-gan"].training.augment.flip
+    with pytest.raises(ConfigError, match=r"there is no models.fashion-gan.dat in params.yaml. Did you mean 'dataset'"):
+        load_params(path, ["models.fashion-gan.dat.limit=500"])

@@ -19,12 +19,17 @@ from atelier.networks.discriminators import DISCRIMINATORS
 from atelier.networks.generators import GENERATORS
 from atelier.networks.restorers import RESTORERS
 from atelier.params import Gate, Record, load_params
-from atelier.params_checks import METRICS
+from atelier.params.checks import METRICS
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLE_FILE = Path(__file__).with_name("example_params.yaml")
 EXAMPLE = EXAMPLE_FILE.read_text(encoding="utf-8")
 PHOTOS = "\n  photos: {source: folder, path: raw, image_size: 64, channels: 3}\n\nmodels:"
+
+OWN_SIZE = [
+    ("\nmodels:", PHOTOS.replace("image_size: 64, ", "")),
+    ("kind: restoration\n    dataset: fashion", "kind: restoration\n    dataset: photos"),
+]
 
 
 @pytest.fixture
@@ -71,7 +76,7 @@ IMPOSSIBLE = [
     ),
     (
         [("{mask: {size: 12}}", "{mask: {size: 28}}")],
-        "models.fashion-inpaint.degradation.0.mask.size = 28 must be smaller than the images (28 pixels).",
+        "models.fashion-inpaint.degradation.0.mask.size = 28 must be smaller than datasets.fashion.image_size = 28.",
     ),
     (
         [("{noise: {sigma: 0.2}}", "{downsample: {factor: 2}}, {noise: {sigma: 0.2}}")],
@@ -83,7 +88,7 @@ IMPOSSIBLE = [
             ("kind: restoration\n    dataset: fashion", "kind: restoration\n    dataset: photos"),
             ("{noise: {sigma: 0.2}}", "{noise: {sigma: 0.2}}, {downsample: {factor: 2}}"),
         ],
-        "models.fashion-denoise.degradation.1.downsample.factor = 2 must divide image_size = 65.",
+        "models.fashion-denoise.degradation.1.downsample.factor = 2 must divide datasets.photos.image_size = 65.",
     ),
     (
         [("metric: psnr", "metric: pnsr")],
@@ -94,6 +99,71 @@ IMPOSSIBLE = [
         "promotion.classification.floors.acuracy: 'acuracy' is not measured there. Did you mean 'accuracy'?",
     ),
     (
+        [("image_size: 28, ", "")],
+        [
+            "models.fashion-classifier: a classifier needs images of one size. Add datasets.fashion.image_size.",
+            "models.fashion-gan: a GAN needs images of one size. Add datasets.fashion.image_size.",
+            *(
+                f"models.fashion-{name}.training.crop_size: missing. Add it, because datasets.fashion keeps each "
+                "picture's own size."
+                for name in ("denoise", "inpaint")
+            ),
+        ],
+    ),
+    (
+        [("kimg: 500", "kimg: 500, crop_size: 16")],
+        "models.fashion-gan.training.crop_size: a GAN learns whole images. Remove it, or lower "
+        "datasets.fashion.image_size.",
+    ),
+    (
+        [("kimg: 300", "kimg: 300, crop_size: 29")],
+        "models.fashion-classifier.training.crop_size = 29 must not be larger than datasets.fashion.image_size = 28.",
+    ),
+    (
+        [*OWN_SIZE, ("lr: 2e-3", "crop_size: 65, lr: 2e-3")],
+        "models.fashion-denoise.training.crop_size = 65 must not be larger than datasets.photos.min_size = 64.",
+    ),
+    (
+        [*OWN_SIZE, ("lr: 2e-3", "crop_size: 33, lr: 2e-3"), ("{noise: {sigma: 0.2}}", "{downsample: {factor: 2}}")],
+        "models.fashion-denoise.degradation.0.downsample.factor = 2 must divide training.crop_size = 33.",
+    ),
+    (
+        [*OWN_SIZE, ("lr: 2e-3", "crop_size: 32, lr: 2e-3"), ("{noise: {sigma: 0.2}}", "{mask: {size: 32}}")],
+        "models.fashion-denoise.degradation.0.mask.size = 32 must be smaller than training.crop_size = 32.",
+    ),
+    (
+        [
+            *OWN_SIZE,
+            ("lr: 2e-3", "crop_size: 64, lr: 2e-3"),
+            ("{noise: {sigma: 0.2}}", "{mask: {size: 63}}"),
+            ("confidence:", "max_side: 63\n  confidence:"),
+        ],
+        "models.fashion-denoise.degradation.0.mask.size = 63 must be smaller than evaluation.max_side = 63.",
+    ),
+    (
+        [("augment: {flip: true}", "augment: {crop: 28}")],
+        "models.fashion-classifier.training.augment.crop = 28 must be smaller than datasets.fashion.image_size = 28.",
+    ),
+    (
+        [("augment: {flip: true}", "crop_size: 20, augment: {cutout: 20}")],
+        "models.fashion-classifier.training.augment.cutout = 20 must be smaller than training.crop_size = 20.",
+    ),
+    (
+        [("kimg: 500", "kimg: 500, augment: {flip: true, quarter_turns: true, rotate: 5, crop: 2, cutout: 4}")],
+        [
+            f"models.fashion-gan.training.augment.{name}: a GAN learns to draw what it is shown, so its images would "
+            "be changed alike. Remove it; a GAN can only flip."
+            for name in ("quarter_turns", "rotate", "crop", "cutout")
+        ],
+    ),
+    (
+        [
+            ("kimg: 300", "kimg: 300"),
+            ("network: {name: cnn, width: 24}", "data: {limit: 127}\n    network: {name: cnn, width: 24}"),
+        ],
+        "models.fashion-classifier.data.limit = 127 must not be smaller than training.batch_size = 128.",
+    ),
+    (
         [("metric: kid_classifier", "metric: psnr")],
         "promotion.gan.metric: 'psnr' is not measured there. Known: fd_classifier, kid_classifier, is_classifier, "
         "precision_classifier, recall_classifier, class_balance, rarest_class, class_accuracy, cas",
@@ -101,10 +171,10 @@ IMPOSSIBLE = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "expected"), IMPOSSIBLE, ids=[text[:40] for _, text in IMPOSSIBLE])
+@pytest.mark.parametrize(("changes", "expected"), IMPOSSIBLE, ids=[str(text)[:60] for _, text in IMPOSSIBLE])
 def test_an_impossible_combination_is_refused_before_anything_runs(problems, changes, expected):
-    (problem,) = problems(*changes)
-    assert problem.removesuffix(".") == expected.removesuffix(".")
+    lines = [expected] if isinstance(expected, str) else expected
+    assert [line.removesuffix(".") for line in problems(*changes)] == [line.removesuffix(".") for line in lines]
 
 
 def test_all_impossible_combinations_are_named_at_once(problems):
@@ -127,6 +197,21 @@ def test_the_largest_mask_that_is_allowed_fits_into_the_images(tmp_path):
     STEPS[name].draw(shape, generator, **values)
 
 
+def test_the_largest_sizes_that_are_allowed_are_accepted(tmp_path):
+    text = EXAMPLE
+    for old, new in [
+        *OWN_SIZE,
+        ("{noise: {sigma: 0.2}}", "{mask: {size: 63}}, {downsample: {factor: 2}}"),
+        ("lr: 2e-3", "crop_size: 64, lr: 2e-3"),
+        ("augment: {flip: true}", "crop_size: 28, augment: {crop: 27, cutout: 27}"),
+        ("network: {name: cnn, width: 24}", "data: {limit: 128}\n    network: {name: cnn, width: 24}"),
+    ]:
+        text = text.replace(old, new, 1)
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    models = load_params(tmp_path / "params.yaml").models
+    assert (models["fashion-denoise"].training.crop_size, models["fashion-classifier"].data.limit) == (64, 128)
+
+
 def test_the_gate_knows_the_direction_of_every_metric_that_is_measured():
     for metric in {metric for kind in METRICS.values() for metric in kind}:
         assert higher_is_better(metric) == (metric.split("_")[0] not in ("mse", "fd", "kid"))
@@ -138,7 +223,10 @@ def test_the_gate_knows_the_direction_of_every_metric_that_is_measured():
 # What the values of a record are called where they are read, `training.kimg` or `model.training.kimg`.
 VARIABLES = {
     records.Dataset: {"dataset"},
+    records.Source: {"source", "self"},
     records.Training: {"training"},
+    records.Augment: {"augment"},
+    records.TrainingData: {"data"},
     records.ClassificationModel: {"model", "recipe", "classifier"},
     records.GanModel: {"model"},
     records.RestorationModel: {"model"},
@@ -157,9 +245,9 @@ STEP_RECORDS = {records.Noise: "noise", records.Mask: "mask", records.Downsample
 
 
 def read_attributes():
-    """(last word before the dot, attribute) of every `a.b` that is read in src/ and flows/, params*.py aside."""
+    """(last word before the dot, attribute) of every `a.b` that is read in src/ and flows/, the records aside."""
     files = [path for folder in ("src", "flows") for path in (REPOSITORY / folder).rglob("*.py")]
-    return attributes_in(path for path in files if not path.name.startswith("params"))
+    return attributes_in(path for path in files if path.parent.name != "params")
 
 
 def attributes_in(files):
@@ -215,7 +303,7 @@ def test_a_leaf_that_nobody_reads_is_found():
         momentum: float
 
     VARIABLES[Momentum] = {"training"}
-    assert read_fields(Momentum, read_attributes()) >= {"kimg", "flip"}
+    assert read_fields(Momentum, read_attributes()) >= {"kimg", "crop_size"}
     assert "momentum" not in read_fields(Momentum, read_attributes())
     del VARIABLES[Momentum]
 

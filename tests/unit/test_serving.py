@@ -28,6 +28,7 @@ MODELS = {  # name -> (kind, configuration of the network)
     "crnn": ("restoration", {"name": "crnn", **RESTORER, "iterations": 3}),
     "crnn-rgb-x2": ("restoration", {"name": "crnn", **RESTORER, "iterations": 2, "channels": 3, "upscale": 2}),
 }
+OF_ANY_SIZE = ("cnn", "crnn-rgb-x2")  # trained on pictures that keep their own size
 RESTORERS = [name for name, (kind, _) in MODELS.items() if kind == "restoration"]
 
 
@@ -113,7 +114,7 @@ def served(registry, networks, tmp_path_factory):
     """What a fresh process that knows the tracking URI alone gets from the registered models."""
     folder = tmp_path_factory.mktemp("serving")
     for name, (kind, config) in MODELS.items():
-        info = DatasetInfo(28, config["channels"], 10, tuple("abcdefghij"), {})
+        info = DatasetInfo(None if name in OF_ANY_SIZE else 28, config["channels"], 10, tuple("abcdefghij"), {})
         bundle = write_bundle(folder / name / "bundle", kind, Trained(networks[name], config), info)
         registry.register(name, registry.runs.start(name, "print", {}), bundle, {})
     pd.to_pickle(REQUESTS, folder / "requests.pickle")

@@ -1,12 +1,24 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atelier.data.store import NO_LABEL, DatasetInfo
+from atelier.data.manifest import NO_LABEL
+from atelier.data.store import DatasetInfo
 from atelier.errors import TrainingError
-from atelier.training.batches import ArrayImages, Batches, flip_at_random, require_labels, to_images
+from atelier.params import Dataset, Source
+from atelier.training.batches import (
+    ArrayImages,
+    Batches,
+    first_images,
+    require_labels,
+    to_images,
+    validation_split,
+)
+from tests.stored import store_pictures
 
 CPU = torch.device("cpu")
 
@@ -133,22 +145,118 @@ def test_pictures_outside_of_every_class_are_refused_in_any_split():
         require_labels(OnlyInTest(whole.info, whole.images_NHWC, whole.labels_N))
 
 
-def test_flipping_mirrors_about_half_of_the_images_left_to_right():
-    x_BCHW = torch.rand(1000, 1, 2, 3)
-    flipped_BCHW = flip_at_random(x_BCHW, torch.Generator().manual_seed(0))
-    mirrored_B = (flipped_BCHW == x_BCHW.flip(-1)).flatten(1).all(1)
-    same_B = (flipped_BCHW == x_BCHW).flatten(1).all(1)
-    assert (mirrored_B ^ same_B).all()
-    assert 440 < mirrored_B.sum() < 560  # 3.8 standard deviations about 500
+# -- crops and a part of the data --------------------------------------------------------------------------------------
 
 
-def test_flipping_is_a_function_of_its_generator():
-    x_BCHW = torch.rand(50, 3, 4, 5)
-    results = [flip_at_random(x_BCHW, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
-    assert torch.equal(results[0], results[1])
-    assert not torch.equal(results[0], results[2])
+def located(sizes):
+    """Images whose pixels tell image, row and column, so that a crop's place can be read from it."""
+    grids = [np.mgrid[0:height, 0:width].astype(np.uint8) for height, width in sizes]
+    return [np.stack([np.full_like(rows, n), rows, columns], axis=-1) for n, (rows, columns) in enumerate(grids)]
 
 
-def test_flipping_keeps_the_memory_layout():
-    x_BCHW = torch.rand(8, 3, 4, 5).contiguous(memory_format=torch.channels_last)
-    assert flip_at_random(x_BCHW, torch.Generator()).is_contiguous(memory_format=torch.channels_last)
+@pytest.fixture(scope="module")
+def of_own_size(tmp_path_factory):
+    """A stored dataset of nine such images of differing sizes."""
+    sizes = [(16, 40), (40, 16), (16, 16), (31, 37), (37, 31), (17, 90), (90, 17), (64, 64), (20, 20)]
+    dataset = Dataset(sources=(Source(source="folder", path="raw"),), channels=3, min_size=16)
+    pictures = [(pixels_HWC, "", "train") for pixels_HWC in located(sizes)]
+    return store_pictures(tmp_path_factory.mktemp("located"), "located", dataset, pictures)
+
+
+def places_of(x_BCHW):
+    """(image, top, left) of each crop, after a look at every pixel of it."""
+    pixels_BCHW = (x_BCHW * 255).round().long()
+    size = pixels_BCHW.shape[-1]
+    rows_HW, columns_HW = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    corners_B3 = pixels_BCHW[:, :, 0, 0]
+    offsets_CHW = torch.stack([torch.zeros_like(rows_HW), rows_HW, columns_HW])
+    assert torch.equal(pixels_BCHW, corners_B3[:, :, None, None] + offsets_CHW)
+    return [tuple(corner) for corner in corners_B3.tolist()]
+
+
+def test_crops_are_pieces_of_each_image_at_random_places(of_own_size):
+    batches = Batches(of_own_size, "train", 9, 0, CPU, crop_size=16)
+    found = [place for epoch in range(200) for place in places_of(batches.at(9 * epoch)[0])]
+    assert Counter(image for image, _, _ in found) == dict.fromkeys(range(9), 200)
+    images = {int(pixels[0, 0, 0]): pixels.shape for pixels in map(of_own_size.images("train").__getitem__, range(9))}
+    for image, (height, width, _) in images.items():
+        for axis, side in ((1, height), (2, width)):
+            corners = [place[axis] for place in found if place[0] == image]
+            assert (min(corners) < 0.1 * (side - 15), max(corners) >= 0.9 * (side - 16)) == (True, True)
+            assert max(corners) <= side - 16
+            assert abs(np.mean(corners) - (side - 16) / 2) < (side - 15) / 10  # 5 standard deviations
+
+
+@settings(max_examples=30, deadline=None)
+@given(batch=st.integers(1, 9), starts=st.lists(st.integers(0, 100), min_size=1), limit=st.sampled_from([None, 9, 12]))
+def test_a_crop_is_a_function_of_its_position_alone(of_own_size, batch, starts, limit):
+    one_by_one = Batches(of_own_size, "train", 1, 3, CPU, crop_size=16)
+    stream = [places_of(one_by_one.at(position)[0])[0] for position in range(max(starts) + batch)]
+    jumping = Batches(of_own_size, "train", batch, 3, CPU, crop_size=16, limit=limit)
+    for start in starts:
+        assert places_of(jumping.at(start)[0]) == stream[start : start + batch]
+
+
+def test_crops_and_whole_images_come_in_the_same_order(fashion):
+    whole, cut = (Batches(fashion, "train", 64, 5, CPU, crop_size) for crop_size in (None, 28))
+    for start in (0, 1000):
+        assert all(torch.equal(*pair) for pair in zip(whole.at(start), cut.at(start), strict=True))
+
+
+def test_crops_of_an_array_equal_those_of_stored_images(fashion):
+    arrays = ArrayImages(fashion.info, fashion.images("train")[:], fashion.labels("train"))
+    stored, in_memory = (Batches(images, "train", 64, 5, CPU, crop_size=20) for images in (fashion, arrays))
+    for start in (0, 1000):
+        x_BCHW, labels_B = in_memory.at(start)
+        assert x_BCHW.shape == (64, 1, 20, 20)
+        assert torch.equal(x_BCHW, stored.at(start)[0])
+        assert torch.equal(labels_B, stored.at(start)[1])
+
+
+def test_images_of_differing_sizes_are_refused_whole(of_own_size):
+    with pytest.raises(ValueError, match="differ in size"):
+        Batches(of_own_size, "train", 2, 0, CPU).at(0)
+
+
+def test_a_limit_takes_the_first_images_nested_and_the_same_for_every_seed(fashion):
+    def seen(limit, seed=0):
+        batches = Batches(fashion, "train", 10, seed, CPU, limit=limit)
+        pixels = [batches.at(start)[0] for start in range(0, 3 * limit, 10)]
+        return {image.numpy().tobytes() for batch in pixels for image in batch}
+
+    assert [len(seen(limit)) for limit in (10, 25, 100)] == [10, 25, 100]
+    assert seen(10) < seen(25) < seen(100)
+    assert seen(25, seed=1) == seen(25)
+    first_NCHW = to_images(fashion.images("train")[:25], CPU)
+    assert seen(25) == {image.numpy().tobytes() for image in first_NCHW}
+
+
+def test_a_limit_keeps_the_shares_of_the_classes(fashion):
+    labels_N = fashion.labels("train")
+    shares, kept = (np.bincount(part, minlength=10) / len(part) for part in (labels_N, labels_N[:150]))
+    assert np.abs(shares - kept).max() < 4 * np.sqrt(0.1 * 0.9 / 150)  # standard deviations of a random choice
+
+
+def test_a_limit_above_the_number_of_images_is_the_whole(fashion):
+    whole, limited = (Batches(fashion, "train", 64, 0, CPU, limit=limit) for limit in (None, 10**6))
+    assert torch.equal(whole.at(500)[0], limited.at(500)[0])
+
+
+def test_a_limit_below_the_batch_is_refused():
+    with pytest.raises(TrainingError, match="has 5 images, fewer than batch_size = 6"):
+        Batches(numbered(9), "train", 6, 0, CPU, limit=5)
+
+
+def test_the_first_images_are_whole_or_their_centres(of_own_size, fashion):
+    np.testing.assert_array_equal(first_images(fashion, "test", 7, None), fashion.images("test")[:7])
+    np.testing.assert_array_equal(first_images(fashion, "test", 7, 20), fashion.images("test")[:7][:, 4:24, 4:24])
+    cut = first_images(of_own_size, "train", 100, 16)
+    for pixels_HWC, (image, top, left) in zip(
+        (of_own_size.images("train")[i] for i in range(9)), places_of(to_images(cut, CPU)), strict=True
+    ):
+        height, width, _ = pixels_HWC.shape
+        assert (image, top, left) == (pixels_HWC[0, 0, 0], (height - 16) // 2, (width - 16) // 2)
+
+
+def test_a_training_is_watched_on_its_own_images_where_there_are_no_others(of_own_size, fashion):
+    assert (validation_split(fashion), validation_split(of_own_size)) == ("validation", "train")

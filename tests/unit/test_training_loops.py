@@ -20,6 +20,16 @@ CASES = {
     "cnn": ("cnn", {}),
     "cnn, all degradations": ("cnn", {"degradation": [MASK, NOISE, HALF], "loss": "l1"}),
     "crnn": ("crnn", {}),
+    "crnn, part of the data, crops, every augmentation": (
+        "crnn",
+        {
+            "data": {"limit": 100},
+            "training": {
+                "crop_size": 20,
+                "augment": {"flip": True, "quarter_turns": True, "rotate": 10, "crop": 2, "cutout": 6},
+            },
+        },
+    ),
 }
 
 
@@ -125,13 +135,74 @@ def test_flipping_is_as_asked(fashion, tmp_path, flip):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PIXEL_LOSSES, "l2", look)
-        model = tiny_model("cnn", training={"flip": flip, "kimg": 0.064})
+        model = tiny_model("cnn", training={"augment": {"flip": flip}, "kimg": 0.064})
         train(model, ArrayImages(info, left, np.zeros(BATCH, np.int64)), tmp_path)
     assert any(flipped) == flip
     assert not all(flipped)
 
 
-LONGER = {"kimg": 0.96, "lr": 5e-3, "sample_every_kimg": 9.0, "flip": False}  # sixty steps
+@pytest.fixture
+def trained_on(monkeypatch, tmp_path):
+    """`trained_on(dataset, training, ...)` trains a restorer and gives all the clean images that it was shown."""
+
+    def run(dataset, training, **changes):
+        shown = []
+
+        def look(x_hat_BCHW, x_BCHW):
+            shown.append(x_BCHW)
+            return functional.mse_loss(x_hat_BCHW, x_BCHW)
+
+        monkeypatch.setitem(PIXEL_LOSSES, "l2", look)
+        train(tiny_model("cnn", training=training, **changes), dataset, tmp_path)
+        return torch.cat(shown)
+
+    return run
+
+
+def test_a_restorer_learns_from_crops_of_photographs_of_their_own_size(photos, trained_on):
+    x_BCHW = trained_on(photos, {"crop_size": 24, "augment": {}})
+    assert x_BCHW.shape == (192, 3, 24, 24)
+    windows = [np.lib.stride_tricks.sliding_window_view(photos.images("train")[i], (24, 24, 3)) for i in range(6)]
+    corners = {window[0, 0].tobytes() for photo in windows for window in photo.reshape(-1, 24, 24, 3)}
+    found = [(x_CHW * 255).round().byte().permute(1, 2, 0).numpy()[0, 0].tobytes() in corners for x_CHW in x_BCHW]
+    assert sum(found) > 20  # six of the 36 training photographs
+
+
+def test_an_interrupted_training_on_photographs_ends_bit_identical(photos, tmp_path):
+    model = tiny_model("cnn", training={"crop_size": 24, "augment": {"rotate": 10}}, degradation=[NOISE, HALF])
+    whole = train(model, photos, tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        train(model, photos, tmp_path / "cut", on_log=Log(stop_at=7 * BATCH))
+    assert_equal_weights(train(model, photos, tmp_path / "cut"), whole)
+
+
+def test_a_limited_training_sees_the_same_few_images_again_and_again(fashion, trained_on):
+    x_BCHW = trained_on(fashion, {"augment": {}}, data={"limit": 20})
+    first_NCHW = to_images(fashion.images("train")[:20], torch.device("cpu"))
+    assert {x.numpy().tobytes() for x in x_BCHW} == {x.numpy().tobytes() for x in first_NCHW}
+
+
+@pytest.mark.parametrize("crop_size", [None, 20])
+def test_images_are_cut_out_in_training_and_whole_in_validation(fashion, tmp_path, crop_size):
+    samples = []
+    model = tiny_model("cnn", training={"augment": {"cutout": 12}, "crop_size": crop_size})
+    train(model, fashion, tmp_path, on_sample=lambda images_seen, x_BCHW: samples.append(x_BCHW))
+    border = 0 if crop_size is None else 4
+    pixels_NHWC = fashion.images("validation")[:8][:, border : 28 - border, border : 28 - border]
+    assert torch.equal(samples[0][:8], to_images(pixels_NHWC, torch.device("cpu")))
+
+
+@pytest.mark.parametrize("name", ["classifier", "gan", "cnn"])
+def test_every_loop_augments(fashion, tmp_path, name):
+    plain, flipped = (
+        train(tiny_model(name, training={"augment": {"flip": flip}, "kimg": 0.032}), fashion, tmp_path / f"{flip}")
+        for flip in (False, True)
+    )
+    with pytest.raises(AssertionError):
+        assert_equal_weights(plain, flipped)
+
+
+LONGER = {"kimg": 0.96, "lr": 5e-3, "sample_every_kimg": 9.0, "augment": {}}  # sixty steps
 
 
 @pytest.mark.parametrize("name", ["classifier", "cnn"])
@@ -173,7 +244,8 @@ def test_validation_scores_and_samples_come_when_asked(model, fashion, tmp_path)
     assert validated == ([] if model.kind == "gan" else [96, 192])
     assert list(samples) == ([] if model.kind == "classification" else [96, 192])
     for x_BCHW in samples.values():
-        assert x_BCHW.shape == (80 if model.kind == "gan" else 16, 1, 28, 28)
+        side = model.training.crop_size or 28
+        assert x_BCHW.shape == (80 if model.kind == "gan" else 16, 1, side, side)
         assert (x_BCHW.min() >= 0, x_BCHW.max() <= 1) == (True, True)
 
 

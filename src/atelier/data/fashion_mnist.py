@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atelier.data.idx import parse_idx, read_bytes
-from atelier.data.pictures import Picture, Source
+from atelier.data.pictures import Decoded, OpenedSource
+from atelier.data.splits import Split
 from atelier.data.staging import locked, scratch_folder
 from atelier.errors import DataError, RemoteError
-from atelier.params import Dataset
+from atelier.params import Source
 
 # sha256 of the *uncompressed* files, since Debian compressed them again. Computed from Debian's dataset-fashion-mnist
 # 0.0~git20200523.55506a9-1 (.deb sha256 39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0), in which
@@ -42,7 +43,7 @@ CLASS_NAMES = (
     "Bag",
     "Ankle boot",
 )
-IMAGE_SIZE = 28
+PARTS: dict[str, Split] = {"t10k": "test", "train": "train"}
 
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 DEBIAN_FOLDER = Path("usr/share/datasets/fashion-mnist")  # of the installed system, and inside the package
@@ -59,21 +60,17 @@ HTTPS_TIMEOUT = 30  # seconds without a byte
 Files = dict[str, NDArray[np.uint8]]  # the keys of SHA256
 
 
-def open_source(project_root: Path, dataset: Dataset) -> Source:
+def open_source(project_root: Path, source: Source) -> OpenedSource:
     """Open Fashion-MNIST; its 10,000 test images stay the test set.
 
     Raises:
-        DataError: if another size or number of channels is asked for, or no place has the right files.
+        DataError: if no place has the right files.
     """
-    if (dataset.image_size, dataset.channels) != (IMAGE_SIZE, 1):
-        raise DataError(
-            f"fashion-mnist: image_size = {dataset.image_size}, channels = {dataset.channels} can't be had; the images "
-            f"are grey and {IMAGE_SIZE} x {IMAGE_SIZE}. Write image_size: {IMAGE_SIZE}, channels: 1."
-        )
-    return Source(CLASS_NAMES, _pictures(read_files(project_root, dataset.path)))
+    files = read_files(project_root, source.path)
+    return OpenedSource(CLASS_NAMES, _pictures(files), sum(len(files[f"{part}-labels-idx1-ubyte"]) for part in PARTS))
 
 
-def source_digest() -> str:
+def source_digest(project_root: Path, source: Source) -> str:
     """Identity of Fashion-MNIST: only files with the known sums are accepted, so nothing needs to be read."""
     lines = "".join(f"{name} {sha256}\n" for name, sha256 in sorted(SHA256.items()))
     return hashlib.sha256(lines.encode()).hexdigest()
@@ -111,11 +108,11 @@ def read_files(project_root: Path, path: str | None) -> Files:
     )
 
 
-def _pictures(files: Files) -> Iterator[Picture]:
-    for part, is_test in (("t10k", True), ("train", False)):
+def _pictures(files: Files) -> Iterator[Decoded]:
+    for part, split in PARTS.items():
         images_NHW, labels_N = files[f"{part}-images-idx3-ubyte"], files[f"{part}-labels-idx1-ubyte"]
         for position, (image_HW, label) in enumerate(zip(images_NHW, labels_N, strict=True)):
-            yield Picture(f"{part}/{position:05d}", image_HW[:, :, None], int(label), is_test)
+            yield Decoded(f"{part}/{position:05d}", CLASS_NAMES[label], split, image_HW[:, :, None])
 
 
 def _read_folder(folder: Path) -> Files:

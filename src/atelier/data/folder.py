@@ -1,79 +1,59 @@
-"""A folder of pictures of any size as a source: first-level subfolders are classes; unusable files are rejected."""
+"""A folder of pictures as a source; `layout` says which file is what."""
 
 from __future__ import annotations
 
 import hashlib
-import io
+import json
 import os
-import warnings
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
-
-from atelier.data.pictures import Picture, Rejected, Source
+from atelier.data.decoding import starts_like_a_picture
+from atelier.data.file_sums import file_sums
+from atelier.data.labels import LabelTable, read_table
+from atelier.data.layout import MAX_FILE_BYTES, Layout, arrange, is_hidden
+from atelier.data.pictures import Encoded, OpenedSource, Rejected, Unusable
 from atelier.errors import DataError
-from atelier.params import Dataset
-from atelier.pictures import opaque
-
-FORMATS = (
-    "PNG",
-    "JPEG",
-    "WEBP",
-    "BMP",
-    "TIFF",
-    "GIF",
-)  # PIL has many more decoders; each is a way in for hostile files
+from atelier.params import Source
 
 
-class Unusable(Exception):
-    """Why a picture is rejected; becomes a row of the quarantine table."""
-
-
-def folder_of(project_root: Path, dataset: Dataset) -> Path:
-    """The dataset's folder, relative to the project."""
-    assert dataset.path is not None  # params refuse a folder source without a path
-    return project_root / dataset.path
-
-
-def open_source(folder: Path, dataset: Dataset) -> Source:
-    """Open a folder; pictures are scaled and centre-cropped to squares of `dataset.image_size` pixels.
+def open_source(project_root: Path, source: Source) -> OpenedSource:
+    """Open a folder; files are read when `Encoded.read` is called.
 
     Raises:
-        DataError: if the folder can't be found or listed.
+        DataError: if the folder or its table of labels can't be found or read.
     """
-    names = file_names(folder)
-    classes = tuple(sorted({_class_of(name) for name in names} - {""}))
-    labels = {class_name: label for label, class_name in enumerate(classes)}
+    folder = project_root / str(source.path)
+    layout, rejected = _look_into(folder, source)
 
-    def items() -> Iterator[Picture | Rejected]:
-        for name in names:
-            try:
-                pixels_HWC = decode(_read(folder / name), dataset.image_size, dataset.channels)
-            except Unusable as error:
-                yield Rejected(name, str(error))
+    def items() -> Iterator[Encoded | Rejected]:
+        for name, place in layout.places.items():
+            if isinstance(place, Rejected):
+                yield place
             else:
-                yield Picture(name, pixels_HWC, labels.get(_class_of(name)), is_test=None)
+                yield Encoded(name, place.class_name, place.split, partial(_read, folder / name))
+        yield from rejected
 
-    return Source(classes, items())
+    return OpenedSource((), items(), len(layout.places) + len(rejected))
 
 
-def source_digest(folder: Path) -> str:
-    """sha256 over every file's relative path and the sha256 of its content, in the order of the paths.
+def source_digest(project_root: Path, source: Source) -> str:
+    """sha256 over what each file holds and where it belongs; its name plays no part, nor does by-catch's content.
 
     Raises:
-        DataError: if the folder can't be found or listed.
+        DataError: as `open_source`.
     """
-    digest = hashlib.sha256()
-    for name in file_names(folder):
-        try:
-            content = hashlib.sha256(_read(folder / name)).hexdigest()
-        except Unusable as error:
-            content = str(error)  # not what the file holds, but a change when it becomes readable
-        digest.update(f"{content} {name}\0".encode(errors="surrogateescape"))
-    return digest.hexdigest()
+    folder = project_root / str(source.path)
+    layout, rejected = _look_into(folder, source)
+    read = [name for name, place in layout.places.items() if not isinstance(place, Rejected)]
+    sums = file_sums(project_root, folder, read)
+    lines = [json.dumps([item.reason]) for item in rejected]
+    for name, place in layout.places.items():
+        # An ending, because a file without one is by-catch unless its content says otherwise.
+        held = [place.reason] if isinstance(place, Rejected) else [sums[name], *place, bool(PurePosixPath(name).suffix)]
+        lines.append(json.dumps(held))
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
 def file_names(folder: Path) -> list[str]:
@@ -82,70 +62,59 @@ def file_names(folder: Path) -> list[str]:
     Raises:
         DataError: if the folder, or one inside it, can't be found or listed.
     """
-    names = []
+    return sorted(sum(_listed(folder), []))
+
+
+def _look_into(folder: Path, source: Source) -> tuple[Layout, list[Rejected]]:
+    """Every file's place, and what is rejected besides."""
+    files, links = _listed(folder)
+    layout = arrange(files, _table(folder, source))
+    return layout, [Rejected(name, "not a file", "a link to a folder") for name in links] + layout.missing
+
+
+def _listed(folder: Path) -> tuple[list[str], list[str]]:
+    """Files, and links to folders: those are not followed, for they may lead in a circle."""
+    files, links = [], []
     try:
-        for parent, subfolders, files in os.walk(folder, onerror=_raise):
-            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-            # A link to a folder is not followed (it may lead in a circle), but shows up in the quarantine table.
-            links = [name for name in subfolders if (Path(parent) / name).is_symlink()]
-            visible = [name for name in files if not name.startswith(".")]
-            names += [(Path(parent) / name).relative_to(folder).as_posix() for name in links + visible]
+        for parent, subfolders, names in os.walk(folder, onerror=_raise):
+            inside = Path(parent).relative_to(folder)
+            subfolders[:] = [name for name in subfolders if not is_hidden(name)]
+            links += [(inside / name).as_posix() for name in subfolders if (Path(parent) / name).is_symlink()]
+            files += [(inside / name).as_posix() for name in names if not is_hidden(name)]
     except OSError as error:
         raise DataError(
             f"{error.filename} can't be listed: {error.strerror}. Name the folder of pictures, as seen from the "
             "project, in params.yaml: datasets.NAME.path."
         ) from None
-    return sorted(names)
+    return sorted(files), sorted(links)
 
 
-def decode(content: bytes, image_size: int, channels: int) -> NDArray[np.uint8]:
-    """Decode the first frame of a picture file, turn it upright, scale its short side and crop the centre square.
-
-    Transparent pictures are laid on white, since the colours under transparent pixels are arbitrary.
-
-    Returns:
-        pixels_HWC: uint8, `image_size` x `image_size` x `channels`.
-
-    Raises:
-        Unusable: if it can't be decoded, is a decompression bomb, or is smaller than `image_size`.
-    """
-    if not content:
-        raise Unusable("empty file")
-    try:  # a tag or chunk of a damaged file can raise nearly anything inside PIL, hence `except Exception`
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # notes on odd metadata, which is not used
-            warnings.simplefilter("error", Image.DecompressionBombWarning)  # the size stands in the header: not decoded
-            image: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
-            image.load()
-            image = ImageOps.exif_transpose(image)
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise Unusable("decompression bomb: more pixels than Pillow's limit, Image.MAX_IMAGE_PIXELS") from None
-    except UnidentifiedImageError:
-        raise Unusable(f"not a picture of the formats {', '.join(FORMATS)}") from None
-    except Exception:  # its text is left out: it differs between versions of Pillow, and the table is versioned data
-        raise Unusable("truncated or damaged") from None
+def _table(folder: Path, source: Source) -> LabelTable | None:
+    if source.labels is None:
+        return None
+    path = folder / source.labels
     try:
-        image = opaque(image, "L" if channels == 1 else "RGB")
-    except ValueError as error:
-        raise Unusable(str(error)) from None
-    if min(image.size) < image_size:
-        raise Unusable(f"too small: {image.width} x {image.height}, the short side needs {image_size} pixels")
-    square = ImageOps.fit(image, (image_size, image_size), Image.Resampling.LANCZOS)
-    return np.asarray(square, np.uint8).reshape(image_size, image_size, channels)
-
-
-def _class_of(name: str) -> str:
-    first, slash, _ = name.partition("/")
-    return first if slash else ""
+        content = _read(path)
+    except Unusable as error:
+        raise DataError(
+            f"{path} can't be read: {error}. Name the table of labels, as seen from {folder}, in params.yaml: "
+            "datasets.NAME.labels."
+        ) from None
+    return read_table(content, PurePosixPath(source.labels).as_posix(), source.label_column, str(path))
 
 
 def _read(path: Path) -> bytes:
     if not path.is_file():  # a pipe would block for ever; a broken link has no content
-        raise Unusable("not a regular file")
+        raise Unusable("not a file")
     try:
-        return path.read_bytes()
+        if (size := path.stat().st_size) > MAX_FILE_BYTES:
+            raise Unusable("too large", f"{size:,} bytes, at most {MAX_FILE_BYTES:,} are read")
+        content = path.read_bytes()
     except OSError as error:
-        raise Unusable(f"can't be read: {error.strerror}") from None
+        raise Unusable("not a file", f"can't be read: {error.strerror}") from None
+    if not path.suffix and not starts_like_a_picture(content):
+        raise Unusable("other file", "neither its name nor its first bytes are a picture's")
+    return content
 
 
 def _raise(error: OSError) -> None:

@@ -7,8 +7,12 @@ dimensions, then each dimension as a big-endian uint32, then the values.
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,22 +20,56 @@ from numpy.typing import NDArray
 from atelier.errors import DataError
 
 UNSIGNED_BYTE = 8  # the type code of uint8, the only one that picture sets use
+MAX_BYTES = 2**30  # of a file that is taken into memory whole; Fashion-MNIST's largest has 47 million
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """A file to read from, uncompressed if its name ends in .gz.
+
+    Raises:
+        DataError: if the file can't be read, or turns out to be a damaged or truncated gzip file.
+    """
+    try:
+        file = gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+        with file:
+            yield cast(IO[bytes], file)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        found = f"{path.stat().st_size:,} bytes"
+        raise DataError(f"{path}: expected a whole gzip file, found {found}: {error}. Fetch the file again.") from None
+    except OSError as error:
+        raise DataError(f"{path} can't be read: {error.strerror}.") from None
 
 
 def read_bytes(path: Path) -> bytes:
     """Contents of a file, uncompressed if its name ends in .gz.
 
     Raises:
-        DataError: if the file can't be read, or is a damaged or truncated gzip file.
+        DataError: if the file can't be read, is larger than MAX_BYTES, or is a damaged or truncated gzip file.
     """
-    try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if path.suffix == ".gz" else content
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        found = f"{len(content):,} bytes"
-        raise DataError(f"{path}: expected a whole gzip file, found {found}: {error}. Fetch the file again.") from None
-    except OSError as error:
-        raise DataError(f"{path} can't be read: {error.strerror}.") from None
+    with opened(path) as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise DataError(f"{path}: expected at most {MAX_BYTES:,} bytes, found more. This is no file of that kind.")
+    return content
+
+
+def read_shape(file: IO[bytes], where: str) -> tuple[int, ...]:
+    """Read the header of an IDX file of unsigned bytes.
+
+    Args:
+        file: at its start; afterwards, at the first value.
+        where: the file's name, for messages.
+
+    Raises:
+        DataError: if it is no such file.
+    """
+    start = file.read(4)
+    num_dimensions = start[3] if len(start) == 4 else 0
+    sizes = file.read(4 * num_dimensions)
+    if start[:3] != bytes([0, 0, UNSIGNED_BYTE]) or not num_dimensions or len(sizes) < 4 * num_dimensions:
+        raise DataError(f"{where}: expected an IDX file of unsigned bytes, found {start.hex(' ') or 'nothing'}.")
+    return tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
 
 
 def parse_idx(content: bytes, where: str) -> NDArray[np.uint8]:
@@ -44,11 +82,8 @@ def parse_idx(content: bytes, where: str) -> NDArray[np.uint8]:
     Raises:
         DataError: if it is not an IDX file of unsigned bytes, or is longer or shorter than its header says.
     """
-    num_dimensions = content[3] if len(content) >= 4 else 0
-    header = 4 + 4 * num_dimensions
-    if content[:3] != bytes([0, 0, UNSIGNED_BYTE]) or not num_dimensions or len(content) < header:
-        raise DataError(f"{where}: expected an IDX file of unsigned bytes, found {content[:4].hex(' ') or 'nothing'}.")
-    shape = tuple(int(size) for size in np.frombuffer(content[4:header], ">u4"))
+    shape = read_shape(io.BytesIO(content), where)
+    header = 4 + 4 * len(shape)
     expected = header + int(np.prod(shape, dtype=object))  # object: sizes of a hostile header must not wrap around
     if len(content) != expected:
         raise DataError(f"{where}: expected {expected:,} bytes for the shape {shape}, found {len(content):,}.")

@@ -1,58 +1,122 @@
-"""The stage that brings `data/<name>` to what the source holds: read, validate, split, store."""
+"""The stages that bring `data/<name>` to what its sources hold: read, validate, store. They exchange files."""
 
 from __future__ import annotations
 
+import json
 import logging
-import tempfile
-from collections.abc import Sequence
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from atelier.data.pictures import Rejected
-from atelier.data.sources import open_source, source_digest, source_names
-from atelier.data.splits import Split
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from atelier.data import validation
+from atelier.data.manifest import read_csv, write_csv
+from atelier.data.notes import Findings, quarantine_sheet, write_quarantine
+from atelier.data.pictures import ELSEWHERE, Candidate, Rejected, content_hash
+from atelier.data.reading import load_reading, read_sources, spooled_pixels
+from atelier.data.sources import source_digest, source_names
+from atelier.data.splits import SPLITS, Split
 from atelier.data.staging import building, swap_in
-from atelier.data.store import StoredDataset, is_stored, read_dataset
-from atelier.data.writer import spool_images, write_dataset, write_quarantine
+from atelier.data.store import LOCAL_NOTES, StoredDataset, is_stored, local_table, open_version, read_dataset
+from atelier.data.validation import Accepted, Validated
+from atelier.data.writer import stored_params, write_dataset
 from atelier.errors import DataError
 from atelier.params import Dataset
 
 log = logging.getLogger("atelier")
 
 State = Literal["fresh", "stale", "missing"]
+# What the pixels of a stored image depend on besides the picture; when it changes, everything is written anew.
+FORM = ("image_size", "channels", "fit")
+FRACTIONS = ("test_fraction", "validation_fraction")  # when one of them changes, new splits are what is asked for
 
 
 @dataclass(frozen=True)
 class DatasetRecord:
-    """What an ingest left behind."""
+    """What a store left behind."""
 
     name: str
     digest: str  # identity of the dataset's version
     num_images: dict[Split, int]
     num_quarantined: int
-    changed: bool  # False: data/<name> held exactly this already, and was left alone
+    changed: bool  # False: data/<name> held exactly this already
 
 
-def ingest(project_root: Path, name: str, dataset: Dataset) -> DatasetRecord:
-    """Store the source's pictures as `data/<name>`; equal input gives equal bytes and then nothing is written.
+def read(project_root: Path, name: str, dataset: Dataset) -> Path:
+    """Read all sources of a dataset into a working folder, which is returned.
 
     Raises:
-        DataError: if the source can't be read, too much of it is unusable, or the project can't be written to; what
-            was stored before is untouched.
+        DataError: if a source can't be read, or the project can't be written to.
     """
-    try:
-        with building(project_root, name) as new, tempfile.TemporaryFile(dir=new.parent) as spool:
-            digest = source_digest(project_root, dataset)  # before reading: what changes meanwhile is stale next time
-            source = open_source(project_root, dataset)
-            rows, rejected = spool_images(source.items, dataset, spool)
-            _refuse_too_many(project_root, name, dataset, len(rows), rejected)
-            write_dataset(new, dataset, source, digest, rows, rejected, spool)
-            changed = swap_in(project_root, name, new)
-    except OSError as error:
-        raise DataError(
-            f"data/{name} can't be written: {error}. What was stored before is untouched. Make room, then run again."
-        ) from None
+    folder = project_root / ".atelier" / "tmp" / f"read-{name}"
+    with _explained(name, folder):
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+        folder.mkdir(parents=True)
+        before = _stored_before(project_root, name, dataset)
+        read_sources(project_root, name, dataset, _intact(before) if before else (), folder)
+    return folder
+
+
+def validate(project_root: Path, name: str, dataset: Dataset, folder: Path) -> Findings:
+    """Compare what `read` found with each other and with the stored version; the originals stay as they are.
+
+    Raises:
+        DataError: if too much of the dataset is unusable; all of it is listed in a table that the message names.
+    """
+    reading, before = load_reading(folder), _stored_before(project_root, name, dataset)
+    with _explained(name, folder), _pixels(folder, before) as pixels:
+        means = before.manifest.means if before else np.empty(0)
+        validated = validation.validate(reading.candidates, _splits(before, dataset), dataset, pixels, means)
+        quarantined = [*reading.rejected, *validated.quarantined]
+        findings = _findings(name, validated, quarantined, before, folder)
+        write_quarantine(findings.table, quarantined)
+        _refuse_too_many(project_root, name, dataset, len(validated.accepted), quarantined, findings.table)
+        (folder / "validation.md").write_text(findings.page(), encoding="utf-8", errors="backslashreplace")
+        picture = quarantine_sheet(quarantined, {item.name: item for item in reading.candidates}, pixels)
+        if picture is not None:
+            Image.fromarray(picture).save(folder / "quarantine.png")
+        kept = [(*item.candidate, item.split) for item in validated.accepted]
+        (folder / "accepted.json").write_text(json.dumps(kept), encoding="utf-8")
+        write_csv(folder / "names.csv", ("name", "sha256"), sorted((item[0], item[4]) for item in kept))
+    for warning in findings.warnings:
+        log.warning("%s  %s", name, warning)
+    return findings
+
+
+def quarantine_rows(project_root: Path, name: str, folder: Path) -> list[dict[str, str]]:
+    """The quarantine table that `validate` left, also where it refused; empty if there is none."""
+    for table in (folder / "quarantine.csv", _refused(project_root, name)):
+        if table.exists():
+            header, *rows = read_csv(table.read_bytes())
+            return [dict(zip(header, row, strict=True)) for row in rows]
+    return []
+
+
+def store(project_root: Path, name: str, dataset: Dataset, folder: Path, findings: Findings) -> DatasetRecord:
+    """Write what was accepted as `data/<name>`; equal input gives equal bytes, and then nothing is written.
+
+    Raises:
+        DataError: if the project can't be written to; what was stored before is untouched.
+    """
+    reading, before = load_reading(folder), _stored_before(project_root, name, dataset)
+    rows = json.loads((folder / "accepted.json").read_text(encoding="utf-8"))
+    accepted = [Accepted(Candidate(*row[:-1]), row[-1]) for row in rows]
+    with _explained(name, folder):
+        with _pixels(folder, before) as pixels, building(project_root, name) as new:
+            described = {"source_digest": reading.source_digest, "quarantined": findings.quarantined}
+            write_dataset(new, dataset, accepted, reading.class_names, before, pixels, described)
+            for note in LOCAL_NOTES:
+                if (folder / note).exists():
+                    shutil.copyfile(folder / note, new / note)
+            changed = swap_in(project_root, name, new, LOCAL_NOTES)
+        shutil.rmtree(folder)
     stored = read_dataset(project_root, name)
     counts = ", ".join(f"{count:,} {split}" for split, count in stored.info.counts.items())
     log.info(
@@ -62,9 +126,9 @@ def ingest(project_root: Path, name: str, dataset: Dataset) -> DatasetRecord:
 
 
 def dataset_state(project_root: Path, name: str, dataset: Dataset) -> tuple[State, list[str]]:
-    """Whether `data/<name>` is what the parameters and the source ask for, and if not, why; reads no pixels.
+    """Whether `data/<name>` is what the parameters and the sources ask for, and if not, why; reads no pixels.
 
-    A folder that is not here (a fresh clone after `dvc pull`) does not make stored data stale; the reason says it.
+    A source that is not here (a fresh clone after `dvc pull`) does not make stored data stale; the reason says it.
     """
     if not is_stored(project_root, name):
         return "missing", ["not ingested yet"]
@@ -72,43 +136,124 @@ def dataset_state(project_root: Path, name: str, dataset: Dataset) -> tuple[Stat
         stored = read_dataset(project_root, name)
     except DataError as error:
         return "stale", [f"data: {error}"]
-    asked = dataset.model_dump(mode="json", exclude={"path"})
-    reasons = [
-        f"params: {key} {stored.params.get(key)} -> {value}"
-        for key, value in asked.items()
-        if stored.params.get(key) != value
-    ]
+    asked = stored_params(dataset)
+    reasons = [f"params: {key} {stored.params.get(key)} -> {asked[key]}" for key in _differing(stored.params, asked)]
     try:
-        if source_digest(project_root, dataset) != stored.source_digest:
-            reasons.append(f"data: the source changed ({_difference(project_root, dataset, stored)})")
+        if _source_digest(project_root, dataset) != stored.source_digest:
+            reasons.append(f"data: the source changed ({_difference(project_root, name, dataset)})")
     except DataError as error:
         if not reasons:
             return "fresh", [f"the stored version is used; the source is not here: {error}"]
     return ("stale" if reasons else "fresh"), reasons
 
 
+def _stored_before(project_root: Path, name: str, dataset: Dataset) -> StoredDataset | None:
+    """The stored version, if its pixels have the form that is asked for: then they are kept, not written again."""
+    if not is_stored(project_root, name):
+        return None
+    try:
+        stored = open_version(name, lambda file: project_root / "data" / name / file)
+    except DataError:
+        return None  # damaged, or of a newer format: everything is written anew
+    asked = stored_params(dataset)
+    same_form = all(stored.params.get(key, asked[key]) == asked[key] for key in FORM)
+    return stored if same_form else None
+
+
+def _intact(stored: StoredDataset) -> set[str]:
+    """Content hashes of the images whose stored pixels are what they should be; the others are written anew."""
+    images = stored.all_images()
+    return {sha256 for row, sha256 in enumerate(stored.manifest.sha256) if content_hash(images[row]) == sha256}
+
+
+def _splits(before: StoredDataset | None, dataset: Dataset) -> dict[str, Split]:
+    """An image keeps its split for ever, unless other fractions are asked for."""
+    if before is None or any(before.params[key] != getattr(dataset, key) for key in FRACTIONS):
+        return {}
+    return dict(zip(before.manifest.sha256, before.manifest.splits, strict=True))
+
+
+def _findings(
+    name: str, validated: Validated, quarantined: Sequence[Rejected], before: StoredDataset | None, folder: Path
+) -> Findings:
+    known = set(before.manifest.sha256) if before else set()
+    counts = Counter(item.split for item in validated.accepted)
+    new = sum(item.candidate.sha256 not in known for item in validated.accepted)
+    reasons = dict(sorted(Counter(item.reason for item in quarantined).items()))
+    accepted = {split: counts[split] for split in SPLITS}
+    return Findings(name, accepted, new, reasons, tuple(validated.warnings), folder / "quarantine.csv")
+
+
+@contextmanager
+def _pixels(folder: Path, before: StoredDataset | None) -> Iterator[Callable[[Candidate], NDArray[np.uint8]]]:
+    """Pixels of a candidate: in the spool, or where the stored version has them."""
+    stored = before.all_images() if before else None
+    places = {sha256: row for row, sha256 in enumerate(before.manifest.sha256)} if before else {}
+
+    def pixels(candidate: Candidate) -> NDArray[np.uint8]:
+        if candidate.position != ELSEWHERE:
+            return spooled_pixels(spool, candidate)
+        assert stored is not None  # `read` looked into the same version
+        return stored[places[candidate.sha256]]
+
+    with (folder / "pixels.bin").open("rb") as spool:
+        yield pixels
+
+
 def _refuse_too_many(
-    project_root: Path, name: str, dataset: Dataset, num_images: int, rejected: Sequence[Rejected]
+    project_root: Path, name: str, dataset: Dataset, num_accepted: int, quarantined: Sequence[Rejected], found: Path
 ) -> None:
-    table = project_root / ".atelier" / f"quarantine-{name}.csv"
-    if num_images and len(rejected) <= dataset.max_quarantined * (num_images + len(rejected)):
+    table = _refused(project_root, name)
+    unusable = [item for item in quarantined if item.reason != "other file"]
+    total = num_accepted + len(unusable)
+    if num_accepted and len(unusable) <= dataset.max_quarantined * total:
         table.unlink(missing_ok=True)  # of an earlier refusal
         return
-    if not num_images and not rejected:
-        raise DataError(f"datasets.{name}: the source {dataset.path} holds no files. Put pictures there.")
-    write_quarantine(table, rejected)
-    first = "\n".join(f"  {item.name}: {item.reason}" for item in rejected[:5])
-    share = len(rejected) / (num_images + len(rejected))
+    if not total:
+        places = ", ".join(source.path or source.source for source in dataset.sources)
+        raise DataError(f"datasets.{name}: {places} holds no pictures. Put pictures there.")
+    shutil.copyfile(found, table)
+    first = "\n".join(f"  {item.name}: {item.reason} {item.detail}".rstrip() for item in unusable[:5])
     raise DataError(
-        f"datasets.{name}: {len(rejected)} of {num_images + len(rejected)} files are unusable ({share:.1%}), more than "
+        f"datasets.{name}: {len(unusable)} of {total} pictures are unusable ({len(unusable) / total:.1%}), more than "
         f"max_quarantined = {dataset.max_quarantined:.1%} allows; nothing was changed. The first ones:\n{first}\n"
         f"All are listed in {table}. Repair or remove them, or raise datasets.{name}.max_quarantined."
     )
 
 
-def _difference(project_root: Path, dataset: Dataset, stored: StoredDataset) -> str:
-    now, then = source_names(project_root, dataset), stored.names()
-    if now is None:
+def _refused(project_root: Path, name: str) -> Path:
+    """The quarantine table of a dataset that was not stored because of it."""
+    return project_root / ".atelier" / f"quarantine-{name}.csv"
+
+
+def _differing(before: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    return [key for key, value in asked.items() if before.get(key) != value]
+
+
+def _source_digest(project_root: Path, dataset: Dataset) -> str:
+    return "+".join(source_digest(project_root, source) for source in dataset.sources)
+
+
+def _difference(project_root: Path, name: str, dataset: Dataset) -> str:
+    """Files added and removed, as far as this machine knows the names that it ingested."""
+    then = {row[0] for table in ("quarantine.csv", "names.csv") for row in local_table(project_root, name, table)}
+    names = [source_names(project_root, source) for source in dataset.sources]
+    if not then or len(names) > 1 or names[0] is None:
         return "another edition"
-    added, removed = len(now - then), len(then - now)
+    added, removed = len(names[0] - then), len(then - names[0])
     return f"{added} files added, {removed} removed" if added or removed else "contents of known files"
+
+
+@contextmanager
+def _explained(name: str, folder: Path) -> Iterator[None]:
+    """Turn failures to write into words; whatever fails, the working folder is removed."""
+    try:
+        yield
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise DataError(
+            f"data/{name} can't be written: {error}. What was stored before is untouched. Make room, then run again."
+        ) from None
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise

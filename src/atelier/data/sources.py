@@ -4,39 +4,48 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from atelier.data import fashion_mnist, folder
-from atelier.data.pictures import Source
-from atelier.params import Dataset
+from atelier.data import archive, fashion_mnist, folder, idx_source, parquet
+from atelier.data.pictures import OpenedSource
+from atelier.params import Source
+
+OPEN = {
+    "fashion-mnist": fashion_mnist.open_source,
+    "folder": folder.open_source,
+    "archive": archive.open_source,
+    "idx": idx_source.open_source,
+    "parquet": parquet.open_source,
+}
+DIGEST = {
+    "fashion-mnist": fashion_mnist.source_digest,
+    "folder": folder.source_digest,
+    "archive": archive.source_digest,
+    "idx": idx_source.source_digest,
+    "parquet": parquet.source_digest,
+}
 
 
-def open_source(project_root: Path, dataset: Dataset) -> Source:
-    """Open the dataset's source; pictures are decoded while `items` is iterated.
+def open_source(project_root: Path, source: Source) -> OpenedSource:
+    """Open a source; its pictures are read while `items` is iterated, which may raise the same errors.
 
     Raises:
-        DataError: if the source can't be found, fetched or trusted.
+        DataError: if it can't be found, fetched or trusted.
     """
-    if dataset.source == "fashion-mnist":
-        return fashion_mnist.open_source(project_root, dataset)
-    return folder.open_source(folder.folder_of(project_root, dataset), dataset)
+    return OPEN[source.source](project_root, source)
 
 
-def source_digest(project_root: Path, dataset: Dataset) -> str:
-    """Identity of what the source holds now: equal digests mean equal pictures, names and classes.
+def source_digest(project_root: Path, source: Source) -> str:
+    """Identity of what the source holds now: equal digests mean equal pictures, classes and splits.
+
+    Raises:
+        DataError: if it can't be found or read.
+    """
+    return DIGEST[source.source](project_root, source)
+
+
+def source_names(project_root: Path, source: Source) -> set[str] | None:
+    """Names of all files that a folder holds now; None for the other sources, which come as editions.
 
     Raises:
         DataError: if a folder can't be found or listed.
     """
-    if dataset.source == "fashion-mnist":
-        return fashion_mnist.source_digest()
-    return folder.source_digest(folder.folder_of(project_root, dataset))
-
-
-def source_names(project_root: Path, dataset: Dataset) -> set[str] | None:
-    """Names of all files that the source holds now; None where they never change.
-
-    Raises:
-        DataError: if a folder can't be found or listed.
-    """
-    if dataset.source == "fashion-mnist":
-        return None
-    return set(folder.file_names(folder.folder_of(project_root, dataset)))
+    return set(folder.file_names(project_root / str(source.path))) if source.source == "folder" else None

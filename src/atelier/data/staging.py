@@ -10,7 +10,7 @@ import fcntl
 import filecmp
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,14 +51,19 @@ def building(project_root: Path, name: str) -> Iterator[Path]:
             yield new
 
 
-def swap_in(project_root: Path, name: str, new: Path) -> bool:
+def swap_in(project_root: Path, name: str, new: Path, notes: Collection[str] = ()) -> bool:
     """Replace `data/<name>` by the folder `new` unless they are equal; True if it was replaced.
 
     To be called inside `building`. Nothing on disk is changed in place, so an open memory map of the old version stays
-    valid.
+    valid. Files named in `notes` are brought up to date, but make no difference.
     """
     target, old = project_root / "data" / name, _old(project_root, name)
-    if target.is_dir() and _equal(target, new):
+    if target.is_dir() and _equal(target, new, notes):
+        for note in notes:
+            if not (new / note).exists():
+                (target / note).unlink(missing_ok=True)
+            elif not _same(target / note, new / note):
+                os.replace(new / note, target / note)
         return False
     for path in (*new.iterdir(), new):
         _fsync(path)
@@ -89,12 +94,15 @@ def _old(project_root: Path, name: str) -> Path:
     return project_root / ".atelier" / "tmp" / f"data-{name}.old"
 
 
-def _equal(first: Path, second: Path) -> bool:
-    names = sorted(path.name for path in first.iterdir())
-    if names != sorted(path.name for path in second.iterdir()):
+def _equal(first: Path, second: Path, notes: Collection[str]) -> bool:
+    names, others = ({path.name for path in folder.iterdir()} - set(notes) for folder in (first, second))
+    return names == others and all(_same(first / name, second / name) for name in names)
+
+
+def _same(first: Path, second: Path) -> bool:
+    if not (first.is_file() and second.is_file()):
         return False
-    _, different, unreadable = filecmp.cmpfiles(first, second, names, shallow=False)
-    return not different and not unreadable
+    return first.samefile(second) or filecmp.cmp(first, second, shallow=False)  # kept shards are links of each other
 
 
 def _fsync(path: Path) -> None:

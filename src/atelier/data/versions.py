@@ -1,7 +1,9 @@
-"""The only module that talks to DVC, by its command line: which version `data/` is, and where its bytes are kept."""
+"""Which version `data/` is, and where its bytes are kept: `data.dvc`, DVC's cache and its remote."""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import subprocess
@@ -9,10 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from atelier.errors import DataError, RemoteError
+from atelier.data import objects
+from atelier.data.store import LOCAL_NOTES, is_stored
+from atelier.errors import DataError, LostError
 
 DATA = "data"
 DATA_DVC = "data.dvc"
+IGNORED = tuple(f"/{DATA}/*/{note}" for note in LOCAL_NOTES)  # lines of .dvcignore
 
 
 def track(project_root: Path) -> str:
@@ -26,6 +31,8 @@ def track(project_root: Path) -> str:
     """
     if not (project_root / DATA).is_dir():
         raise DataError(f"{project_root / DATA} does not exist, so there is nothing to track. Run `atelier run`.")
+    objects.check_repository(project_root)
+    _ignore_local_notes(project_root)
     _dvc(project_root, "add", DATA)
     md5 = data_md5(project_root)
     assert md5 is not None  # dvc add wrote the file
@@ -33,39 +40,77 @@ def track(project_root: Path) -> str:
 
 
 def push(project_root: Path) -> None:
-    """Copy the version that `data.dvc` names to the DVC remote; what is there already is not sent again.
+    """Make sure that the remote holds every file of the version that `data.dvc` names; only what it lacks is sent.
 
     Raises:
         DataError: if `data/` is not the version that `data.dvc` names.
         RemoteError: if the remote can't be reached.
     """
-    # With an empty cache `dvc push` would send the list of files without the files, and report success (DVC 3.67).
-    if not is_clean(project_root):
+    md5 = data_md5(project_root)
+    if md5 is None or not is_clean(project_root):
         raise DataError(f"{DATA}/ is not the version that {DATA_DVC} names, so it can't be pushed. Track it first.")
-    _with_remote(project_root, "push", DATA_DVC)
-
-
-def pull(project_root: Path) -> None:
-    """Bring `data/` to the version that `data.dvc` names, from the cache or the remote; other data is not overwritten.
-
-    Raises:
-        RemoteError: if the remote lacks it or can't be reached, or `data/` holds something that is not tracked.
-    """
-    _with_remote(project_root, "pull", DATA_DVC)
+    objects.send(project_root, [md5, *objects.listing(project_root, md5).values()])
 
 
 def restore_if_missing(project_root: Path) -> bool:
-    """Pull on a fresh clone: if there is no `data/`, but `data.dvc` names a version that the cache or remote holds.
+    """On a fresh clone, make `data/` the version that `data.dvc` names, from the cache or the remote.
+
+    Also where files are missing because an earlier call was killed.
 
     Returns:
-        True if `data/` was pulled; False if there was nothing to do or nothing to be had.
+        True if `data/` was restored; False if there was nothing to do, or neither cache nor remote has that version.
 
     Raises:
-        RemoteError: if the remote can't be reached.
+        DataError: if `data/` can't be written.
+        RemoteError: if the remote is needed and can't be reached.
     """
-    if (project_root / DATA).exists() or data_md5(project_root) is None or not in_remote(project_root):
+    md5 = data_md5(project_root)
+    if md5 is None:
         return False
-    pull(project_root)
+    here = set(_files(project_root))
+    if here and not objects.cached(project_root, [md5])[md5].is_file():
+        return False  # what was killed had fetched it
+    try:
+        files = objects.listing(project_root, md5)
+        if here and not _is_half(here, set(files)):
+            return False
+        objects.fetch(project_root, files.values())
+    except LostError:
+        return False
+    if here:
+        _refuse_unsaved(project_root)
+    _dvc(project_root, "checkout", "--force", DATA_DVC)
+    return True
+
+
+def checkout(project_root: Path, md5: str) -> bool:
+    """Make `data/` and `data.dvc` another version; killed in between, it can be called again.
+
+    Args:
+        project_root: the project's folder.
+        md5: 32 hexadecimal digits and `.dir`.
+
+    Returns:
+        Whether anything was changed.
+
+    Raises:
+        DataError: if `data/` holds files that no version has, or the version is lost.
+        RemoteError: if the remote is needed and can't be reached.
+    """
+    if data_md5(project_root) == md5 and is_clean(project_root):
+        return False
+    files = objects.listing(project_root, md5)
+    for name in {path.split("/")[0] for path in files}:
+        is_stored(project_root, name)  # finishes what a killed ingest left
+    objects.fetch(project_root, files.values())
+    _refuse_unsaved(project_root)
+    places = objects.cached(project_root, files.values())
+    size = sum(places[file_md5].stat().st_size for file_md5 in files.values())
+    for note in LOCAL_NOTES:  # they describe what is replaced
+        for path in (project_root / DATA).glob(f"*/{note}"):
+            path.unlink()
+    _write_data_dvc(project_root, md5, size, len(files))
+    _dvc(project_root, "checkout", "--force", DATA_DVC)
     return True
 
 
@@ -75,18 +120,33 @@ def data_md5(project_root: Path) -> str | None:
     Raises:
         DataError: if `data.dvc` can't be understood.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
     path = project_root / DATA_DVC
     try:
-        return str(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))["outs"][0]["md5"])
+        return str(parse_data_dvc(path.read_bytes())["outs"][0]["md5"])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, YAMLError, KeyError, TypeError, IndexError):
+    except (OSError, ValueError):
         raise DataError(
             f"{path} is not a file that DVC wrote (a merge conflict?). Restore it: git checkout {DATA_DVC}."
         ) from None
+
+
+def parse_data_dvc(content: bytes) -> dict[str, Any]:
+    """What a `data.dvc` says.
+
+    Raises:
+        ValueError: if DVC didn't write it.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        parsed: dict[str, Any] = YAML(typ="safe", pure=True).load(content.decode("utf-8"))
+        if isinstance(parsed["outs"][0]["md5"], str):
+            return parsed
+    except (YAMLError, KeyError, TypeError, IndexError):
+        pass
+    raise ValueError("not a file that DVC wrote")
 
 
 def is_clean(project_root: Path) -> bool:
@@ -101,33 +161,81 @@ def is_clean(project_root: Path) -> bool:
 
 
 def in_remote(project_root: Path) -> bool:
-    """Whether the remote holds the version that `data.dvc` names. DVC looks for its list of files, which is sent last.
+    """Whether the remote holds every file of the version that `data.dvc` names.
 
     Raises:
         RemoteError: if the remote can't be reached.
     """
-    if data_md5(project_root) is None:
+    md5 = data_md5(project_root)
+    if md5 is None:
         return False
-    # Not `dvc status --cloud`: where both cache and remote are lost it warns, and answers that nothing differs.
-    status: dict[str, Any] = json.loads(_with_remote(project_root, "data", "status", "--not-in-remote", "--json"))
-    return f"{DATA}/" not in status.get("not_in_remote", [])
-
-
-def _with_remote(project_root: Path, *arguments: str) -> str:
-    """`_dvc`, for what needs the remote."""
     try:
-        return _dvc(project_root, *arguments)
-    except DataError as error:
-        raise RemoteError(str(error)) from None
+        files = objects.listing(project_root, md5)
+    except LostError:
+        return False
+    return not objects.not_in_remote(project_root, {md5, *files.values()})
+
+
+def _files(project_root: Path) -> list[str]:
+    """Paths in `data/` that a version may have."""
+    folder = project_root / DATA
+    found = (path for path in folder.rglob("*") if path.is_file() and not _is_leftover(path))
+    return [path.relative_to(folder).as_posix() for path in found if path.name not in LOCAL_NOTES]
+
+
+def _is_half(here: set[str], files: set[str]) -> bool:
+    """Whether a dataset's folder has some of its files; one that is gone altogether was removed on purpose."""
+    return here <= files and bool({path.split("/")[0] for path in files - here} & {path.split("/")[0] for path in here})
+
+
+def _is_leftover(path: Path) -> bool:
+    """Whether DVC was killed while it wrote this file."""
+    return path.name.endswith(".tmp") or path.stat().st_size == 0
+
+
+def _refuse_unsaved(project_root: Path) -> None:
+    """Whatever `dvc checkout --force` would overwrite must be in the cache."""
+    changed = json.loads(_dvc(project_root, "data", "status", "--granular", "--json")).get("uncommitted", {})
+    paths = [item["new"] for item in changed.get("renamed", [])]
+    for kind in ("added", "modified", "unknown"):  # unknown: the cache lacks the list of files of this version
+        paths += changed.get(kind, [])
+    for path in map(project_root.joinpath, paths):
+        if not path.is_file() or _is_leftover(path):
+            continue
+        with path.open("rb") as file:
+            md5 = hashlib.file_digest(file, "md5").hexdigest()
+        if not objects.cached(project_root, [md5])[md5].is_file():
+            raise DataError(
+                f"{path} is in no version of {DATA}/, so a checkout would lose it. Run `atelier ingest`, which makes a "
+                f"version of it, or `dvc checkout --force {DATA_DVC}`, which throws it away."
+            )
+
+
+def _write_data_dvc(project_root: Path, md5: str, size: int, num_files: int) -> None:
+    """As `dvc add` would, so that git sees no change where there is none."""
+    from ruamel.yaml import YAML
+
+    yaml, path = YAML(), project_root / DATA_DVC
+    written = path.read_text(encoding="utf-8") if path.exists() else f"outs:\n- hash: md5\n  path: {DATA}\n"
+    content = yaml.load(written)
+    content["outs"][0].update(md5=md5, size=size, nfiles=num_files)
+    text = io.StringIO()
+    yaml.dump(content, text)
+    new = path.with_suffix(".dvc.new")
+    new.write_text(text.getvalue(), encoding="utf-8")
+    new.replace(path)
+
+
+def _ignore_local_notes(project_root: Path) -> None:
+    path = project_root / ".dvcignore"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    if missing := [line for line in IGNORED if line not in text.splitlines()]:
+        path.write_text("\n".join([*text.splitlines(), *missing]) + "\n", encoding="utf-8")
 
 
 def _dvc(project_root: Path, *arguments: str) -> str:
     """Run a DVC command that waits for other DVC commands to finish; its standard output."""
-    if not (project_root / ".dvc").is_dir():
-        raise DataError(
-            f"{project_root} has no .dvc folder: a project is a git repository with DVC set up. Run there: git init && "
-            "dvc init"
-        )
+    objects.check_repository(project_root)
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments],
         cwd=project_root,

@@ -1,124 +1,132 @@
-"""Writing a dataset's files. The bytes depend on the images and the parameters alone: no time, machine or version."""
+"""Writing a dataset's files. Shards are append-only: what an earlier version stored stays where it is.
+
+The bytes depend on the images, the parameters and the version before alone: no time, machine, name or order.
+"""
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from atelier.data.pictures import Picture, Rejected, Source, content_hash
-from atelier.data.splits import SPLITS, Split, split_of
-from atelier.data.store import FORMAT_VERSION, QUARANTINE_COLUMNS, SHARD_BYTES, ManifestRow, shard_name
+from atelier.data.manifest import NO_LABEL, ManifestRow, digest_of, write_manifest
+from atelier.data.pictures import ELSEWHERE, Candidate
+from atelier.data.splits import SPLITS
+from atelier.data.store import FORMAT_VERSION, StoredDataset
+from atelier.data.validation import Accepted
 from atelier.params import Dataset
 
+SHARD_BYTES = (
+    64 * 2**20
+)  # a shard is the unit that DVC copies, pushes and compares; a larger picture has one of its own
+MAX_DEAD = 0.5  # share of stored bytes that no image uses any more, above which everything is written anew
 
-@dataclass(frozen=True)
-class Row:
-    """One accepted image: its line of the manifest, but for its place in the shards."""
-
-    split: Split
-    sha256: str
-    name: str
-    label: int | None
-    position: int  # in the spool
-
-
-def spool_images(
-    items: Iterable[Picture | Rejected], dataset: Dataset, spool: BinaryIO
-) -> tuple[list[Row], list[Rejected]]:
-    """Write each distinct picture's pixels to `spool` as it comes, so that memory stays flat; list what was rejected.
-
-    Of pictures with equal pixels the first is kept, which is the first by name.
-    """
-    rows: list[Row] = []
-    rejected: list[Rejected] = []
-    first_of: dict[str, str] = {}
-    for item in items:
-        if isinstance(item, Rejected):
-            rejected.append(item)
-            continue
-        sha256 = content_hash(item.pixels_HWC)
-        if sha256 in first_of:
-            rejected.append(Rejected(item.name, f"duplicate of {first_of[sha256]}"))
-            continue
-        first_of[sha256] = item.name
-        rows.append(Row(_split(sha256, item.is_test, dataset), sha256, item.name, item.label, len(rows)))
-        spool.write(item.pixels_HWC.tobytes())
-    return rows, rejected
+Place = tuple[str, int]  # shard, offset in bytes
 
 
 def write_dataset(
     folder: Path,
     dataset: Dataset,
-    source: Source,
-    source_digest: str,
-    rows: Sequence[Row],
-    rejected: Sequence[Rejected],
-    spool: BinaryIO,
+    accepted: Sequence[Accepted],
+    class_names: tuple[str, ...],
+    before: StoredDataset | None,
+    pixels: Callable[[Candidate], NDArray[np.uint8]],
+    described: Mapping[str, Any],
 ) -> None:
-    """Write shards, manifest, quarantine table and dataset.json into an empty folder.
+    """Write shards, manifest and dataset.json into an empty folder.
 
     Args:
         folder: where to.
-        dataset: the parameters; all but `path` are stored.
-        source: for its class names.
-        source_digest: the source's identity.
-        rows: the accepted images, at least one, in any order.
-        rejected: the quarantine table, in any order.
-        spool: what `spool_images` wrote.
+        dataset: the parameters; all but the sources' paths are stored.
+        accepted: the images, at least one, in the order of the manifest (split, then content hash).
+        class_names: in the order of their numbers.
+        before: the stored version, whose shards are linked and not written again; None: there is none, or its pixels
+            are of another form.
+        pixels: HWC of a candidate.
+        described: further entries of dataset.json.
     """
-    ordered = sorted(rows, key=lambda row: (SPLITS.index(row.split), row.sha256))
-    spool.flush()
-    shape = (len(rows), dataset.image_size, dataset.image_size, dataset.channels)
-    spooled_NHWC = np.memmap(spool, np.uint8, "r", shape=shape)
-    lines = []
-    per_shard = max(1, SHARD_BYTES // spooled_NHWC[0].nbytes)
-    for number, start in enumerate(range(0, len(ordered), per_shard)):
-        shard_rows = ordered[start : start + per_shard]
-        _write_shard(folder / shard_name(number), shard_rows, spooled_NHWC)
-        for place, row in enumerate(shard_rows):
-            where = (*shape[1:], shard_name(number), place * spooled_NHWC[0].nbytes)
-            lines.append((row.sha256, row.name, "" if row.label is None else row.label, row.split, *where))
-    _write_csv(folder / "manifest.csv", ManifestRow._fields, lines)
-    write_quarantine(folder / "quarantine.csv", rejected)
-    described = {
+    places = _kept_places(accepted, before)
+    for shard in {shard for shard, _ in places.values()}:
+        assert before is not None  # only what it stored is kept
+        _link(before.shards.locate(shard), folder / shard)
+    new = [item.candidate for item in accepted if item.candidate.sha256 not in places]
+    first = 1 + max((_number(shard) for shard, _ in places.values()), default=-1)
+    places |= _write_shards(folder, new, first, pixels)
+    numbers = {class_name: number for number, class_name in enumerate(class_names)}
+    rows = [_row(item, numbers, places[item.candidate.sha256]) for item in accepted]
+    write_manifest(folder / "manifest.csv", rows)
+    splits = [row.split for row in rows]
+    contents = {
         "format_version": FORMAT_VERSION,
-        # The source's digest says what was read; where it lay differs between machines.
-        "params": dataset.model_dump(mode="json", exclude={"path"}),
-        "source_digest": source_digest,
-        "class_names": source.class_names,
-        "counts": {split: sum(row.split == split for row in rows) for split in SPLITS},
+        "digest": digest_of([row.sha256 for row in rows], [row.label for row in rows], splits, class_names),
+        "params": stored_params(dataset),
+        **described,
+        "class_names": class_names,
+        "counts": {split: splits.count(split) for split in SPLITS},
     }
-    text = json.dumps(described, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(contents, indent=2, ensure_ascii=False) + "\n"
     (folder / "dataset.json").write_bytes(text.encode("utf-8", errors="backslashreplace"))
 
 
-def write_quarantine(path: Path, rejected: Iterable[Rejected]) -> None:
-    """Write the quarantine table, sorted by name."""
-    _write_csv(path, QUARANTINE_COLUMNS, sorted((item.name, item.reason) for item in rejected))
+def stored_params(dataset: Dataset) -> dict[str, Any]:
+    """The parameters as dataset.json keeps them: what was read counts, not where it lay, which differs by machine."""
+    return dataset.model_dump(mode="json", exclude={"sources": {"__all__": {"path"}}})
 
 
-def _split(sha256: str, is_test: bool | None, dataset: Dataset) -> Split:
-    if is_test:
-        return "test"
-    return split_of(sha256, dataset.test_fraction if is_test is None else 0.0, dataset.validation_fraction)
+def _kept_places(accepted: Iterable[Accepted], before: StoredDataset | None) -> dict[str, Place]:
+    """Where the accepted images lie in the version before; empty if too little of it is still in use."""
+    if before is None:
+        return {}
+    wanted = {item.candidate.sha256 for item in accepted if item.candidate.position == ELSEWHERE}
+    rows = list(before.manifest.rows())
+    kept = [row for row in rows if row.sha256 in wanted]
+    used = sum(row.height * row.width * row.channels for row in kept)
+    total = sum(len(before.shards.bytes_of(shard)) for shard in {row.shard for row in rows})
+    return {row.sha256: (row.shard, row.offset) for row in kept} if used >= (1 - MAX_DEAD) * total else {}
 
 
-def _write_shard(path: Path, rows: Sequence[Row], spooled_NHWC: NDArray[np.uint8]) -> None:
-    with path.open("wb") as file:
-        for row in rows:
-            file.write(spooled_NHWC[row.position].tobytes())
+def _write_shards(
+    folder: Path, candidates: Iterable[Candidate], first: int, pixels: Callable[[Candidate], NDArray[np.uint8]]
+) -> dict[str, Place]:
+    places: dict[str, Place] = {}
+    numbers, file, offset = count(first), None, SHARD_BYTES
+    for candidate in candidates:
+        content = pixels(candidate).tobytes()
+        if offset + len(content) > SHARD_BYTES:
+            if file is not None:
+                file.close()
+            shard, offset = f"shard-{next(numbers):05d}.bin", 0
+            file = (folder / shard).open("wb")
+        assert file is not None  # opened with the first image
+        file.write(content)
+        places[candidate.sha256] = (shard, offset)
+        offset += len(content)
+    if file is not None:
+        file.close()
+    return places
 
 
-def _write_csv(path: Path, columns: tuple[str, ...], rows: Iterable[Sequence[object]]) -> None:
-    # backslashreplace: a file name of a Linux file system need not be text
-    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
+def _row(item: Accepted, numbers: Mapping[str, int], place: Place) -> ManifestRow:
+    picture = item.candidate
+    label = numbers[picture.class_name] if picture.class_name else NO_LABEL
+    size = (picture.height, picture.width, picture.channels)
+    return ManifestRow(picture.sha256, label, item.split, picture.source, *size, *place, picture.mean, picture.std)
+
+
+def _number(shard: str) -> int:
+    return int(shard.removeprefix("shard-").removesuffix(".bin"))
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same bytes under another name, without copying them where the file system can."""
+    try:
+        os.link(source.resolve(), target)  # DVC's cache may have left a symbolic link
+    except OSError:
+        shutil.copyfile(source, target)

@@ -5,7 +5,7 @@ Shapes: N images, C channels, H and W pixels. Arrays are numpy; `tensor.numpy()`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,24 +97,36 @@ def ssim_N(x_hat: Images, x: Images) -> NDArray[np.float64]:
     return np.concatenate([_ssim_of_chunk(a, b) for a, b in _chunks(x_hat, x)])
 
 
-def restoration_scores(x_hat: Images, x: Images, confidence: float) -> dict[str, Score]:
-    """Mean MSE, PSNR and SSIM over the images, with intervals over the images.
+def fidelity_N(x_hat: Images, x: Images) -> dict[str, NDArray[np.float64]]:
+    """`mse`, `psnr` and `ssim` of every image; images of another size are measured by another call.
 
     Args:
-        x_hat: restored images, float32 NCHW, N >= 2; values outside [0, 1] are clipped to it.
-        x: clean images, float32 NCHW in [0, 1].
-        confidence: coverage of the intervals, in (0, 1).
-
-    Returns:
-        `mse`, `psnr` (mean of the images' dB, not dB of the mean error) and `ssim`.
+        x_hat: restored images, float32 NCHW; values outside [0, 1] are clipped to it.
+        x: clean images, float32 NCHW in [0, 1]; H and W at least 11.
 
     Raises:
         EvaluationError: as `ssim_N`.
     """
+    return {"mse": mse_N(x_hat, x), "psnr": psnr_N(x_hat, x), "ssim": ssim_N(x_hat, x)}
+
+
+def restoration_scores(
+    values: Mapping[str, NDArray[np.float64]], confidence: float, scored: str = ""
+) -> dict[str, Score]:
+    """Mean MSE, PSNR and SSIM over the images, with intervals over the images.
+
+    Args:
+        values: what `fidelity_N` gives, of N >= 2 images.
+        confidence: coverage of the intervals, in (0, 1).
+        scored: which part of the images was measured, for the protocol; empty: all of it.
+
+    Returns:
+        `mse`, `psnr` (mean of the images' dB, not dB of the mean error) and `ssim`.
+    """
+    bounds = {"mse": UNIT, "psnr": (0.0, PSNR_CAP_DB), "ssim": (-1.0, 1.0)}
     return {
-        "mse": mean_interval(mse_N(x_hat, x), confidence, PROTOCOLS["mse"], UNIT),
-        "psnr": mean_interval(psnr_N(x_hat, x), confidence, PROTOCOLS["psnr"], (0.0, PSNR_CAP_DB)),
-        "ssim": mean_interval(ssim_N(x_hat, x), confidence, PROTOCOLS["ssim"], (-1.0, 1.0)),
+        metric: mean_interval(values[metric], confidence, PROTOCOLS[metric] + scored, limits)
+        for metric, limits in bounds.items()
     }
 
 

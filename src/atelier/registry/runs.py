@@ -27,10 +27,10 @@ class Runs:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def start(self, model: str, fingerprint: str, tags: Mapping[str, str]) -> str:
-        """The run of the training with this fingerprint: an unfinished one is taken up again, else a new one."""
+    def start(self, experiment_name: str, fingerprint: str, tags: Mapping[str, str], kind: str = "training") -> str:
+        """The run of the work with this fingerprint: an unfinished one is taken up again, else a new one."""
         with self._connection.explained("start a run"):
-            experiment = self._experiment(model)
+            experiment = self._experiment(experiment_name)
             unfinished = self._connection.client.search_runs(
                 [experiment],
                 f"tags.fingerprint = '{fingerprint}' and attributes.status != 'FINISHED'",
@@ -40,19 +40,29 @@ class Runs:
                 run_id = str(unfinished[0].info.run_id)
                 self._connection.client.update_run(run_id, status="RUNNING")
             else:
-                name = f"{model}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
+                name = f"{experiment_name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
                 run_id = str(self._connection.client.create_run(experiment, run_name=name).info.run_id)
-            for key, value in {**tags, "fingerprint": fingerprint, "kind": "training"}.items():
+            for key, value in {**tags, "fingerprint": fingerprint, "kind": kind}.items():
                 self._connection.client.set_tag(run_id, key, value)
             return run_id
 
-    def _experiment(self, model: str) -> str:
-        existing = self._connection.client.get_experiment_by_name(model)
+    def finished(self, experiment_name: str, fingerprint: str) -> bool:
+        """Whether the work with this fingerprint has been done."""
+        with self._connection.explained("look for a run"):
+            found = self._connection.client.search_runs(
+                [self._experiment(experiment_name)],
+                f"tags.fingerprint = '{fingerprint}' and attributes.status = 'FINISHED'",
+                max_results=1,
+            )
+        return bool(found)
+
+    def _experiment(self, name: str) -> str:
+        existing = self._connection.client.get_experiment_by_name(name)
         if existing is not None:
             return str(existing.experiment_id)
         local = self._connection.uri.startswith("sqlite:")  # a server keeps artifacts where it was told to
         location = (self._connection.project.root / "mlruns").as_uri() if local else None
-        return str(self._connection.client.create_experiment(model, artifact_location=location))
+        return str(self._connection.client.create_experiment(name, artifact_location=location))
 
     def end(self, run_id: str, status: str) -> None:
         """Close a run as FINISHED, FAILED or KILLED."""
@@ -65,6 +75,24 @@ class Runs:
 
         with self._connection.explained("log parameters"):
             self._connection.client.log_batch(run_id, params=[Param(key, str(value)) for key, value in values.items()])
+
+    def log_input(self, run_id: str, dataset: str, md5: str, context: str, counts: Mapping[Any, int]) -> None:
+        """Log which version of a dataset a run used, so that it is shown, and can be searched for, in MLflow.
+
+        Args:
+            run_id: the run.
+            dataset: its name.
+            md5: the version of data/ as data.dvc names it, `<md5>.dir`: the 36 characters that MLflow has room for.
+            context: what it was used for, such as "training".
+            counts: images in each split.
+        """
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        source = json.dumps({"path": f"data/{dataset}", "dvc": "data.dvc", "md5": md5})
+        used = Dataset(dataset, md5, "dvc", source, profile=json.dumps(counts))
+        with self._connection.explained("log a dataset"):
+            tags = [InputTag("mlflow.data.context", context)]
+            self._connection.client.log_inputs(run_id, datasets=[DatasetInput(used, tags)])
 
     def log_files(self, run_id: str, folder: str, files: Mapping[str, str | np.ndarray | pd.DataFrame]) -> None:
         """Log artifacts by file name: text, uint8 HWC pictures, or tables (CSV)."""

@@ -27,7 +27,7 @@ def serving_signature(config: Mapping[str, Any]) -> tuple[Any, Any]:
     def params(defaults: Mapping[str, int]) -> ParamSchema:
         return ParamSchema([ParamSpec(name, DataType.long, value) for name, value in defaults.items()])
 
-    size = config["image_size"]
+    size = config["image_size"] or 64  # restorers alone learn from images of any size, and take any
     example = np.zeros((1, config["channels"], size, size), np.float32)
     if config["kind"] == "restoration":
         recurrent = "iterations" in config["network"]

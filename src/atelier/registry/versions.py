@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from atelier.errors import UsageError
-from atelier.params_errors import nearest
+from atelier.params.errors import nearest
 from atelier.project import Project
 from atelier.registry.connection import Connection
 from atelier.registry.runs import RunLog, Runs

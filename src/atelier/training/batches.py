@@ -6,35 +6,34 @@ Shapes: N images of the split, B batch, H height, W width, C channels.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from atelier.data.images import Images
+from atelier.data.manifest import NO_LABEL
 from atelier.data.splits import SPLITS, Split
-from atelier.data.store import NO_LABEL, DatasetInfo
+from atelier.data.store import DatasetInfo
 from atelier.errors import TrainingError
+from atelier.params import Model
+from atelier.training.session import Session
+
+Pixels = Images | NDArray[np.uint8]  # both are indexed alike; of stored images only what is indexed is read
 
 
-class PixelRows(Protocol):
-    """uint8 NHWC, an array or a memory map: only what is indexed is read."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: Any) -> np.ndarray: ...
-
-
-class Images(Protocol):
+class TrainingImages(Protocol):
     """What a training reads: a stored dataset, or generated images that stand in for one."""
 
     @property
     def info(self) -> DatasetInfo:
         """Size, channels and classes."""
 
-    def images(self, split: Split) -> PixelRows:
+    def images(self, split: Split) -> Pixels:
         """The images of a split."""
 
-    def labels(self, split: Split) -> np.ndarray | None:
+    def labels(self, split: Split) -> NDArray[np.int64] | None:
         """int64 N, or None where there are no labels."""
 
 
@@ -43,35 +42,68 @@ class ArrayImages:
     """Images in memory, all of them in every split; `info` is that of the dataset they imitate."""
 
     info: DatasetInfo
-    images_NHWC: np.ndarray
-    labels_N: np.ndarray
+    images_NHWC: NDArray[np.uint8]
+    labels_N: NDArray[np.int64]
 
-    def images(self, split: Split) -> np.ndarray:
+    def images(self, split: Split) -> NDArray[np.uint8]:
         """uint8 NHWC."""
         return self.images_NHWC
 
-    def labels(self, split: Split) -> np.ndarray:
+    def labels(self, split: Split) -> NDArray[np.int64]:
         """int64 N."""
         return self.labels_N
+
+
+def training_batches(model: Model, dataset: TrainingImages, session: Session) -> Batches:
+    """The batches that a model is trained on, as its parameters ask for them.
+
+    Raises:
+        TrainingError: if there are fewer images than a batch needs.
+    """
+    training = model.training
+    return Batches(
+        dataset, "train", training.batch_size, session.seed, session.device, training.crop_size, model.data.limit
+    )
 
 
 class Batches:
     """An endless, shuffled stream over one split; its position is `images_seen`, nothing else.
 
-    Epoch e is the permutation drawn from a generator seeded by (seed, e); batches cross epoch borders, so every image
-    is seen equally often whatever the batch size.
+    A generator seeded by (seed, e) draws the order of epoch e, then the places of its crops; batches cross epoch
+    borders, so every image is seen equally often whatever the batch size.
+
+    Args:
+        dataset: what is read.
+        split: of the dataset.
+        batch_size: images in a batch.
+        seed: of orders and crops.
+        device: where the batches go.
+        crop_size: side of a random crop of each image, no larger than any of them; None: whole images, all of one size.
+        limit: of the images only so many, the first in the order of their content hashes: a random choice, in which
+            every smaller one is contained. None, or more than there are: all.
     """
 
-    def __init__(self, dataset: Images, split: Split, batch_size: int, seed: int, device: torch.device) -> None:
-        self._images_NHWC = dataset.images(split)
+    def __init__(
+        self,
+        dataset: TrainingImages,
+        split: Split,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        crop_size: int | None = None,
+        limit: int | None = None,
+    ) -> None:
+        self._pixels = dataset.images(split)
         self._labels_N = dataset.labels(split)
-        if len(self._images_NHWC) < batch_size:
+        self._sizes_N2 = sizes_of(self._pixels)
+        self._num_images = min(len(self._pixels), limit or len(self._pixels))
+        if self._num_images < batch_size:
             raise TrainingError(
-                f"the {split} split of this dataset has {len(self._images_NHWC)} images, fewer than batch_size = "
+                f"the {split} split of this dataset has {self._num_images} images, fewer than batch_size = "
                 f"{batch_size}. Add pictures, or lower training.batch_size."
             )
-        self._batch_size, self._seed, self._device = batch_size, seed, device
-        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
+        self._batch_size, self._seed, self._device, self._crop_size = batch_size, seed, device, crop_size
+        self._epoch, self._order_N, self._places_N2 = -1, np.empty(0, np.int64), np.empty((0, 2))
 
     def at(self, images_seen: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The batch that starts at position `images_seen` of the stream.
@@ -81,20 +113,56 @@ class Batches:
             labels_B: int64 class numbers; all 0 where the dataset has no labels.
         """
         positions = np.arange(images_seen, images_seen + self._batch_size)
-        epochs, offsets = np.divmod(positions, len(self._images_NHWC))
-        rows = np.concatenate([self._epoch_order(epoch)[offsets[epochs == epoch]] for epoch in np.unique(epochs)])
-        x_BCHW = to_images(self._images_NHWC[rows], self._device)
-        labels_B = np.zeros(len(rows), np.int64) if self._labels_N is None else self._labels_N[rows]
-        return x_BCHW, torch.from_numpy(labels_B).to(self._device, non_blocking=True)
+        epochs, offsets = np.divmod(positions, self._num_images)
+        parts = [self._part(int(epoch), offsets[epochs == epoch]) for epoch in np.unique(epochs)]
+        rows_B, places_B2 = (np.concatenate(part) for part in zip(*parts, strict=True))
+        pixels_BHWC = self._pixels[rows_B] if self._crop_size is None else self._random_crops(rows_B, places_B2)
+        labels_B = np.zeros(len(rows_B), np.int64) if self._labels_N is None else self._labels_N[rows_B]
+        return to_images(pixels_BHWC, self._device), torch.from_numpy(labels_B).to(self._device, non_blocking=True)
 
-    def _epoch_order(self, epoch: int) -> np.ndarray:
+    def _part(self, epoch: int, offsets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Images of an epoch, and the places of their crops: [0, 1)^2 is where a crop's corner may lie."""
         if epoch != self._epoch:
-            rng = np.random.Generator(np.random.PCG64([self._seed, int(epoch)]))
-            self._epoch, self._order = epoch, rng.permutation(len(self._images_NHWC))
-        return self._order
+            rng = np.random.Generator(np.random.PCG64([self._seed, epoch]))
+            self._epoch, self._order_N = epoch, rng.permutation(self._num_images)
+            self._places_N2 = rng.random((self._num_images, 2))
+        return self._order_N[offsets], self._places_N2[offsets]
+
+    def _random_crops(self, rows_B: NDArray[np.int64], places_B2: NDArray[np.float64]) -> NDArray[np.uint8]:
+        assert self._crop_size is not None
+        num_corners_B2 = self._sizes_N2[rows_B] - self._crop_size + 1
+        return crops(self._pixels, rows_B, (places_B2 * num_corners_B2).astype(np.int64), self._crop_size)
 
 
-def require_labels(dataset: Images) -> None:
+def sizes_of(pixels: Pixels) -> NDArray[np.int64]:
+    """Height and width of each image, shape N2."""
+    return pixels.sizes_N2 if isinstance(pixels, Images) else np.tile(pixels.shape[1:3], (len(pixels), 1))
+
+
+def crops(pixels: Pixels, rows_B: NDArray[np.int64], corners_B2: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
+    """Squares of `size` pixels, one from each image of `rows_B`, by their top left corners; BHWC."""
+    channels = pixels.shape[-1] if isinstance(pixels, np.ndarray) else pixels.channels
+    cut_BHWC = np.empty((len(rows_B), size, size, channels), np.uint8)
+    for cut_HWC, row, (top, left) in zip(cut_BHWC, rows_B.tolist(), corners_B2.tolist(), strict=True):
+        cut_HWC[:] = pixels[row, top : top + size, left : left + size]
+    return cut_BHWC
+
+
+def first_images(dataset: TrainingImages, split: Split, count: int, crop_size: int | None) -> NDArray[np.uint8]:
+    """The first `count` images of a split, or their central squares of `crop_size` pixels; NHWC."""
+    pixels = dataset.images(split)
+    if crop_size is None:
+        return pixels[:count]
+    rows_N = np.arange(min(count, len(pixels)))
+    return crops(pixels, rows_N, (sizes_of(pixels)[rows_N] - crop_size) // 2, crop_size)
+
+
+def validation_split(dataset: TrainingImages) -> Split:
+    """The split that a training is watched on: the training images where there are no others."""
+    return "validation" if len(dataset.images("validation")) else "train"
+
+
+def require_labels(dataset: TrainingImages) -> None:
     """Refuse a dataset with classes in which some pictures belong to none.
 
     Raises:
@@ -109,13 +177,7 @@ def require_labels(dataset: Images) -> None:
             )
 
 
-def to_images(pixels_BHWC: np.ndarray, device: torch.device) -> torch.Tensor:
+def to_images(pixels_BHWC: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
     """uint8 pixels as stored -> float32 NCHW in [0, 1], channels_last in memory."""
-    x_BHWC = torch.from_numpy(np.array(pixels_BHWC, order="C")).to(device, non_blocking=True)  # a map is read-only
-    return x_BHWC.permute(0, 3, 1, 2).float().div_(255).contiguous(memory_format=torch.channels_last)
-
-
-def flip_at_random(x_BCHW: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """Mirror each image left-right with probability 1/2."""
-    flip_B = torch.rand(len(x_BCHW), generator=rng) < 0.5
-    return torch.where(flip_B.to(x_BCHW.device)[:, None, None, None], x_BCHW.flip(-1), x_BCHW)
+    x_BHWC = torch.from_numpy(np.ascontiguousarray(pixels_BHWC)).to(device, non_blocking=True)
+    return (x_BHWC.permute(0, 3, 1, 2) / 255).contiguous(memory_format=torch.channels_last)

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import nn
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from atelier.data.splits import Split
 from atelier.data.store import DatasetInfo
 from atelier.errors import TrainingError
 from atelier.networks.classifiers import build_classifier
 from atelier.params import ClassificationModel
-from atelier.training.batches import Batches, Images, flip_at_random, require_labels, to_images
+from atelier.training.augmentation import augmented
+from atelier.training.batches import TrainingImages, require_labels, to_images, training_batches, validation_split
 from atelier.training.ema import averaged_copy, update_average
 from atelier.training.schedules import due
 from atelier.training.session import Session, Stopwatch, Trained, adam, full_state, placed, restore_state, step
@@ -30,7 +30,7 @@ def classifier_config(model: ClassificationModel, info: DatasetInfo) -> dict[str
     }
 
 
-def train_classifier(model: ClassificationModel, dataset: Images, session: Session) -> Trained:
+def train_classifier(model: ClassificationModel, dataset: TrainingImages, session: Session) -> Trained:
     """Train for `training.kimg` thousand images, or go on from the checkpoint.
 
     Raises:
@@ -48,15 +48,14 @@ def train_classifier(model: ClassificationModel, dataset: Images, session: Sessi
     network = placed(build_classifier(**config), session.device)
     average, optimizer = averaged_copy(network), adam(network, training)
     rng = torch.Generator().manual_seed(session.seed)
-    batches = Batches(dataset, "train", training.batch_size, session.seed, session.device)
+    batches = training_batches(model, dataset, session)
 
     parts = {"network": network, "average": average, "optimizer": optimizer}
     images_seen = restore_state(parts, rng, session.checkpoints.load())
     watch = Stopwatch(images_seen)
     while images_seen < training.kimg * 1000:
         x_BCHW, labels_B = batches.at(images_seen)
-        if training.flip:
-            x_BCHW = flip_at_random(x_BCHW, rng)
+        x_BCHW = augmented(x_BCHW, training.augment, rng)
         loss = F.cross_entropy(network(x_BCHW), labels_B)
         step(optimizer, loss, training, images_seen, "the cross-entropy")
         images_seen += training.batch_size
@@ -72,9 +71,9 @@ def train_classifier(model: ClassificationModel, dataset: Images, session: Sessi
 
 
 @torch.inference_mode()
-def _accuracy(network: nn.Module, dataset: Images, device: torch.device) -> float:
+def _accuracy(network: nn.Module, dataset: TrainingImages, device: torch.device) -> float:
     """Accuracy on up to 2,048 validation images (training images where there is no validation split)."""
-    split: Split = "validation" if len(dataset.images("validation")) else "train"
+    split = validation_split(dataset)
     labels_N = dataset.labels(split)
     assert labels_N is not None  # checked before the training began
     logits_NK = network(to_images(dataset.images(split)[:2048], device)).cpu()

@@ -16,7 +16,8 @@ from atelier.losses import GAN_LOSSES, GanLoss, gradient_penalty
 from atelier.networks.discriminators import build_discriminator
 from atelier.networks.generators import build_generator
 from atelier.params import GanModel
-from atelier.training.batches import Batches, Images, flip_at_random, require_labels
+from atelier.training.augmentation import augmented
+from atelier.training.batches import TrainingImages, require_labels, training_batches
 from atelier.training.ema import averaged_copy, update_average
 from atelier.training.schedules import due
 from atelier.training.session import Session, Stopwatch, Trained, adam, full_state, placed, restore_state, step
@@ -28,11 +29,12 @@ def generator_config(model: GanModel, info: DatasetInfo) -> dict[str, Any]:
 
 
 def _image_config(info: DatasetInfo) -> dict[str, int]:
+    assert info.image_size is not None  # params.checks
     # A dataset without labels has one class: the conditional networks are then unconditional.
     return {"channels": info.channels, "image_size": info.image_size, "num_classes": max(1, info.num_classes)}
 
 
-def train_gan(model: GanModel, dataset: Images, session: Session) -> Trained:
+def train_gan(model: GanModel, dataset: TrainingImages, session: Session) -> Trained:
     """Train for `training.kimg` thousand real images, or go on from the checkpoint."""
     training, game = model.training, GAN_LOSSES[model.loss]
     require_labels(dataset)
@@ -43,7 +45,7 @@ def train_gan(model: GanModel, dataset: Images, session: Session) -> Trained:
     D = placed(build_discriminator(**D_config), session.device)
     G_ema, opt_G, opt_D = averaged_copy(G), adam(G, training), adam(D, training)
     rng = torch.Generator().manual_seed(session.seed)
-    batches = Batches(dataset, "train", training.batch_size, session.seed, session.device)
+    batches = training_batches(model, dataset, session)
     samples_z, samples_labels = _sample_grid(model, config["num_classes"], session)
 
     parts = {"G": G, "D": D, "G_ema": G_ema, "opt_G": opt_G, "opt_D": opt_D}
@@ -51,9 +53,7 @@ def train_gan(model: GanModel, dataset: Images, session: Session) -> Trained:
     watch = Stopwatch(images_seen)
     while images_seen < training.kimg * 1000:
         real_BCHW, labels_B = batches.at(images_seen)
-        if training.flip:
-            real_BCHW = flip_at_random(real_BCHW, rng)
-        real_BCHW = real_BCHW * 2 - 1
+        real_BCHW = augmented(real_BCHW, training.augment, rng) * 2 - 1
 
         fake_BCHW = G(_latents(model, rng, session.device), labels_B)  # both players see the same images: one pass of G
         d_loss = discriminator_loss(D, game, real_BCHW, fake_BCHW.detach(), labels_B, model.r1_gamma, model.r2_gamma)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
@@ -16,10 +18,13 @@ from atelier.degradations import Steps, degrade, degrade_fixed, upscale_of
 from atelier.losses import PIXEL_LOSSES
 from atelier.networks.restorers import build_restorer
 from atelier.params import RestorationModel
-from atelier.training.batches import Batches, Images, flip_at_random, to_images
+from atelier.training.augmentation import augmented
+from atelier.training.batches import TrainingImages, first_images, to_images, training_batches, validation_split
 from atelier.training.ema import averaged_copy, update_average
 from atelier.training.schedules import due
 from atelier.training.session import Session, Stopwatch, Trained, adam, full_state, placed, restore_state, step
+
+NUM_VALIDATION = 512  # images, or central crops of images, in each validation
 
 
 def degradation_steps(model: RestorationModel) -> Steps:
@@ -32,7 +37,7 @@ def restorer_config(model: RestorationModel, info: DatasetInfo) -> dict[str, Any
     return {**model.network.model_dump(), "channels": info.channels, "upscale": upscale_of(degradation_steps(model))}
 
 
-def train_restorer(model: RestorationModel, dataset: Images, session: Session) -> Trained:
+def train_restorer(model: RestorationModel, dataset: TrainingImages, session: Session) -> Trained:
     """Train for `training.kimg` thousand images, or go on from the checkpoint."""
     training, steps = model.training, degradation_steps(model)
     torch.manual_seed(session.seed)
@@ -41,15 +46,14 @@ def train_restorer(model: RestorationModel, dataset: Images, session: Session) -
     average, optimizer = averaged_copy(network), adam(network, training)
     rng = torch.Generator().manual_seed(session.seed)
     pixel_loss = PIXEL_LOSSES[model.loss]
-    batches = Batches(dataset, "train", training.batch_size, session.seed, session.device)
+    batches = training_batches(model, dataset, session)
 
     parts = {"network": network, "average": average, "optimizer": optimizer}
     images_seen = restore_state(parts, rng, session.checkpoints.load())
     watch = Stopwatch(images_seen)
     while images_seen < training.kimg * 1000:
         x_BCHW, _ = batches.at(images_seen)
-        if training.flip:
-            x_BCHW = flip_at_random(x_BCHW, rng)
+        x_BCHW = augmented(x_BCHW, training.augment, rng)
         y_BCHW = degrade(x_BCHW, steps, rng)
         estimates = network.estimates(y_BCHW)
         loss = torch.stack([pixel_loss(x_hat_BCHW, x_BCHW) for x_hat_BCHW in estimates]).mean()
@@ -60,7 +64,8 @@ def train_restorer(model: RestorationModel, dataset: Images, session: Session) -
         if due(images_seen, training.batch_size, training.log_every_kimg):
             session.on_log(images_seen, {"loss": loss.item(), **watch.rate(images_seen)})
         if due(images_seen, training.batch_size, training.sample_every_kimg):
-            scores, rows_BCHW = _validate(average, dataset, steps, session.device)
+            shown_NHWC = first_images(dataset, validation_split(dataset), NUM_VALIDATION, training.crop_size)
+            scores, rows_BCHW = _validate(average, shown_NHWC, steps, session.device)
             session.on_log(images_seen, scores)
             session.on_sample(images_seen, rows_BCHW)
         if due(images_seen, training.batch_size, training.checkpoint_every_kimg):
@@ -70,12 +75,9 @@ def train_restorer(model: RestorationModel, dataset: Images, session: Session) -
 
 @torch.inference_mode()
 def _validate(
-    network: nn.Module, dataset: Images, steps: Steps, device: torch.device
+    network: nn.Module, pixels_NHWC: NDArray[np.uint8], steps: Steps, device: torch.device
 ) -> tuple[dict[str, float], Tensor]:
-    """PSNR on up to 512 validation images, and eight of them: clean, then restored."""
-    pixels_NHWC = dataset.images("validation")[:512]
-    if len(pixels_NHWC) == 0:
-        pixels_NHWC = dataset.images("train")[:512]
+    """PSNR on these images, and eight of them: clean, then restored."""
     x_NCHW = to_images(pixels_NHWC, device)
     x_hat_NCHW = network(degrade_fixed(x_NCHW, steps, range(len(x_NCHW)))).clamp(0, 1)
     psnr = peak_signal_noise_ratio(x_hat_NCHW, x_NCHW, data_range=1.0, dim=(1, 2, 3))

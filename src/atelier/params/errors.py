@@ -8,6 +8,8 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from atelier.params.datasets import Source
+
 
 def nearest(word: str, known: Sequence[str]) -> str:
     """A hint for a typo: the nearest known name, else all of them; empty if there are none."""
@@ -36,7 +38,7 @@ def _describe(details: Any, path: str, root: type[BaseModel]) -> str:
     given, context = details["input"], details.get("ctx", {})
     match details["type"]:
         case "extra_forbidden":
-            return f"{path}: unknown key.{nearest(str(loc[-1]), _fields_at(loc[:-1], root))}"
+            return f"{path}: unknown key.{nearest(str(loc[-1]), fields_at(loc[:-1], root))}"
         case "missing":
             return f"{path}: missing. Add it."
         case "literal_error":
@@ -63,13 +65,18 @@ def _short(value: Any) -> str:
 def _path_in_file(loc: tuple[str | int, ...], raw: Any) -> list[str]:
     """`loc` without the tags of discriminated unions, which pydantic inserts and the file does not have."""
     path: list[str] = []
-    section = raw
+    section = outer = raw
     for position, part in enumerate(loc):
         if isinstance(section, Mapping) and part not in section and part in section.values():
             continue  # a tag such as 'gan' or 'crnn'
+        if part == 0 and path[-1:] == ["sources"] and section is None:
+            path.pop()  # the keys of a single source stand in the dataset itself
+            section = outer
+            continue
         if position == len(loc) - 1 and part in ("literal['auto']", "[key]", "constrained-int", "int"):
             continue  # a branch of a plain union, or the key of a mapping
         path.append(str(part))
+        outer = section
         try:
             section = section[part]
         except (KeyError, IndexError, TypeError):
@@ -77,13 +84,14 @@ def _path_in_file(loc: tuple[str | int, ...], raw: Any) -> list[str]:
     return path
 
 
-def _fields_at(loc: tuple[str | int, ...], root: type[BaseModel]) -> list[str]:
+def fields_at(loc: tuple[str | int, ...], root: type[BaseModel]) -> list[str]:
     """Names of the keys that are allowed at `loc` (a pydantic location, union tags included)."""
     candidates: list[Any] = [root]
     for part in loc:
         candidates = [found for candidate in candidates for found in _step(candidate, part)]
     records = [candidate for candidate in candidates if isinstance(candidate, type)]
-    return [name for record in records if issubclass(record, BaseModel) for name in record.model_fields]
+    names = [name for record in records if issubclass(record, BaseModel) for name in record.model_fields]
+    return names + list(Source.model_fields) if "sources" in names else names  # a single source stands in its dataset
 
 
 def _step(annotation: Any, part: str | int) -> list[Any]:

@@ -1,0 +1,142 @@
+"""An archive of pictures as a source: zip, or tar under any common compression, told apart by content.
+
+Members are read into memory one by one and never written to disk. An archive is read twice: first its names, which
+decide what is a class and what is a split, then its pictures.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from atelier.data.archive_members import Member, members
+from atelier.data.decoding import starts_like_a_picture
+from atelier.data.download import fetched
+from atelier.data.file_sums import file_sum
+from atelier.data.labels import LabelTable, read_table
+from atelier.data.layout import MAX_FILE_BYTES, Layout, arrange, common_top, is_hidden
+from atelier.data.pictures import Encoded, OpenedSource, Rejected, Unusable
+from atelier.errors import DataError
+from atelier.params import Source
+
+
+class _Contents(NamedTuple):
+    """What the first reading of an archive finds."""
+
+    files: dict[str, int]  # clean name -> position; of several members of one name the last, as in unpacking
+    refused: list[Rejected]
+    layout: Layout
+
+
+def open_source(project_root: Path, source: Source) -> OpenedSource:
+    """Open an archive, fetching it first if it lies at an address.
+
+    Raises:
+        DataError: if it can't be found, trusted or read: damaged, encrypted, a bomb. While the items are iterated, too.
+        RemoteError: if it can't be fetched.
+    """
+    path = _path_of(project_root, source)
+    contents = _look_into(path, source)
+    count = len(contents.layout.places) + len(contents.refused) + len(contents.layout.missing)
+    return OpenedSource((), _items(path, contents), count)
+
+
+def source_digest(project_root: Path, source: Source) -> str:
+    """sha256 of the archive; that of an address stands in the parameters.
+
+    Raises:
+        DataError: if it is not there, or not the file that `sha256` tells of.
+    """
+    if source.sha256 is not None and "://" in str(source.path):
+        return source.sha256
+    path = project_root / str(source.path)
+    found = file_sum(project_root, path)
+    if found is None:
+        raise DataError(
+            f"{path} is no file that can be read. Name the archive, as seen from the project, or its https address in "
+            "params.yaml: datasets.NAME.path."
+        )
+    if source.sha256 not in (None, found):
+        raise DataError(f"{path}: expected the sha256 {source.sha256}, found {found}. Fetch the archive again.")
+    return found
+
+
+def _path_of(project_root: Path, source: Source) -> Path:
+    if "://" in str(source.path):
+        return fetched(project_root, str(source.path), str(source.sha256))
+    source_digest(project_root, source)  # raises what there is to raise
+    return project_root / str(source.path)
+
+
+def _items(path: Path, contents: _Contents) -> Iterator[Encoded | Rejected]:
+    yield from contents.refused
+    yield from contents.layout.missing
+    wanted = {position: name for name, position in contents.files.items() if name in contents.layout.places}
+    with closing(members(path)) as found:
+        for position, member in enumerate(found):
+            if position not in wanted:
+                continue
+            name = wanted[position]
+            place = contents.layout.places[name]
+            if isinstance(place, Rejected):
+                yield place
+                continue
+            try:
+                content = _read(member)
+            except Unusable as error:
+                yield Rejected(name, error.reason, error.detail)
+            else:
+                yield Encoded(name, place.class_name, place.split, partial(bytes, content))
+
+
+def _look_into(path: Path, source: Source) -> _Contents:
+    files: dict[str, int] = {}
+    refused: list[Rejected] = []
+    tables: dict[str, bytes] = {}  # what may be the table of labels
+    for position, member in enumerate(members(path)):
+        name = _clean(member.name)
+        if name is None:
+            refused.append(Rejected(member.name, "unsafe path", "absolute, or leads out of the archive"))
+        elif not is_hidden(name):
+            if not member.is_file:
+                refused.append(Rejected(name, "not a file", "a link, a device or a sparse file"))
+                continue
+            files[name] = position
+            if source.labels is not None and (name == source.labels or name.endswith(f"/{source.labels}")):
+                tables[name] = member.read() if member.size <= MAX_FILE_BYTES else b""
+    top = common_top(files)
+    table = _table(path, source, tables, top)
+    return _Contents(files, refused, arrange(files, table, top))
+
+
+def _table(path: Path, source: Source, tables: dict[str, bytes], top: str) -> LabelTable | None:
+    if source.labels is None:
+        return None
+    for name in (source.labels, top + source.labels):
+        if name in tables:
+            return read_table(tables[name], name, source.label_column, f"{path}: {name}")
+    raise DataError(
+        f"{path} holds no {source.labels}. Name the table of labels, as seen from the archive's root, in params.yaml: "
+        "datasets.NAME.labels."
+    )
+
+
+def _clean(name: str) -> str | None:
+    """A member's path without empty and `.` parts; None if it would leave the folder that it is unpacked into."""
+    parts = name.replace("\\", "/").split("/")
+    if not parts[0] or ".." in parts or re.match("[A-Za-z]:", name) or "\0" in name:
+        return None
+    return "/".join(part for part in parts if part not in ("", ".")) or None
+
+
+def _read(member: Member) -> bytes:
+    if member.size > MAX_FILE_BYTES:
+        raise Unusable("too large", f"{member.size:,} bytes, at most {MAX_FILE_BYTES:,} are read")
+    content = member.read()
+    if "." not in member.name.rpartition("/")[2] and not starts_like_a_picture(content):
+        raise Unusable("other file", "neither its name nor its first bytes are a picture's")
+    return content

@@ -1,0 +1,160 @@
+"""Reading the members of a zip or tar file one after the other, whatever a hostile one may hold."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
+from pathlib import Path
+from typing import IO, NamedTuple, Self, cast
+
+from atelier.data.pictures import Unusable
+from atelier.errors import DataError
+
+# An archive that grows to more than both is a bomb. Packed photographs grow by a percent, uncompressed ones (BMP, TIFF)
+# to twice or three times their size, drawings perhaps to a hundred times.
+MAX_GROWTH = 200
+MIN_BOMB_BYTES = 2**30
+MAX_TAR_HEADER_BYTES = 2**20  # of a long name or an extended header: tarfile takes them into memory whole
+LONG_KINDS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, b"X")  # X: Solaris
+BUFFER_BYTES = 2**20
+
+
+class Member(NamedTuple):
+    """One entry of an archive, but for folders."""
+
+    name: str  # as it stands there
+    size: int  # in bytes, unpacked
+    is_file: bool  # False: a link, a device or a sparse file
+    read: Callable[[], bytes]  # before the next member is asked for; raises Unusable or DataError
+
+
+def members(path: Path) -> Generator[Member]:
+    """The members of an archive in their order, one at a time.
+
+    Raises:
+        DataError: if it is no archive, damaged, encrypted, or a bomb; what was read until then is not to be trusted.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+        yield from _zip_members(path) if start.startswith(b"PK") else _tar_members(path, start)
+    except DataError:
+        raise
+    except Exception:  # a hostile header can raise nearly anything inside the standard library
+        raise _damaged(path) from None
+
+
+def _zip_members(path: Path) -> Iterator[Member]:
+    with zipfile.ZipFile(path) as archive:
+        infos = [info for info in archive.infolist() if not info.is_dir()]
+        # Sizes are as declared; zipfile reads no more than that of any member.
+        _refuse_bomb(path, sum(info.file_size for info in infos))
+        if any(info.flag_bits & 1 for info in infos):
+            raise DataError(f"{path} is encrypted. Unpack it and use the folder, or pack it without a password.")
+        if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in infos):
+            # zipfile can read two more, but only these in small steps: a short member of the others may grow past RAM
+            raise DataError(f"{path} is compressed in an uncommon way. Unpack it and use the folder, or use deflate.")
+        for info in infos:
+            kind = stat.S_IFMT(info.external_attr >> 16)  # 0 if it was packed by a system without such
+            is_file = kind in (0, stat.S_IFREG)
+            yield Member(info.filename, info.file_size, is_file, partial(_read_zipped, archive, info))
+
+
+def _read_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    try:
+        with archive.open(info) as file:
+            return file.read(info.file_size)  # a `read()` would unpack more than the header admits, then cut it off
+    except Exception:  # as in `members`; every member has a checksum of its own, so the others can be trusted
+        raise Unusable("truncated or damaged", "in the archive") from None
+
+
+def _tar_members(path: Path, start: bytes) -> Iterator[Member]:
+    with _unpacked(path, start) as stream:
+        bounded = _Bounded(stream, path)
+        with tarfile.open(
+            fileobj=bounded, mode="r|", bufsize=BUFFER_BYTES, tarinfo=_Header, encoding="utf-8"
+        ) as archive:
+            while (info := archive.next()) is not None:
+                archive.members.clear()  # type: ignore[attr-defined]  # they would pile up
+                if not info.isdir():
+                    # The map of a hostile sparse file can keep tarfile busy for ever; pictures are never sparse.
+                    is_file = info.isreg() and not info.issparse()
+                    yield Member(info.name, info.size, is_file, partial(_read_tarred, path, archive, info))
+        while bounded.read(BUFFER_BYTES):  # the checksum of a compressed file stands at its end
+            pass
+
+
+def _read_tarred(path: Path, archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
+    try:
+        file = archive.extractfile(info)
+        assert file is not None  # of a regular file there is always one
+        return file.read()
+    except DataError:
+        raise
+    except Exception:  # as in `members`, which is not on the stack here
+        raise _damaged(path) from None
+
+
+def _unpacked(path: Path, start: bytes) -> IO[bytes]:
+    if start.startswith(b"\x1f\x8b"):
+        return cast(IO[bytes], gzip.open(path))
+    if start.startswith(b"\xfd7zXZ\0"):
+        return lzma.open(path)
+    if start.startswith(b"BZh"):
+        return bz2.open(path)
+    if start.startswith(b"\x28\xb5\x2f\xfd"):
+        import pyarrow
+
+        return pyarrow.input_stream(str(path), compression="zstd")  # type: ignore[no-any-return]
+    return path.open("rb")
+
+
+class _Bounded(io.RawIOBase):
+    """A stream that refuses to grow like a bomb."""
+
+    def __init__(self, stream: IO[bytes], path: Path) -> None:
+        self._stream, self._path, self._grown = stream, path, 0
+
+    def read(self, size: int = -1) -> bytes:
+        block = self._stream.read(size)
+        self._grown += len(block)
+        _refuse_bomb(self._path, self._grown)
+        return block
+
+
+class _Header(tarfile.TarInfo):
+    """A tar header; tarfile itself takes a damaged one for the end of the archive."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> Self:
+        try:
+            header = super().frombuf(buf, encoding, errors)  # type: ignore[arg-type]
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError:
+            raise ValueError("damaged, or without its end mark") from None
+        if header.type in LONG_KINDS and header.size > MAX_TAR_HEADER_BYTES:
+            raise ValueError("a header of an absurd size")
+        return header
+
+
+def _refuse_bomb(path: Path, grown: int) -> None:
+    if grown > max(MIN_BOMB_BYTES, MAX_GROWTH * path.stat().st_size):
+        raise DataError(
+            f"{path} holds more than {MAX_GROWTH} times its own size ({grown:,} bytes or more): a decompression bomb. "
+            "If it can be trusted, unpack it and use the folder."
+        )
+
+
+def _damaged(path: Path) -> DataError:
+    return DataError(
+        f"{path} is damaged, or no archive of the kinds that are read: zip, tar, tar.gz, tar.xz, tar.zst, tar.bz2. "
+        "Fetch or pack it again."
+    )

@@ -1,0 +1,241 @@
+"""Any version of `data/`: which there are in git's history, and what they hold, without touching the working copy."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from atelier.data import objects
+from atelier.data.manifest import Manifest, read_manifest
+from atelier.data.splits import Split
+from atelier.data.store import StoredDataset, open_version
+from atelier.data.versions import DATA, DATA_DVC, data_md5, parse_data_dvc
+from atelier.errors import DataError, LostError, UsageError
+
+NOW = "now"  # the working copy, as a revision
+MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
+MD5_PREFIX = re.compile(r"[0-9a-f]{6,31}")
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit that changed `data.dvc`."""
+
+    revision: str  # full hash
+    date: str  # ISO 8601, of the commit
+    subject: str
+    md5: str | None  # None: it removed data.dvc, or left it damaged
+    size: int  # bytes
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One version of `data/`, or the working copy; its files are fetched when they are asked for."""
+
+    revision: str  # as it was asked for
+    md5: str | None  # None: the working copy
+    paths: tuple[str, ...]  # within data/
+    locate: Callable[[str], Path]  # one of the paths -> a file on this machine
+
+    @property
+    def names(self) -> list[str]:
+        """The datasets."""
+        return sorted(
+            path.removesuffix("/dataset.json")
+            for path in self.paths
+            if path.count("/") == 1 and "/dataset.json" in path
+        )
+
+    def description(self, name: str) -> dict[str, Any]:
+        """What dataset.json says.
+
+        Raises:
+            DataError: if it is damaged, or lost.
+        """
+        try:
+            described = json.loads(self.locate(f"{name}/dataset.json").read_text(encoding="utf-8"))
+            return {**described, "class_names": list(described["class_names"]), "counts": dict(described["counts"])}
+        except DataError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _damaged(self, name, error) from None
+
+    def manifest(self, name: str) -> Manifest:
+        """One row an image.
+
+        Raises:
+            DataError: if it is damaged, or lost.
+        """
+        try:
+            return read_manifest(self.locate(f"{name}/manifest.csv").read_bytes())
+        except DataError:
+            raise
+        except (OSError, ValueError, KeyError) as error:
+            raise _damaged(self, name, error) from None
+
+    def dataset(self, name: str) -> StoredDataset:
+        """The dataset with its pixels, read from where they lie; all of its files are fetched.
+
+        Raises:
+            UsageError: if this version has no such dataset.
+            DataError: if it is damaged, or lost.
+        """
+        if name not in self.names:
+            raise UsageError(
+                f"{self.revision} has no dataset {name!r}. Its datasets: {', '.join(self.names) or 'none'}."
+            )
+        return open_version(name, lambda file: self.locate(f"{name}/{file}"))
+
+
+def commits(project_root: Path) -> list[Commit]:
+    """The commits of HEAD's history that changed `data.dvc`, newest first; empty outside of git."""
+    return _commits(project_root, "HEAD")
+
+
+def open_snapshot(project_root: Path, revision: str) -> Snapshot:
+    """A version of `data/`.
+
+    Args:
+        project_root: the project's folder.
+        revision: of git; or the md5 of a version of `data/`, or its first digits, at least 6; or NOW.
+
+    Raises:
+        UsageError: if there is no such version.
+        DataError: if neither cache nor remote has it.
+        RemoteError: if the remote is needed and can't be reached.
+    """
+    if revision == NOW:
+        folder = project_root / DATA
+        paths = (path.relative_to(folder).as_posix() for path in folder.glob("*/*") if path.is_file())
+        return Snapshot(NOW, None, tuple(sorted(paths)), folder.joinpath)
+    md5 = resolve(project_root, revision)
+    try:
+        files = objects.listing(project_root, md5)
+    except LostError as error:
+        raise DataError(f"{revision} is version {md5} of {DATA}/, which can't be read: {error}") from None
+    places = objects.cached(project_root, files.values())
+
+    def locate(path: str) -> Path:
+        if path not in files:
+            raise DataError(f"version {md5} of {DATA}/ is damaged: it has no {path}.")
+        place = places[files[path]]
+        if not place.is_file():
+            objects.fetch(project_root, [files[path]])
+        return place
+
+    return Snapshot(revision, md5, tuple(files), locate)
+
+
+def counts_of(project_root: Path, md5s: Iterable[str]) -> dict[str, dict[str, dict[Split, int]]]:
+    """Images by dataset and split of each version; without the versions that are lost or out of reach."""
+    _fetch_what_can_be_had(project_root, set(md5s))
+    listings = {
+        md5: objects.listing(project_root, md5)
+        for md5, path in objects.cached(project_root, set(md5s)).items()
+        if path.is_file()
+    }
+    described = {
+        md5: {path.split("/")[0]: file_md5 for path, file_md5 in files.items() if path.endswith("/dataset.json")}
+        for md5, files in listings.items()
+    }
+    wanted = {file_md5 for datasets in described.values() for file_md5 in datasets.values()}
+    _fetch_what_can_be_had(project_root, wanted)
+    places = objects.cached(project_root, wanted)
+    return {
+        md5: {
+            name: json.loads(places[file_md5].read_text(encoding="utf-8"))["counts"]
+            for name, file_md5 in datasets.items()
+        }
+        for md5, datasets in described.items()
+        if all(places[file_md5].is_file() for file_md5 in datasets.values())
+    }
+
+
+def resolve(project_root: Path, revision: str) -> str:
+    """The md5, 32 digits and `.dir`, of the version that a git revision, an md5 or its first digits name.
+
+    Raises:
+        UsageError: if there is no such version, or several.
+    """
+    if MD5.fullmatch(revision):
+        return revision.removesuffix(".dir") + ".dir"
+    found = (
+        {md5 for md5 in _known(project_root) if md5.startswith(revision)} if MD5_PREFIX.fullmatch(revision) else set()
+    )
+    is_commit = _git(project_root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    if is_commit and (md5 := md5_at(project_root, revision)):
+        found.add(md5)
+    if len(found) > 1:
+        raise UsageError(f"{revision!r} may be one of {', '.join(sorted(found))}. Give more digits.")
+    if found:
+        return found.pop()
+    if is_commit:
+        raise UsageError(f"git revision {revision} has no {DATA_DVC} that names a version: no data were tracked then.")
+    raise UsageError(
+        f"{revision!r} is no version of {DATA}/: neither a git revision nor the first digits (6 or more) of an md5. "
+        "`atelier data list` shows them."
+    )
+
+
+def md5_at(project_root: Path, revision: str) -> str | None:
+    """The version that `data.dvc` of a git revision names; None if there is none."""
+    content = _git(project_root, "show", "--end-of-options", f"{revision}:./{DATA_DVC}")
+    return _md5_and_size(content or b"")[0]
+
+
+def _fetch_what_can_be_had(project_root: Path, md5s: Collection[str]) -> None:
+    with suppress(DataError):
+        objects.fetch(project_root, md5s)
+
+
+def _known(project_root: Path) -> Iterable[str]:
+    """The md5s that the history of all branches, `data.dvc` and the cache know."""
+    committed = (commit.md5 for commit in _commits(project_root, "--all"))
+    return {md5 for md5 in (*committed, data_md5(project_root), *objects.cached_listings(project_root)) if md5}
+
+
+def _commits(project_root: Path, which: str) -> list[Commit]:
+    log = _git(project_root, "log", which, "--format=%H%x1f%cI%x1f%s", "--", DATA_DVC)
+    lines = [line.split("\x1f") for line in (log or b"").decode("utf-8", errors="replace").splitlines()]
+    asked = "".join(f"{revision}:./{DATA_DVC}\n" for revision, _, _ in lines)
+    contents = _batch(_git(project_root, "cat-file", "--batch", given=asked.encode()) or b"")
+    return [
+        Commit(revision, date, subject, *_md5_and_size(content))
+        for (revision, date, subject), content in zip(lines, contents, strict=True)
+    ]
+
+
+def _batch(answer: bytes) -> Iterable[bytes]:
+    """Contents that `git cat-file --batch` answers; empty for what is missing."""
+    while answer:
+        head, _, answer = answer.partition(b"\n")
+        size = 0 if head.endswith(b" missing") else int(head.split()[-1]) + 1  # and a line break
+        yield answer[:size]
+        answer = answer[size:]
+
+
+def _md5_and_size(content: bytes) -> tuple[str | None, int]:
+    try:
+        output = parse_data_dvc(content)["outs"][0]
+    except ValueError:
+        return None, 0
+    return output["md5"], int(output.get("size", 0))
+
+
+def _git(project_root: Path, *arguments: str, given: bytes = b"") -> bytes | None:
+    """What git prints; None if it fails."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=project_root, input=given, capture_output=True)
+    except FileNotFoundError:
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def _damaged(snapshot: Snapshot, name: str, error: Exception) -> DataError:
+    return DataError(f"data/{name} of {snapshot.revision} is damaged: {type(error).__name__}: {error}.")

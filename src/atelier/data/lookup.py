@@ -1,0 +1,113 @@
+"""Finding one picture by the first digits of its content hash, or by the name of its file."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atelier.data.history import NOW, Snapshot
+from atelier.data.images import Images, Shards
+from atelier.data.manifest import NO_LABEL
+from atelier.data.store import local_table
+from atelier.errors import UsageError
+
+HASH = re.compile(r"[0-9a-f]{4,64}")
+SHOWN = 10  # of the pictures that an ambiguous word may mean
+
+
+@dataclass(frozen=True)
+class Found:
+    """A stored picture, or one in quarantine, which has a name and a reason alone."""
+
+    dataset: str
+    names: tuple[str, ...]  # of its files, on the machine that ingested them
+    sha256: str | None = None
+    split: str | None = None
+    class_name: str | None = None
+    height: int | None = None
+    width: int | None = None
+    channels: int | None = None
+    source: int | None = None  # position in the dataset's parameters
+    shard: str | None = None
+    offset: int | None = None  # bytes
+    mean: float | None = None  # of all its values, in [0, 255]
+    std: float | None = None
+    reason: str | None = None  # why it is in quarantine
+    detail: str | None = None
+    row: int = field(default=-1, repr=False)  # in the manifest
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain JSON types, without what is not known."""
+        known = {key: value for key, value in asdict(self).items() if value is not None and key != "row"}
+        return {key: value for key, value in known.items() if value == value}  # format 1 had no mean: not a number
+
+
+def find(project_root: Path, snapshot: Snapshot, word: str) -> Found:
+    """The picture that a word means.
+
+    Args:
+        project_root: the project's folder; its tables of names are used for every version.
+        snapshot: where to look.
+        word: the first digits of a content hash, at least 4; or a file's name, or the end of its path.
+
+    Raises:
+        UsageError: if there is none, or several.
+        DataError: if the version is damaged or lost.
+    """
+    found = [item for name in snapshot.names for item in _find(project_root, snapshot, name, word)]
+    if not found:
+        raise UsageError(
+            f"no picture {word!r} in {snapshot.revision}: neither the first digits (4 or more) of a content hash nor a "
+            "file's name in names.csv or quarantine.csv of a dataset."
+        )
+    if len(found) > 1:
+        lines = [f"  {item.dataset}  {item.sha256 or item.reason}  {', '.join(item.names)}" for item in found[:SHOWN]]
+        more = f"\n  and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        raise UsageError(
+            f"{word!r} may be one of {len(found)} pictures; give more of it:\n"
+            + "\n".join(map(str.rstrip, lines))
+            + more
+        )
+    return found[0]
+
+
+def pixels(snapshot: Snapshot, found: Found) -> NDArray[np.uint8]:
+    """HWC pixels of a stored picture; only its shard is read, or fetched."""
+    manifest, params = snapshot.manifest(found.dataset), snapshot.description(found.dataset)["params"]
+    shards = Shards(lambda file: snapshot.locate(f"{found.dataset}/{file}"))
+    return Images(manifest, shards, params["image_size"], params["channels"])[found.row]
+
+
+def _find(project_root: Path, snapshot: Snapshot, name: str, word: str) -> list[Found]:
+    manifest = snapshot.manifest(name)
+    files: dict[str, list[str]] = defaultdict(list)
+    for file, sha256 in local_table(project_root, name, "names.csv"):
+        files[sha256].append(file)
+    meant = {sha256 for sha256, group in files.items() if any(_is_named(file, word) for file in group)}
+    if HASH.fullmatch(word):
+        meant |= {sha256 for sha256 in manifest.sha256 if sha256.startswith(word)}
+    class_names = snapshot.description(name)["class_names"]
+    found = []
+    for row, picture in enumerate(manifest.rows()):
+        if picture.sha256 in meant:
+            class_name = None if picture.label == NO_LABEL else class_names[picture.label]
+            values = {key: value for key, value in picture._asdict().items() if key != "label"}
+            found.append(Found(name, tuple(files[picture.sha256]), class_name=class_name, row=row, **values))
+    if snapshot.revision == NOW:
+        rejected = local_table(project_root, name, "quarantine.csv")
+        found += [
+            Found(name, (file,), reason=reason, detail=detail)
+            for file, reason, detail in rejected
+            if _is_named(file, word)
+        ]
+    return found
+
+
+def _is_named(file: str, word: str) -> bool:
+    return file == word or file.endswith(f"/{word}")

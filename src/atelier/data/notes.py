@@ -1,0 +1,66 @@
+"""What a validation leaves for people: the quarantine as a table and as a picture, counts and warnings, and names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atelier.data.manifest import write_csv
+from atelier.data.pictures import Candidate, Reason, Rejected
+from atelier.data.splits import SPLITS, Split
+
+QUARANTINE_COLUMNS = ("name", "reason", "detail")
+SHOWN = 16  # pictures of each reason
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a validation found in a dataset."""
+
+    name: str
+    num_accepted: dict[Split, int]
+    num_new: int  # of them, not in the version before
+    quarantined: dict[Reason, int]  # number of pictures by reason
+    warnings: tuple[str, ...]
+    table: Path  # all quarantined pictures
+
+    def page(self) -> str:
+        """Counts and warnings as Markdown."""
+        accepted = sum(self.num_accepted.values())
+        lines = [f"# Validation of {self.name}", "", f"{accepted:,} pictures are used, {self.num_new:,} of them new."]
+        lines += ["", "| split | pictures |", "|---|---|"]
+        lines += [f"| {split} | {self.num_accepted[split]:,} |" for split in SPLITS]
+        lines += ["", f"{sum(self.quarantined.values()):,} pictures are in quarantine; their files were not touched."]
+        if self.quarantined:
+            lines += ["", "| reason | pictures |", "|---|---|"]
+            lines += [f"| {reason} | {count:,} |" for reason, count in self.quarantined.items()]
+        lines += ["", "Warnings:" if self.warnings else "No warnings.", ""]
+        lines += [f"- {warning}" for warning in self.warnings]
+        return "\n".join(lines).rstrip() + "\n"
+
+
+def write_quarantine(path: Path, quarantined: Sequence[Rejected]) -> None:
+    """Write the quarantine table, sorted by name."""
+    write_csv(path, QUARANTINE_COLUMNS, sorted(map(astuple, quarantined)))
+
+
+def quarantine_sheet(
+    quarantined: Sequence[Rejected],
+    candidates: Mapping[str, Candidate],
+    pixels: Callable[[Candidate], NDArray[np.uint8]],
+) -> NDArray[np.uint8] | None:
+    """A row for each reason: its name, and the pictures that could be decoded; None if nothing is quarantined."""
+    from atelier.data.portrait import sheet  # matplotlib
+
+    rows = []
+    for reason, count in sorted(Counter(item.reason for item in quarantined).items()):
+        names = sorted(item.name for item in quarantined if item.reason == reason)
+        shown = [pixels(candidates[name]) for name in names if name in candidates][:SHOWN]
+        caption = f"{reason}: {count:,}" if shown else f"{reason}: {count:,}, not shown: {', '.join(names[:4])}"
+        rows.append((caption, shown))
+    return sheet(rows) if rows else None

@@ -1,0 +1,125 @@
+"""The `atelier data` commands: what `data/` holds, its versions, and what differs between them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from atelier.project import Project
+
+app = typer.Typer(
+    help="What data/ holds, and its versions. REV is a git revision, an md5 of data/, or now: the working copy.",
+    no_args_is_help=True,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.command()
+def status(
+    params_file: Annotated[Path | None, typer.Option("--params", help="[default: params.yaml]")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what each dataset holds, whether it is up to date, and whether the remote has all of it."""
+    from atelier import data_tables
+    from atelier.data import report
+    from atelier.params import load_params
+
+    project = _project()
+    params = load_params((params_file or project.params_file).resolve(), [])
+    found = report.status(project.root, params.datasets)
+    _print(found, as_json, data_tables.print_status)
+
+
+@app.command("list")
+def list_versions(as_json: Json = False) -> None:
+    """List the versions of data/ in git's history, newest first; before them the working copy, if it differs."""
+    from atelier import data_tables
+    from atelier.data import report
+
+    _print(report.versions_known(_project().root), as_json, data_tables.print_versions)
+
+
+@app.command()
+def diff(
+    before: Annotated[str, typer.Argument(metavar="A")] = "HEAD",
+    after: Annotated[str, typer.Argument(metavar="B")] = "now",
+    as_json: Json = False,
+) -> None:
+    """Show what was added, removed, relabelled and moved between splits from version A to version B."""
+    from atelier import data_tables
+    from atelier.data.changes import compare
+    from atelier.data.history import open_snapshot
+
+    root = _project().root
+    first, second = open_snapshot(root, before), open_snapshot(root, after)
+    changes = [change.as_json() for change in compare(first, second)]
+    sides = [{"revision": snapshot.revision, "md5": snapshot.md5} for snapshot in (first, second)]
+    found = {"before": sides[0], "after": sides[1], "datasets": changes}
+    _print(found, as_json, data_tables.print_changes)
+
+
+@app.command()
+def show(
+    image: Annotated[str, typer.Argument(help="First digits of its content hash (4 or more), or its file's name.")],
+    revision: Annotated[str, typer.Option("--rev", help="The version to look into.")] = "now",
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the picture to this file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what is known of one picture, stored or in quarantine."""
+    from atelier import data_tables
+    from atelier.data import lookup
+    from atelier.data.history import open_snapshot
+    from atelier.errors import UsageError
+    from atelier.pictures import save_picture
+
+    root = _project().root
+    snapshot = open_snapshot(root, revision)
+    found = lookup.find(root, snapshot, image)
+    if output is not None:
+        if found.sha256 is None:
+            raise UsageError(
+                f"{found.names[0]} is in quarantine ({found.reason}), so it isn't stored. Look at the file."
+            )
+        save_picture(output, lookup.pixels(snapshot, found))
+    _print(found.as_json(), as_json, data_tables.print_picture)
+
+
+@app.command()
+def checkout(revision: Annotated[str, typer.Argument(metavar="REV")]) -> None:
+    """Make data/ and data.dvc another version; refused where that would lose data."""
+    from atelier.data import history, versions
+    from atelier.errors import UsageError
+    from atelier.project import exclusive
+
+    project = _project()
+    if revision == history.NOW:
+        raise UsageError("the working copy is `now` already. Give a git revision, or an md5 of `atelier data list`.")
+    with exclusive(project):
+        md5 = history.resolve(project.root, revision)
+        changed = versions.checkout(project.root, md5)
+    print(f"data/ {'is now' if changed else 'was already'} version {md5}.")
+    print("The next `atelier run` or `atelier ingest` brings it to what the sources hold.")
+    if history.md5_at(project.root, "HEAD") != md5:
+        print(
+            "data.dvc differs from git's HEAD: commit it to keep this version, or go back: atelier data checkout HEAD"
+        )
+
+
+def _project() -> Project:
+    from atelier.project import find_project, set_environment
+
+    project = find_project()
+    set_environment(project)
+    return project
+
+
+def _print(found: Any, as_json: bool, table: Any) -> None:
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        table(found)

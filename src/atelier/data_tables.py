@@ -1,0 +1,98 @@
+"""Tables of the `atelier data` commands for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from atelier.data.splits import SPLITS
+from atelier.tables import STATE_STYLES, console
+
+Counts = Mapping[str, Mapping[str, int]]  # {class: {split: number}}
+
+
+def print_status(found: Mapping[str, Any]) -> None:
+    """Datasets with their counts, and the version of data/."""
+    for dataset in found["datasets"]:
+        state = f"[{STATE_STYLES.get(dataset['state'], 'dim')}]{dataset['state']}[/]"
+        title = f"{escape(dataset['name'])}  {state}  {escape('; '.join(dataset['reasons']))}"
+        console().print(title, highlight=False)
+        if dataset["images"]:
+            console().print(_counts_table(dataset["images"]))
+        for reason, count in dataset["quarantined"].items():
+            console().print(f"  {count:,} in quarantine: {escape(reason)}", highlight=False)
+    clean = "as in data/" if found["clean"] else "[yellow]data/ differs from it: run `atelier ingest`[/]"
+    remote = {True: "all of it in the remote", False: "[red]not all of it in the remote: run `atelier ingest`[/]"}
+    where = remote.get(found["in_remote"], f"[yellow]{escape(found['remote_problem'])}[/]")
+    version = f"version {found['md5']}: {clean}, {where}" if found["md5"] else "no version yet: run `atelier ingest`"
+    console().print(version, highlight=False)
+
+
+def print_versions(found: Sequence[Mapping[str, Any]]) -> None:
+    """Versions with their counts."""
+    table = Table("revision", "date", "md5", "MB", "images", "subject")
+    for item in found:
+        datasets = item["datasets"]
+        lines = [f"{name}: {sum(counts.values()):,} ({_by_split(counts)})" for name, counts in (datasets or {}).items()]
+        images = "\n".join(lines) if datasets is not None else "can't be read: not in cache or remote"
+        table.add_row(
+            item["revision"][:10], (item["date"] or "")[:10], (item["md5"] or "")[:10], f"{item['size'] / 1e6:,.1f}",
+            escape(images), escape(item["subject"]),
+        )  # fmt: skip
+    console().print(table)
+
+
+def print_changes(found: Mapping[str, Any]) -> None:
+    """What differs, one dataset after the other."""
+    sides = [f"{side['revision']} ({side['md5'] or 'the working copy'})" for side in (found["before"], found["after"])]
+    console().print(escape(f"from {sides[0]} to {sides[1]}"), highlight=False)
+    for change in found["datasets"]:
+        console().print(f"[bold]{escape(change['name'])}[/]  {change['state']}", highlight=False)
+        for key, values in change["params"].items():
+            console().print(
+                f"  {key}: {escape(str(values['before']))} -> {escape(str(values['after']))}", highlight=False
+            )
+        for what in ("added", "removed"):
+            if change[what]:
+                console().print(f"  {len(change[what]):,} {what}:", highlight=False)
+                console().print(_counts_table(change["counts"][what]))
+        for what in ("relabelled", "moved"):
+            for step, count in _steps(change[what]).items():
+                console().print(f"  {count:,} {what}: {escape(step)}", highlight=False)
+
+
+def print_picture(found: Mapping[str, Any]) -> None:
+    """What is known of one picture."""
+    table = Table(show_header=False)
+    for key, value in found.items():
+        text = "\n".join(value) if isinstance(value, (list, tuple)) else str(value)
+        table.add_row(key.replace("_", " "), escape(text))
+    console().print(table)
+
+
+def _counts_table(images: Counts) -> Table:
+    table = Table("class", *SPLITS, "all")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    rows = {class_name or "no class": counts for class_name, counts in images.items()}
+    if len(rows) > 1:
+        rows["all"] = {split: sum(counts.get(split, 0) for counts in images.values()) for split in SPLITS}
+    for class_name, counts in rows.items():
+        numbers = [*(counts.get(split, 0) for split in SPLITS), sum(counts.values())]
+        table.add_row(escape(class_name), *(f"{number:,}" for number in numbers))
+    return table
+
+
+def _by_split(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {split}" for split, count in counts.items() if count)
+
+
+def _steps(changes: Sequence[Mapping[str, str]]) -> dict[str, int]:
+    steps: dict[str, int] = {}
+    for change in changes:
+        step = f"{change['before'] or 'no class'} -> {change['after'] or 'no class'}"
+        steps[step] = steps.get(step, 0) + 1
+    return steps

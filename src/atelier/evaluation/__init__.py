@@ -1,0 +1,8 @@
+"""Score one network on the test images: scores with intervals, a tidy table, and pictures."""
+
+from atelier.evaluation.classification import evaluate_classifier
+from atelier.evaluation.common import Evaluated, Protocol
+from atelier.evaluation.generation import evaluate_generator
+from atelier.evaluation.restoration import evaluate_restorer
+
+__all__ = ["Evaluated", "Protocol", "evaluate_classifier", "evaluate_generator", "evaluate_restorer"]

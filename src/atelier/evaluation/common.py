@@ -1,0 +1,117 @@
+"""What the evaluations of all kinds share: the protocol, the result, and networks applied chunk by chunk.
+
+Shapes: N test images, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from atelier.data.splits import Split
+from atelier.data.store import StoredDataset
+from atelier.errors import EvaluationError
+from atelier.metrics.classification import classification_scores
+from atelier.metrics.intervals import Score
+from atelier.params import Evaluation
+from atelier.pictures import Floats, Pixels
+from atelier.training.batches import to_images
+
+CHUNK = 500  # images in one pass, no more
+CHUNK_PIXELS = 2**19  # nor more pixels than this: 57 MB for the nine shifts of a median in colour
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How to score: the parameters, the seed of every draw, and the device."""
+
+    params: Evaluation
+    seed: int
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Scores of the model; a table with them, the baselines' and the slices'; pictures by file name."""
+
+    scores: dict[str, Score]
+    table: pd.DataFrame
+    pictures: dict[str, Pixels]
+
+
+def images_of(dataset: StoredDataset, split: Split, count: int) -> Floats:
+    """The first `count` images of a split (their order is that of their hashes), all of one size."""
+    return to_images(dataset.images(split)[:count], torch.device("cpu")).contiguous().numpy()
+
+
+def require_test_images(dataset: StoredDataset) -> None:
+    """Refuse a dataset that nothing can be measured on.
+
+    Raises:
+        EvaluationError: if it has fewer than two test images.
+    """
+    if (count := dataset.info.counts["test"]) < 2:
+        raise EvaluationError(
+            f"datasets.{dataset.name}: the test split has {count} images, a score needs at least 2. Add pictures, or "
+            f"raise datasets.{dataset.name}.test_fraction."
+        )
+
+
+def test_images(dataset: StoredDataset, protocol: Protocol) -> tuple[Floats, NDArray[np.int64] | None]:
+    """The first `num_images` test images and their labels."""
+    require_test_images(dataset)
+    x_NCHW = images_of(dataset, "test", protocol.params.num_images)
+    labels_N = dataset.labels("test")
+    return x_NCHW, None if labels_N is None else labels_N[: len(x_NCHW)]
+
+
+def class_scores(
+    labels_N: NDArray[np.int64], predicted_N: NDArray[np.int64], dataset: StoredDataset, protocol: Protocol
+) -> dict[str, Score]:
+    """Accuracy, macro recall and macro F1."""
+    num_classes, confidence = dataset.info.num_classes, protocol.params.confidence
+    return classification_scores(labels_N, predicted_N, num_classes, confidence, protocol.seed)
+
+
+@torch.inference_mode()
+def in_chunks(network: Any, x_NCHW: Tensor, device: torch.device) -> Floats:
+    """What a network makes of images of one size, computed on its device."""
+    parts = [network(part.to(device)).cpu().numpy() for part in torch.split(x_NCHW, CHUNK)]
+    return np.concatenate(parts)
+
+
+def predicted_classes(classifier: nn.Module, x_NCHW: Floats, device: torch.device) -> NDArray[np.int64]:
+    """The class with the highest logit, of each image."""
+    return np.asarray(in_chunks(classifier, torch.from_numpy(x_NCHW), device).argmax(axis=1))
+
+
+def runs_of_one_size(sizes_N2: NDArray[np.int64]) -> Iterator[slice]:
+    """Neighbours of equal height and width, as many as fit in one pass."""
+    start = 0
+    for end in range(1, len(sizes_N2) + 1):
+        height, width = sizes_N2[start].tolist()
+        full = end - start >= CHUNK or (end - start + 1) * height * width > CHUNK_PIXELS
+        if full or end == len(sizes_N2) or sizes_N2[end].tolist() != [height, width]:
+            yield slice(start, end)
+            start = end
+
+
+def row(subject: str, slice_name: str, metric: str, score: Score) -> dict[str, Any]:
+    """One line of the table."""
+    return {
+        "subject": subject,
+        "slice": slice_name,
+        "metric": metric,
+        "value": score.value,
+        "low": score.low,
+        "high": score.high,
+        "num_samples": score.num_samples,
+        "protocol": score.protocol,
+    }

@@ -1,0 +1,174 @@
+"""Score a restorer in one pass over the test images, which may differ in size; of the pixels only numbers are kept.
+
+Shapes: N test images, n of them of one size, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from atelier.data.store import StoredDataset
+from atelier.degradations import Steps, degrade_fixed, hidden_pixels, upscale_of
+from atelier.evaluation.common import (
+    Evaluated,
+    Protocol,
+    class_scores,
+    predicted_classes,
+    require_test_images,
+    row,
+    runs_of_one_size,
+)
+from atelier.metrics.baselines import baselines_for
+from atelier.metrics.intervals import Score, mean_interval
+from atelier.metrics.pixels import fidelity_N, psnr_N, restoration_scores
+from atelier.pictures import Floats, Pixels, grid
+from atelier.training.batches import sizes_of, to_images
+
+NUM_SHOWN = 10  # images in the picture for people
+SHOWN_SIDE = 96  # pixels: of images that keep their own size the centre is shown
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Some neighbouring test images of one size, and what was made of them; float32 nCHW in [0, 1]."""
+
+    first: int  # position of the first of them in the test split
+    clean: Floats
+    guesses: dict[str, Floats]  # of each baseline
+    estimates: list[Floats]  # of the model, after each of its iterations if it is recurrent; the last is its result
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is kept of `Restored`."""
+
+    fidelity: dict[str, dict[str, NDArray[np.float64]]]  # mse, psnr and ssim of the model and each baseline
+    psnr_by_iteration: list[NDArray[np.float64]]
+    predicted: dict[str, NDArray[np.int64]]  # the classifier's class of clean, degraded and restored images
+    shown: dict[str, Floats]  # centres of the first images: clean, restored, and each baseline's
+
+
+def evaluate_restorer(
+    network: Any, steps: Steps, dataset: StoredDataset, classifier: nn.Module | None, protocol: Protocol
+) -> Evaluated:
+    """MSE, PSNR and SSIM of the model and of the classical baselines, and what the classifier makes of the results.
+
+    Args:
+        network: the restorer.
+        steps: the degradation; fixed for each test image by its content hash.
+        dataset: whose test split is used. Of images that keep their own size the centre is scored, of `max_side`
+            pixels at most, and of a multiple of the downsampling factor.
+        classifier: of the same classes; None leaves its scores out.
+        protocol: how to score.
+    """
+    require_test_images(dataset)
+    passes = _restored(network, steps, dataset, protocol)
+    parts = [_measured(part, classifier, dataset, protocol) for part in passes]
+    confidence = protocol.params.confidence
+    scored = "" if dataset.info.image_size else f", of images larger than {protocol.params.max_side} pixels the centre"
+    values = {
+        subject: {metric: np.concatenate([part.fidelity[subject][metric] for part in parts]) for metric in measured}
+        for subject, measured in parts[0].fidelity.items()
+    }
+    named = {subject: restoration_scores(measured, confidence, scored) for subject, measured in values.items()}
+    rows = [row(subject, "all", metric, score) for subject, found in named.items() for metric, score in found.items()]
+    if hasattr(network, "iterations"):
+        rows += _iteration_rows([part.psnr_by_iteration for part in parts], confidence)
+
+    baselines = [subject for subject in values if subject != "model"]
+    best = max(baselines, key=lambda subject: float(values[subject]["psnr"].mean()))
+    gain_N, name = values["model"]["psnr"] - values[best]["psnr"], best.removeprefix("baseline:")
+    others = {"psnr_gain": mean_interval(gain_N, confidence, f"paired difference to {name}, dB")}
+    if parts[0].predicted:
+        views = {view: np.concatenate([part.predicted[view] for part in parts]) for view in parts[0].predicted}
+        others |= _seen_by_classifier(views, dataset, protocol)
+    rows += [row("model", "all", metric, score) for metric, score in others.items()]
+    picture = _picture([part.shown for part in parts if part.shown], ("clean", "baseline:identity", best, "model"))
+    return Evaluated(named["model"] | others, pd.DataFrame(rows), {"restored.png": picture})
+
+
+def _restored(network: Any, steps: Steps, dataset: StoredDataset, protocol: Protocol) -> Iterator[Restored]:
+    """All test images that are scored, a few at a time, degraded and restored."""
+    pixels, hashes, factor = dataset.images("test"), dataset.hashes("test"), upscale_of(steps)
+    stored_N2 = sizes_of(pixels)[: protocol.params.num_images]
+    sizes_N2 = stored_N2
+    if dataset.info.image_size is None:
+        sizes_N2 = np.minimum(stored_N2, protocol.params.max_side) // factor * factor
+    corners_N2 = (stored_N2 - sizes_N2) // 2
+    for rows in runs_of_one_size(sizes_N2):
+        (height, width), images = sizes_N2[rows.start].tolist(), range(rows.start, rows.stop)
+        cut = [
+            pixels[image, top : top + height, left : left + width]
+            for image, (top, left) in zip(images, corners_N2[rows].tolist(), strict=True)
+        ]
+        x_nCHW = to_images(np.stack(cut), torch.device("cpu")).contiguous()
+        seeds = [int(sha256[:12], 16) for sha256 in hashes[rows]]
+        y, hidden = degrade_fixed(x_nCHW, steps, seeds), hidden_pixels(x_nCHW.shape, steps, seeds)
+        guesses = {name: baseline(y, hidden).numpy() for name, baseline in baselines_for(steps).items()}
+        with torch.inference_mode():
+            y = y.to(protocol.device)
+            estimates = network.estimates(y) if hasattr(network, "iterations") else [network(y)]
+        yield Restored(rows.start, x_nCHW.numpy(), guesses, [x.cpu().numpy().clip(0, 1) for x in estimates])
+
+
+def _measured(part: Restored, classifier: nn.Module | None, dataset: StoredDataset, protocol: Protocol) -> Measured:
+    restored = part.estimates[-1]
+    subjects = {"model": restored, **{f"baseline:{name}": guess for name, guess in part.guesses.items()}}
+    views = {"clean": part.clean, "degraded": part.guesses["identity"], "restored": restored}
+    predicted, shown = {}, {}
+    if classifier is not None and dataset.info.num_classes:
+        predicted = {view: predicted_classes(classifier, x, protocol.device) for view, x in views.items()}
+    if part.first < NUM_SHOWN:
+        side = dataset.info.image_size or SHOWN_SIDE
+        shown = {
+            name: _centre(x[: NUM_SHOWN - part.first], side, side)
+            for name, x in {"clean": part.clean, **subjects}.items()
+        }
+    fidelity = {subject: fidelity_N(x_hat, part.clean) for subject, x_hat in subjects.items()}
+    return Measured(fidelity, [psnr_N(x_hat, part.clean) for x_hat in part.estimates], predicted, shown)
+
+
+def _iteration_rows(parts: Sequence[list[NDArray[np.float64]]], confidence: float) -> list[dict[str, Any]]:
+    """PSNR after each iteration of a recurrent restorer."""
+    by_iteration = [np.concatenate(values) for values in zip(*parts, strict=True)]
+    scores = [mean_interval(psnr, confidence, "dB") for psnr in by_iteration]
+    return [row("model", f"iterations:{count}", "psnr", score) for count, score in enumerate(scores, start=1)]
+
+
+def _seen_by_classifier(
+    views: Mapping[str, NDArray[np.int64]], dataset: StoredDataset, protocol: Protocol
+) -> dict[str, Score]:
+    """Accuracy, recall and F1 on clean, degraded and restored images, and what restoring gains in accuracy."""
+    labels = dataset.labels("test")
+    assert labels is not None  # the classes of the dataset were counted before
+    labels_N = labels[: protocol.params.num_images]
+    scores = {
+        f"{metric}_{view}": score
+        for view, predicted_N in views.items()
+        for metric, score in class_scores(labels_N, predicted_N, dataset, protocol).items()
+    }
+    hits = {view: (predicted_N == labels_N).astype(np.float64) for view, predicted_N in views.items()}
+    gain_N = hits["restored"] - hits["degraded"]
+    gain = mean_interval(gain_N, protocol.params.confidence, "paired, restored minus degraded")
+    return {**scores, "accuracy_gain": gain}
+
+
+def _picture(parts: Sequence[Mapping[str, Floats]], names: Sequence[str]) -> Pixels:
+    """The first images, one line a name, all cut to the smallest of them."""
+    height, width = np.min([part["clean"].shape[-2:] for part in parts], axis=0)
+    lines = [np.concatenate([_centre(part[name], height, width) for part in parts]) for name in names]
+    return grid(np.concatenate(lines), columns=len(lines[0]))
+
+
+def _centre(x_NCHW: Floats, height: int, width: int) -> Floats:
+    """The central pixels; the whole image where it is smaller."""
+    top, left = (max(0, (have - want) // 2) for have, want in zip(x_NCHW.shape[-2:], (height, width), strict=True))
+    return x_NCHW[..., top : top + height, left : left + width]

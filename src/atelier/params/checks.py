@@ -1,0 +1,129 @@
+"""Combinations of parameters that can't work, found before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from atelier.params.datasets import Dataset
+from atelier.params.errors import nearest
+from atelier.params.models import Augment, ClassificationModel, GanModel, Model, Params, RestorationModel
+
+# What an evaluation of each kind measures; a test compares it with what evaluations return.
+_VIEWS = ("clean", "degraded", "restored")
+_SEEN = [f"{metric}_{view}" for metric in ("accuracy", "macro_recall", "macro_f1") for view in _VIEWS]
+METRICS = {
+    "classification": ["accuracy", "macro_recall", "macro_f1"],
+    "gan": [
+        *(f"{metric}_classifier" for metric in ("fd", "kid", "is", "precision", "recall")),
+        *("class_balance", "rarest_class", "class_accuracy", "cas"),
+    ],
+    "restoration": ["mse", "psnr", "ssim", "psnr_gain", *_SEEN, "accuracy_gain"],
+}
+
+
+def combination_errors(params: Params) -> list[str]:
+    """One line for each impossible combination, with its dotted path and what to do."""
+    return [*_evaluation_errors(params), *_model_errors(params), *_gate_errors(params)]
+
+
+def _evaluation_errors(params: Params) -> Iterator[str]:
+    name = params.evaluation.classifier
+    if not isinstance(params.models.get(name), ClassificationModel):
+        classifiers = [key for key, model in params.models.items() if isinstance(model, ClassificationModel)]
+        yield f"evaluation.features: {name!r} is not a classification model of this file.{nearest(name, classifiers)}"
+
+
+def _model_errors(params: Params) -> Iterator[str]:
+    extractor = params.models.get(params.evaluation.classifier)
+    for name, model in params.models.items():
+        where = f"models.{name}"
+        dataset = params.datasets.get(model.dataset)
+        if dataset is None:
+            hint = nearest(model.dataset, list(params.datasets))
+            yield f"{where}.dataset = {model.dataset!r} is not one of the datasets.{hint}"
+            continue
+        problems = list(_size_errors(where, model, dataset))
+        yield from problems or _content_errors(where, model, dataset, params.evaluation.max_side)
+        if isinstance(model, GanModel) and extractor is not None and extractor.dataset != model.dataset:
+            yield (
+                f"{where}: a GAN is scored on the features of evaluation.features, which learns {extractor.dataset!r}, "
+                f"not {model.dataset!r}. Train a classifier on {model.dataset!r} and name it there."
+            )
+
+
+def _size_errors(where: str, model: Model, dataset: Dataset) -> Iterator[str]:
+    """Batches, and all networks but restorers, need images of one size; crops have to fit into the smallest one."""
+    crop_size, section = model.training.crop_size, f"datasets.{model.dataset}"
+    if dataset.image_size is None and not isinstance(model, RestorationModel):
+        network = "GAN" if isinstance(model, GanModel) else "classifier"
+        yield f"{where}: a {network} needs images of one size. Add {section}.image_size."
+    elif dataset.image_size is None and crop_size is None:
+        yield f"{where}.training.crop_size: missing. Add it, because {section} keeps each picture's own size."
+    if isinstance(model, GanModel) and crop_size is not None:
+        yield f"{where}.training.crop_size: a GAN learns whole images. Remove it, or lower {section}.image_size."
+    elif crop_size is not None and crop_size > (dataset.image_size or dataset.shortest_side):
+        key, limit = ("image_size", dataset.image_size) if dataset.image_size else ("min_size", dataset.shortest_side)
+        yield f"{where}.training.crop_size = {crop_size} must not be larger than {section}.{key} = {limit}."
+    if isinstance(model, GanModel) and dataset.image_size is not None and dataset.image_size % 4:
+        yield (
+            f"{where}: the generator doubles its resolution twice, so {section}.image_size = {dataset.image_size} "
+            "must be a multiple of 4."
+        )
+
+
+def _content_errors(where: str, model: Model, dataset: Dataset, max_side: int) -> Iterator[str]:
+    yield from _augment_errors(where, model, dataset)
+    if isinstance(model, RestorationModel):
+        yield from _degradation_errors(where, model, dataset, max_side)
+    limit, batch_size = model.data.limit, model.training.batch_size
+    if limit is not None and limit < batch_size:
+        yield f"{where}.data.limit = {limit} must not be smaller than training.batch_size = {batch_size}."
+
+
+def _augment_errors(where: str, model: Model, dataset: Dataset) -> Iterator[str]:
+    augment, (name, side) = model.training.augment, _smallest(_trained_sides(model, dataset))
+    for key, pixels in (("crop", augment.crop), ("cutout", augment.cutout)):
+        if pixels >= side:
+            yield f"{where}.training.augment.{key} = {pixels} must be smaller than {name} = {side}."
+    if isinstance(model, GanModel):
+        # What is always done to real images is learnt as theirs: Karras et al. 2020, arXiv:2006.06676, section 2.2.
+        for key in [name for name in Augment.model_fields if name != "flip"]:
+            if getattr(augment, key):
+                yield (
+                    f"{where}.training.augment.{key}: a GAN learns to draw what it is shown, so its images would be "
+                    "changed alike. Remove it; a GAN can only flip."
+                )
+
+
+def _degradation_errors(where: str, model: RestorationModel, dataset: Dataset, max_side: int) -> Iterator[str]:
+    trained = _trained_sides(model, dataset)
+    scored = {f"datasets.{model.dataset}.min_size": dataset.shortest_side, "evaluation.max_side": max_side}
+    name, side = _smallest(trained if dataset.image_size else trained | scored)
+    for position, step in enumerate(model.degradation):
+        if step.mask is not None and step.mask.size >= side:
+            yield f"{where}.degradation.{position}.mask.size = {step.mask.size} must be smaller than {name} = {side}."
+        if step.downsample is not None and position != len(model.degradation) - 1:
+            yield f"{where}.degradation.{position}: downsample must be the last step. Move it to the end."
+        if step.downsample is not None:
+            factor = step.downsample.factor
+            for key, pixels in trained.items():
+                if pixels % factor:
+                    yield f"{where}.degradation.{position}.downsample.factor = {factor} must divide {key} = {pixels}."
+
+
+def _trained_sides(model: Model, dataset: Dataset) -> dict[str, int]:
+    """Sides of the squares that a model learns from, and of the images if they have one size, by their keys."""
+    sides = {f"datasets.{model.dataset}.image_size": dataset.image_size, "training.crop_size": model.training.crop_size}
+    return {key: pixels for key, pixels in sides.items() if pixels is not None}
+
+
+def _smallest(sides: Mapping[str, int]) -> tuple[str, int]:
+    return min(sides.items(), key=lambda item: item[1])
+
+
+def _gate_errors(params: Params) -> Iterator[str]:
+    for kind in type(params.promotion).model_fields:
+        gate = getattr(params.promotion, kind)
+        for key, metric in [("metric", gate.metric), *((f"floors.{name}", name) for name in gate.floors)]:
+            if metric not in METRICS[kind]:
+                yield f"promotion.{kind}.{key}: {metric!r} is not measured there.{nearest(metric, METRICS[kind])}"

@@ -1,0 +1,18 @@
+"""The base of every section of params.yaml, and the types that several sections share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MODEL_NAME = r"^[a-z0-9][a-z0-9-]*$"  # also a file name, an MLflow name and a Prefect artifact key: nothing to escape
+Name = Annotated[str, Field(pattern=MODEL_NAME)]
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Record(BaseModel):
+    """A frozen section of params.yaml that refuses unknown keys and never converts a type."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
