@@ -22,6 +22,9 @@ TRAINING = {
 RHYTHM = {"log_every_kimg": 0.016, "sample_every_kimg": 0.096, "checkpoint_every_kimg": 0.064}
 CRNN = {"name": "crnn", "width": 4, "iterations": 3}
 CNN = {"name": "cnn", "width": 8, "depth": 3}
+UNET = {"name": "unet", "width": 4, "levels": 3, "blocks": 1}
+NAFNET = {"name": "nafnet", "width": 4, "levels": 3, "blocks": 1}
+RESNET_SR = {"name": "resnet_sr", "width": 8, "blocks": 2}
 NOISE, MASK, HALF = {"noise": {"sigma": 0.2}}, {"mask": {"size": 8}}, {"downsample": {"factor": 2}}
 RECIPES = {
     "classifier": {"kind": "classification", "network": {"name": "cnn", "width": 4}},
@@ -36,6 +39,11 @@ RECIPES = {
     "cnn": {"kind": "restoration", "degradation": [NOISE], "network": CNN, "loss": "l2"},
     "crnn": {"kind": "restoration", "degradation": [MASK], "network": CRNN, "loss": "charbonnier"},
 }
+# Networks of "gan" in place of its own; the loss `wasserstein` with gp_weight draws random numbers of its own.
+RESNET = {"name": "resnet", "width": 4, "attention": True}
+RESNET_GAN = {"generator": {**RESNET, "latent_dim": 8}, "discriminator": RESNET}
+R3 = {"name": "r3", "width": 4, "blocks": 1}
+R3_GAN = {"generator": {**R3, "latent_dim": 8}, "discriminator": R3}
 EVALUATION = {"features": "classifier:classifier", "num_images": 300, "confidence": 0.95, "cas_kimg": 0.16}
 
 

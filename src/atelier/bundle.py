@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from atelier.data.store import DatasetInfo
     from atelier.training.session import Trained
 
-BUILDERS = {"classification": "build_classifier", "gan": "build_generator", "restoration": "build_restorer"}
-
 
 def write_bundle(folder: Path, kind: str, trained: Trained, info: DatasetInfo) -> Path:
     """Write config.json, network.py and weights.safetensors into a new folder; returns it."""
@@ -22,7 +20,7 @@ def write_bundle(folder: Path, kind: str, trained: Trained, info: DatasetInfo) -
     folder.mkdir(parents=True)
     config = {
         "kind": kind,
-        "builder": BUILDERS[kind],
+        "builder": type(trained.network).__name__,  # in network.py
         "network": trained.network_config,
         "channels": info.channels,
         "image_size": info.image_size,

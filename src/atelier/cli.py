@@ -158,15 +158,19 @@ def restore(
     model: Annotated[str, typer.Argument(help="A restorer.")],
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Pictures, or folders of pictures.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the restored pictures.")],
-    iterations: Annotated[int, typer.Option(min=0, help="Of a recurrent restorer; 0: as trained.")] = 0,
+    iterations: Annotated[int | None, typer.Option(min=1, help="If recurrent.  [default: as trained]")] = None,
+    sigma: Annotated[float | None, typer.Option(min=0, max=1, help="Of the noise.  [default: estimated]")] = None,
 ) -> None:
     """Restore pictures of any size with a registered restorer."""
     from atelier.restore import restore_files
 
     version, served, config = _load(model, "restoration")
-    if iterations and "iterations" not in config["network"]:
+    if iterations is not None and "iterations" not in config["network"]:
         raise UsageError(f"{version} is not recurrent, so --iterations has no meaning. Leave it out.")
-    written = restore_files(served, config["channels"], inputs, output, iterations)
+    if sigma is not None and not config["network"].get("noise_level"):
+        raise UsageError(f"{version} is not told the noise level, so --sigma has no meaning. Leave it out.")
+    settings = {key: value for key, value in (("iterations", iterations), ("sigma", sigma)) if value is not None}
+    written = restore_files(served, config["channels"], inputs, output, settings)
     print(f"{output}: {written} pictures restored by {version}")
 
 

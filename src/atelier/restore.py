@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ from atelier.pictures import load_picture, save_picture, to_pixels
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 
 
-def restore_files(served: Any, channels: int, inputs: Sequence[Path], output: Path, iterations: int) -> int:
+def restore_files(
+    served: Any, channels: int, inputs: Sequence[Path], output: Path, settings: Mapping[str, float]
+) -> int:
     """Restore each picture into `output` under its own name, as PNG; returns how many were written.
 
     Args:
@@ -20,7 +22,7 @@ def restore_files(served: Any, channels: int, inputs: Sequence[Path], output: Pa
         channels: of the images that the model knows.
         inputs: files, or folders whose pictures are taken (not below).
         output: folder; made if missing.
-        iterations: of a recurrent model, 0 for the number it was trained with.
+        settings: of the model: `iterations` of a recurrent one, `sigma` of one that is told the noise level.
 
     Raises:
         UsageError: if a result would overwrite an input; or naming every input that is no picture, after the others
@@ -33,8 +35,7 @@ def restore_files(served: Any, channels: int, inputs: Sequence[Path], output: Pa
     problems, written = [], 0
     for source, name in files:
         try:
-            settings = {"iterations": iterations} if iterations else None
-            restored_NCHW = served.predict(load_picture(source, channels), params=settings)
+            restored_NCHW = served.predict(load_picture(source, channels), params=dict(settings) or None)
             save_picture(output / name, to_pixels(restored_NCHW)[0])
             written += 1
         except UsageError as error:

@@ -39,7 +39,7 @@ class ServedModel(PythonModel):  # type: ignore[misc]
         bundle = Path(context.artifacts["bundle"])
         self.config = json.loads((bundle / "config.json").read_text(encoding="utf-8"))
         builder = getattr(_load_source(bundle / "network.py"), self.config["builder"])
-        self.network = builder(**self.config["network"])
+        self.network = builder(**{key: value for key, value in self.config["network"].items() if key != "name"})
         self.network.load_state_dict(load_file(bundle / "weights.safetensors"))
         self.network.eval().requires_grad_(False)
 
@@ -51,7 +51,9 @@ class ServedModel(PythonModel):  # type: ignore[misc]
             context: MLflow's, unused.
             model_input: restoration and classification: float32 NCHW in [0, 1]; gan: a table with any of the columns
                 `num_images`, `seed`, `class` (class -1: all classes in turn), one request a row.
-            params: gan: the same three, for all rows without that column; crnn: `iterations`, 0 for the trained number.
+            params: gan: the same three, for all rows without that column; crnn: `iterations`, 0 for the trained number;
+                restorers with `noise_level`: `sigma`, the standard deviation of the noise of all these images in units
+                of their range, below 0 (the default) to estimate it from each.
 
         Returns:
             float32: x_hat_NCHW in [0, 1], probabilities_NK, or x_NCHW in [0, 1].
@@ -71,7 +73,14 @@ class ServedModel(PythonModel):  # type: ignore[misc]
         iterations = int(params.get("iterations", 0))
         if iterations < 0:
             raise ValueError(f"iterations = {iterations} must be at least 1, or 0 for the number it was trained with.")
-        arguments = {"iterations": iterations} if iterations else {}
+        arguments: dict[str, Any] = {"iterations": iterations} if iterations else {}
+        sigma = float(params.get("sigma", -1))
+        if not sigma <= 1:
+            raise ValueError(
+                f"sigma = {sigma} must be at most 1: it is in units of the image range, 25 of 255 is 0.098."
+            )
+        if sigma >= 0:
+            arguments["sigma"] = sigma
         return np.asarray(self.network(x_NCHW, **arguments).clamp(0, 1).cpu())
 
     def _generate(self, requests: pd.DataFrame, params: dict[str, Any]) -> np.ndarray:

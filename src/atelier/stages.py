@@ -16,10 +16,12 @@ import torch
 from atelier.bundle import write_bundle
 from atelier.data.store import StoredDataset, read_dataset
 from atelier.data.versions import data_md5
+from atelier.degradations.blur import read_kernels
+from atelier.errors import ConfigError
 from atelier.evaluation import Evaluated, Protocol, evaluate_classifier, evaluate_generator, evaluate_restorer
 from atelier.fingerprint import digest, flatten, training_inputs
 from atelier.gate import judge, record
-from atelier.params import ClassificationModel, GanModel, Params, RestorationModel
+from atelier.params import ClassificationModel, GanModel, Model, Params, RestorationModel
 from atelier.pictures import grid
 from atelier.plan import current_evaluation_inputs, evaluation_differences, plan_model
 from atelier.progress import Progress
@@ -97,7 +99,7 @@ def _log_inputs(
 def _run_loop(
     registry: Registry, run_id: str, params: Params, name: str, dataset: StoredDataset, checkpoints: Checkpoints
 ) -> Trained:
-    model, run_log = params.models[name], registry.run_log(run_id)
+    model, run_log = _located(registry, params, name), registry.run_log(run_id)
     progress = Progress(name, round(model.training.kimg * 1000))
     threads = make_deterministic(params.threads)
     device = choose_device(params.device)
@@ -115,6 +117,25 @@ def _run_loop(
         return LOOPS[model.kind](model, dataset, session)
     finally:
         run_log.flush()
+
+
+def _located(registry: Registry, params: Params, name: str) -> Model:
+    """A model's parameters with the files that they name as they are to be opened, which differs between machines.
+
+    Raises:
+        ConfigError: if such a file can't be read, or is another one.
+    """
+    model = params.models[name]
+    if not isinstance(model, RestorationModel):
+        return model
+    steps = tuple(step.located(registry.project.root) for step in model.degradation)
+    for step in steps:
+        if step.kernel_blur is not None:
+            try:
+                read_kernels(step.kernel_blur.path, step.kernel_blur.sha256)
+            except ValueError as error:
+                raise ConfigError(f"models.{name}: {error}") from None
+    return model.model_copy(update={"degradation": steps})
 
 
 LOOPS: dict[str, Callable[..., Trained]] = {
@@ -152,7 +173,7 @@ def _evaluate_one(project: Project, params: Params, registry: Registry, version:
 
 def score(registry: Registry, params: Params, version: Version, extractor: str, dataset: StoredDataset) -> Evaluated:
     """Load a version as registered and score it on the test images of `dataset`."""
-    model, device = params.models[version.model], choose_device(params.device)
+    model, device = _located(registry, params, version.model), choose_device(params.device)
     protocol = Protocol(params.evaluation, params.seed, device)
     served = registry.load(version).unwrap_python_model()
     network = served.network.to(device)

@@ -9,7 +9,7 @@ import torch
 
 from atelier.data.store import DatasetInfo
 from atelier.training.batches import ArrayImages
-from tests.tiny import BATCH, HALF, MASK, NOISE, tiny_model, train
+from tests.tiny import BATCH, CRNN, HALF, MASK, NAFNET, NOISE, R3_GAN, RESNET_GAN, RESNET_SR, UNET, tiny_model, train
 
 GOLDEN = Path(__file__).with_name("losses.json")
 NUM_STEPS = 20
@@ -19,8 +19,17 @@ CASES = {
     "gan, minimax": ("gan", {"loss": "minimax"}),
     "gan, non-saturating": ("gan", {"loss": "non-saturating"}),
     "gan, relativistic": ("gan", {"loss": "relativistic"}),
+    "gan, least-squares": ("gan", {"loss": "least-squares"}),
+    "gan, hinge": ("gan", {"loss": "hinge"}),
+    "gan, wasserstein": ("gan", {"loss": "wasserstein", "r1_gamma": 0.0, "r2_gamma": 0.0, "gp_weight": 10.0}),
+    "gan, resnet, hinge": ("gan", {**RESNET_GAN, "loss": "hinge", "r1_gamma": 0.0, "r2_gamma": 0.0}),
+    "gan, r3, relativistic": ("gan", R3_GAN),
     "restoration, cnn": ("cnn", {"degradation": [MASK, NOISE, HALF]}),
     "restoration, crnn": ("crnn", {"degradation": [NOISE]}),
+    "restoration, crnn, lstm": ("crnn", {"degradation": [NOISE], "network": {**CRNN, "cell": "lstm"}}),
+    "restoration, unet": ("cnn", {"network": UNET}),
+    "restoration, nafnet": ("cnn", {"network": NAFNET}),
+    "restoration, resnet_sr": ("cnn", {"degradation": [HALF], "network": RESNET_SR}),
 }
 
 

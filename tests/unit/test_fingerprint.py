@@ -104,23 +104,32 @@ def source(file):
     return (REPOSITORY / "src" / "atelier" / file).read_text(encoding="utf-8")
 
 
+PACKAGE = [f"degradations/{name}.py" for name in ("__init__", "blur", "cameras", "masks", "noise", "step")]
+
+
 def test_a_module_that_is_newly_imported_counts(package):
     changed = package(
         TRAINING_MODULES["gan"], "losses.py", "import torch", "from atelier import degradations\nimport torch"
     )
-    assert changed == ["degradations.py", "losses.py"]
+    assert changed == [*PACKAGE, "losses.py"]
 
 
 def test_an_import_inside_a_function_counts(package):
     formula = first_formula("losses.py")
     changed = package(TRAINING_MODULES["gan"], "losses.py", formula, f"\n    import atelier.degradations{formula}")
-    assert changed == ["degradations.py", "losses.py"]
+    assert changed == [*PACKAGE, "losses.py"]
 
 
 MUST_HAVE = {
     "classification": {"training/classification.py", "networks/classifiers.py"},
     "gan": {"training/gan.py", "networks/generators.py", "networks/discriminators.py", "losses.py"},
-    "restoration": {"training/restoration.py", "networks/restorers.py", "losses.py", "degradations.py"},
+    "restoration": {
+        "training/restoration.py",
+        "networks/restorers/convolutional.py",
+        "networks/restorers/residual.py",
+        "losses.py",
+        *PACKAGE,
+    },
 }
 SHARED = {"training/session.py", "training/batches.py", "training/ema.py", "training/schedules.py", "data/store.py"}
 
@@ -148,7 +157,7 @@ def test_a_training_covers_its_code_and_no_evaluation(kind):
 def test_an_evaluation_covers_every_metric_and_no_gan():
     files = set(module_hashes(EVALUATION_MODULE))
     metrics = {f"metrics/{name}.py" for name in ("pixels", "classification", "generation", "distances", "intervals")}
-    assert files >= metrics | {"evaluation/restoration.py", "degradations.py", "training/classification.py"}
+    assert files >= metrics | {"evaluation/restoration.py", *PACKAGE, "training/classification.py"}
     assert not files & {"training/gan.py", "gate.py", "registry/versions.py"}
 
 
@@ -158,8 +167,9 @@ def test_every_import_of_a_hashed_module_is_hashed():
         hashed = module_hashes(entry)
         for file in hashed:
             for module in re.findall(r"^\s*(?:from|import) (atelier\.[\w.]+)", source(file), re.MULTILINE):
-                path = module.removeprefix("atelier.").replace(".", "/") + ".py"
-                assert path in hashed or module in IGNORED_MODULES or module.endswith(".params"), (file, module)
+                path = module.removeprefix("atelier.").replace(".", "/")
+                found = hashed.keys() & {f"{path}.py", f"{path}/__init__.py"}
+                assert found or module in IGNORED_MODULES or module.endswith(".params"), (file, module)
             ast.parse(source(file))
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from atelier.errors import ConfigError
-from atelier.params import Params, load_params
+from atelier.params import Degradation, Params, load_params
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLE_FILE = Path(__file__).with_name("example_params.yaml")
@@ -63,6 +63,30 @@ def test_resolved_parameters_load_again_to_the_same(load):
     assert "path" not in resolved["datasets"]["fashion"]
 
 
+ALL_STEPS = """[{gaussian_blur: {sigma: [0.5, 2]}}, {box_blur: {radius: [1, 3]}}, {motion_blur: {length: [3, 9]}},
+  {motion_blur: {length: 3, angle: 90}}, {speckle: {sigma: 0.1}}, {poisson: {peak: [10, 100]}},
+  {salt_and_pepper: {fraction: [0.01, 0.1]}}, {mask: {size: [3, 9], count: [1, 4]}}, {strokes: {width: 2, count: 3}},
+  {missing_pixels: {fraction: 0.5}}, {jpeg: {quality: [10, 40]}}, {noise: {sigma: [0.1, 1]}}]"""
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_range_is_kept_as_it_stands_in_the_file(load):
+    params = load(("[{noise: {sigma: 0.2}}]", ALL_STEPS))
+    steps = params.models["fashion-denoise"].degradation
+    assert steps[0].gaussian_blur.sigma == (0.5, 2.0) and steps[7].mask.count == (1, 4)
+    assert steps[2].motion_blur.angle == (0.0, 180.0) and steps[8].strokes.width == 2.0
+    assert Params.model_validate_json(params.model_dump_json()) == params
+    resolved = params.resolved()
+    assert resolved["models"]["fashion-denoise"]["degradation"][11] == {"noise": {"sigma": [0.1, 1.0]}}
+    assert Params.model_validate(resolved, strict=False) == params
+
+
+def test_an_override_reaches_into_a_range(load):
+    change = "models.fashion-denoise.degradation.0.noise.sigma.1=0.5"
+    params = load(("{sigma: 0.2}", "{sigma: [0.1, 0.2]}"), overrides=[change])
+    assert params.models["fashion-denoise"].degradation[0].noise.sigma == (0.1, 0.5)
+
+
 def test_records_are_frozen(load):
     params = load()
     for record in (params, params.models["fashion-gan"].training, params.datasets["fashion"]):
@@ -116,11 +140,22 @@ ONE_MISTAKE = [
     ("threads: auto", "threads: all", "threads = 'all' is not one of ['auto'] and should be a valid integer."),
     ("kind: gan", "kind: gam", "fashion-gan.kind = 'gam' is not one of ['classification', 'gan', 'restoration']."),
     ("    kind: gan\n", "", "models.fashion-gan.kind: missing. Add it."),
-    ("name: crnn", "name: unet", "models.fashion-inpaint.network.name = 'unet' is not one of ['cnn', 'crnn']."),
+    (
+        "name: crnn",
+        "name: u-net",
+        "network.name = 'u-net' is not one of ['cnn', 'crnn', 'unet', 'nafnet', 'resnet_sr'].",
+    ),
+    ("iterations: 4", "iterations: 4, cell: GRU", "inpaint.network.cell = 'GRU' is not one of ['gru', 'lstm']."),
+    ("depth: 6", "depth: 6, noise_level: 1", "network.noise_level = 1: should be a valid boolean"),
     (
         "loss: relativistic",
         "loss: wgan",
-        "models.fashion-gan.loss = 'wgan' is not one of ['minimax', 'non-saturating', 'relativistic'].",
+        "models.fashion-gan.loss = 'wgan' is not one of ['minimax', 'non-saturating', 'relativistic', 'least-squa",
+    ),
+    (
+        "loss: relativistic\n    r1_gamma: 1.0\n    r2_gamma: 1.0",
+        "loss: wasserstein\n    r1_gamma: 0.0\n    r2_gamma: 0.0",
+        "models.fashion-gan: loss 'wasserstein' grows without end unless the discriminator's slope is held: add `gp_w",
     ),
     ("device: auto", "", "device: missing. Add it."),
     ("fashion-gan:", "Fashion_GAN:", "models.Fashion_GAN = 'Fashion_GAN' does not match ^[a-z0-9][a-z0-9-]*$."),
@@ -129,8 +164,20 @@ ONE_MISTAKE = [
     (
         "{noise: {sigma: 0.2}}",
         "{noise: {sigma: 0.2}, mask: {size: 3}}",
-        "a degradation step has exactly one key of noise, mask, downsample; this one has ['mask', 'noise'].",
+        "missing_pixels, downsample, jpeg, decolourise; this one has ['mask', 'noise'].",
     ),
+    ("{sigma: 0.2}", "{sigma: [0.1, 2]}", "degradation.0.noise.sigma = 2: should be less than or equal to 1."),
+    ("{sigma: 0.2}", "{sigma: [0.2, 0.1]}", "noise.sigma = [0.2, 0.1]: should be a range [low, high] with low below"),
+    ("{sigma: 0.2}", "{sigma: [0.2, 0.2]}", "noise.sigma = [0.2, 0.2]: should be a range [low, high] with low below"),
+    ("{sigma: 0.2}", "{sigma: [0.2]}", "noise.sigma = [0.2]: should be a number or a range [low, high]."),
+    ("{sigma: 0.2}", "{sigma: ['0', 1]}", "noise.sigma = '0': should be a valid number."),
+    ("{sigma: 0.2}", "{sigma: .nan}", "degradation.0.noise.sigma = nan: should be"),
+    ("{size: 12}", "{size: [4, 8.5]}", "degradation.0.mask.size = 8.5: should be a valid integer"),
+    ("{size: 12}", "{size: 12, count: 0}", "degradation.0.mask.count = 0: should be greater than or equal to 1."),
+    ("{noise: {sigma: 0.2}}", "{jpeg: {quality: 101}}", "0.jpeg.quality = 101: should be less than or equal to 100."),
+    ("{noise: {sigma: 0.2}}", "{downsample: {factor: 5}}", "downsample.factor = 5 is not one of [2, 3, 4]."),
+    ("{noise: {sigma: 0.2}}", "{motion_blur: {length: 9, angel: 3}}", "angel: unknown key. Did you mean 'angle'?"),
+    ("{noise: {sigma: 0.2}}", "{kernel_blur: {path: k.npz, sha256: 12}}", "kernel_blur.sha256 = 12: should be a valid"),
     ("{noise: {sigma: 0.2}}", "{}", "degradation.0: a degradation step has exactly one key of"),
     ("{noise: {sigma: 0.2}}", "{noise: }", "degradation.0: a degradation step has exactly one key of"),
     ("[{noise: {sigma: 0.2}}]", "[]", "models.fashion-denoise.degradation = []: tuple should have at least 1 item"),
@@ -144,6 +191,16 @@ def test_one_mistake_is_one_line_with_path_value_and_what_is_allowed(load, old, 
     (problem,) = problems(error)
     assert expected in problem
     assert problem.endswith((".", "?")) or "Known: " in problem
+
+
+NO_PENALTY = ("    r1_gamma: 1.0\n    r2_gamma: 1.0\n", "    r1_gamma: 0.0\n    r2_gamma: 0.0\n")
+RESNET = ("discriminator: {name: dcgan, width: 48}", "discriminator: {name: resnet, width: 48}")
+PENALTY = ("    r2_gamma: 0.0\n", "    r2_gamma: 0.0\n    gp_weight: 10\n")
+
+
+@pytest.mark.parametrize("held", [[], [NO_PENALTY, PENALTY], [NO_PENALTY, RESNET]], ids=["r1", "gp", "spectral norm"])
+def test_a_wasserstein_critic_can_be_held_in_three_ways(load, held):
+    assert load(*held, ("loss: relativistic", "loss: wasserstein")).models["fashion-gan"].loss == "wasserstein"
 
 
 def test_a_missing_section_is_named(load):
@@ -262,3 +319,10 @@ def test_an_override_reaches_into_a_section_that_the_file_leaves_out(tmp_path):
     assert params.models["fashion-gan"].training.augment.flip
     with pytest.raises(ConfigError, match=r"there is no models.fashion-gan.dat in params.yaml. Did you mean 'dataset'"):
         load_params(path, ["models.fashion-gan.dat.limit=500"])
+
+
+def test_a_file_of_kernels_is_found_from_the_project_folder_whatever_the_working_directory(tmp_path):
+    step = Degradation.model_validate({"kernel_blur": {"path": "raw/kernels.npz", "sha256": "0" * 64}})
+    assert step.located(tmp_path).kernel_blur.path == str(tmp_path / "raw" / "kernels.npz")
+    other = Degradation.model_validate({"noise": {"sigma": 0.1}})
+    assert other.located(tmp_path) is other

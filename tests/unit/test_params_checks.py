@@ -75,8 +75,31 @@ IMPOSSIBLE = [
         "a multiple of 4.",
     ),
     (
+        [("{mask: {size: 12}}]\n    network: {", "{mask: {size: 12}}]\n    network: {noise_level: true, ")],
+        "models.fashion-inpaint.network.noise_level: the level is known only where `noise` is the last step. Remove it",
+    ),
+    (
         [("{mask: {size: 12}}", "{mask: {size: 28}}")],
         "models.fashion-inpaint.degradation.0.mask.size = 28 must be smaller than datasets.fashion.image_size = 28.",
+    ),
+    (
+        [("{mask: {size: 12}}", "{mask: {size: [4, 28], count: 2}}")],
+        "models.fashion-inpaint.degradation.0.mask.size = [4, 28] must be smaller than datasets.fashion.image_size = "
+        "28.",
+    ),
+    (
+        [("{mask: {size: 12}}", "{strokes: {width: 28}}")],
+        "models.fashion-inpaint.degradation.0.strokes.width = 28.0 must be smaller than datasets.fashion.image_size = "
+        "28.",
+    ),
+    (
+        [("{noise: {sigma: 0.2}}", "{decolourise: {}}")],
+        "models.fashion-denoise.degradation.0: decolourise changes nothing, because datasets.fashion.channels = 1. "
+        "Remove it.",
+    ),
+    (
+        [("{noise: {sigma: 0.2}}", "{downsample: {factor: 3}}")],
+        "models.fashion-denoise.degradation.0.downsample.factor = 3 must divide datasets.fashion.image_size = 28.",
     ),
     (
         [("{noise: {sigma: 0.2}}", "{downsample: {factor: 2}}, {noise: {sigma: 0.2}}")],
@@ -189,8 +212,10 @@ def test_all_impossible_combinations_are_named_at_once(problems):
     ]
 
 
-def test_the_largest_mask_that_is_allowed_fits_into_the_images(tmp_path):
-    (tmp_path / "params.yaml").write_text(EXAMPLE.replace("{mask: {size: 12}}", "{mask: {size: 27}}"), encoding="utf-8")
+@pytest.mark.parametrize("size", ["27", "[26, 27]"])
+def test_the_largest_mask_that_is_allowed_fits_into_the_images(tmp_path, size):
+    text = EXAMPLE.replace("{mask: {size: 12}}", f"{{mask: {{size: {size}}}}}")
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
     model = load_params(tmp_path / "params.yaml").models["fashion-inpaint"]
     ((name, values),) = model.degradation[0].model_dump(exclude_none=True).items()
     shape, generator = torch.Size((1, 1, 28, 28)), torch.Generator()
@@ -238,10 +263,17 @@ NETWORKS = {
     records.CnnClassifierNetwork: CLASSIFIERS,
     records.CnnRestorerNetwork: RESTORERS,
     records.CrnnRestorerNetwork: RESTORERS,
+    records.UnetRestorerNetwork: RESTORERS,
+    records.NafnetRestorerNetwork: RESTORERS,
+    records.ResnetSrRestorerNetwork: RESTORERS,
     records.DcganGeneratorNetwork: GENERATORS,
     records.DcganDiscriminatorNetwork: DISCRIMINATORS,
+    records.ResnetGeneratorNetwork: GENERATORS,
+    records.ResnetDiscriminatorNetwork: DISCRIMINATORS,
+    records.R3GeneratorNetwork: GENERATORS,
+    records.R3DiscriminatorNetwork: DISCRIMINATORS,
 }
-STEP_RECORDS = {records.Noise: "noise", records.Mask: "mask", records.Downsample: "downsample"}
+STEP_RECORDS = {get_args(field.annotation)[0]: name for name, field in records.Degradation.model_fields.items()}
 
 
 def read_attributes():
@@ -265,7 +297,8 @@ def read_fields(record, attributes):
         (name,) = get_args(record.model_fields["name"].annotation)
         return {"name", *inspect.signature(NETWORKS[record][name]).parameters}
     if record in STEP_RECORDS:  # model_dump() -> keyword arguments of the step
-        return set(list(inspect.signature(STEPS[STEP_RECORDS[record]].apply).parameters)[2:])
+        step = STEPS[STEP_RECORDS[record]]
+        return {name for part in (step.draw, step.apply) for name in list(inspect.signature(part).parameters)[2:]}
     if record is records.Degradation:
         return set(STEPS)
     if record is records.Promotion:  # getattr(params.promotion, model.kind)

@@ -176,7 +176,7 @@ def pixels_of(path):
 
 
 def test_a_folder_is_restored_picture_by_picture_at_any_size(served, inputs, tmp_path):
-    assert restore_files(served, 3, [inputs], tmp_path / "new" / "out", 0) == 3
+    assert restore_files(served, 3, [inputs], tmp_path / "new" / "out", {}) == 3
     results = {path.name: pixels_of(path) for path in (tmp_path / "new" / "out").iterdir()}
     assert sorted(results) == ["a-2.png", "a.png", "b.png"]
     np.testing.assert_array_equal(results["a.png"], noise(37, 32, 3, 1))  # a.bmp comes before a.png
@@ -188,7 +188,7 @@ def test_no_two_results_ever_share_a_name(served, inputs, tmp_path):
     save_picture(inputs / "a-2.png", noise(5, 5, 3, 7))
     save_picture(tmp_path / "other" / "a.png", noise(5, 5, 3, 8))
     given_files = [inputs / "a.png", inputs / "a.bmp", inputs / "a-2.png", tmp_path / "other" / "a.png"]
-    assert restore_files(served, 3, given_files, tmp_path / "out", 0) == 4
+    assert restore_files(served, 3, given_files, tmp_path / "out", {}) == 4
     found = sorted((tmp_path / "out").iterdir())
     assert [path.name for path in found] == ["a-2-2.png", "a-2.png", "a-3.png", "a.png"]
     assert len({path.read_bytes() for path in found}) == 4
@@ -198,14 +198,14 @@ def test_the_inputs_are_never_overwritten(served, inputs):
     before = {path: path.read_bytes() for path in inputs.iterdir()}
     for output in (inputs, inputs / ".." / "in"):
         with pytest.raises(UsageError, match=r"is one of the inputs and would be overwritten\. Name another folder\."):
-            restore_files(served, 3, [inputs], output, 0)
+            restore_files(served, 3, [inputs], output, {})
     assert {path: path.read_bytes() for path in inputs.iterdir()} == before
 
 
 def test_the_others_are_restored_where_some_inputs_are_no_pictures(served, inputs, tmp_path):
     (inputs / "broken.png").write_text("no picture")
     with pytest.raises(UsageError) as error:
-        restore_files(served, 3, [inputs, inputs / "notes.txt"], tmp_path / "out", 0)
+        restore_files(served, 3, [inputs, inputs / "notes.txt"], tmp_path / "out", {})
     head, *lines = str(error.value).splitlines()
     assert head == "2 of 5 inputs were not restored:"
     assert [line.strip().split(" is not a picture")[0] for line in lines] == [
@@ -217,19 +217,21 @@ def test_the_others_are_restored_where_some_inputs_are_no_pictures(served, input
 
 def test_an_input_that_is_not_there_stops_before_anything_is_written(served, inputs, tmp_path):
     with pytest.raises(UsageError, match=re.escape(f"{tmp_path / 'none.png'} does not exist.")):
-        restore_files(served, 3, [inputs, tmp_path / "none.png"], tmp_path / "out", 0)
+        restore_files(served, 3, [inputs, tmp_path / "none.png"], tmp_path / "out", {})
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match=re.escape(f"{tmp_path / 'empty'} holds no pictures (.bmp, .gif, ")):
-        restore_files(served, 3, [inputs, tmp_path / "empty"], tmp_path / "out", 0)
+        restore_files(served, 3, [inputs, tmp_path / "empty"], tmp_path / "out", {})
     assert not (tmp_path / "out").exists()
 
 
-def test_iterations_reach_the_network_and_zero_means_as_trained(served, inputs, tmp_path):
+def test_iterations_reach_the_network_and_none_means_as_trained(served, inputs, tmp_path):
     torch.manual_seed(0)
     torch.nn.init.normal_(served.model.network.correction.weight, std=0.3)
     results = []
     for iterations in (0, 2, 1):
-        restore_files(served, 3, [inputs / "a.png"], tmp_path / str(iterations), iterations)
+        restore_files(
+            served, 3, [inputs / "a.png"], tmp_path / str(iterations), {"iterations": iterations} if iterations else {}
+        )
         results.append(pixels_of(tmp_path / str(iterations) / "a.png"))
     torch.nn.init.zeros_(served.model.network.correction.weight)
     np.testing.assert_array_equal(results[0], results[1])

@@ -26,6 +26,14 @@ MODELS = {  # name -> (kind, configuration of the network)
     "cnn": ("restoration", {"name": "cnn", **RESTORER, "depth": 3}),
     "cnn-x2": ("restoration", {"name": "cnn", **RESTORER, "depth": 3, "upscale": 2}),
     "crnn": ("restoration", {"name": "crnn", **RESTORER, "iterations": 3}),
+    "cnn-levels": ("restoration", {"name": "cnn", **RESTORER, "depth": 3, "noise_level": True}),
+    "crnn-levels": (
+        "restoration",
+        {"name": "crnn", **RESTORER, "iterations": 2, "cell": "lstm", "noise_level": True},
+    ),
+    "unet-rgb": ("restoration", {"name": "unet", **RESTORER, "levels": 2, "blocks": 1, "channels": 3}),
+    "nafnet": ("restoration", {"name": "nafnet", **RESTORER, "levels": 2, "blocks": 1}),
+    "resnet-rgb-x3": ("restoration", {"name": "resnet_sr", **RESTORER, "blocks": 1, "channels": 3, "upscale": 3}),
     "crnn-rgb-x2": ("restoration", {"name": "crnn", **RESTORER, "iterations": 2, "channels": 3, "upscale": 2}),
 }
 OF_ANY_SIZE = ("cnn", "crnn-rgb-x2")  # trained on pictures that keep their own size
@@ -55,6 +63,10 @@ REQUESTS = {  # what the fresh process asks for -> (model, input, params)
     "trained iterations": ("crnn", GREY, {"iterations": 0}),
     "one iteration": ("crnn", GREY, {"iterations": 1}),
     "five iterations": ("crnn", GREY, {"iterations": 5}),
+    "known noise": ("cnn-levels", GREY, {"sigma": 0.4}),
+    "no noise": ("cnn-levels", GREY, {"sigma": 0.0}),
+    "unknown noise": ("cnn-levels", GREY, {"sigma": -1.0}),
+    "known noise, one iteration": ("crnn-levels", GREY, {"sigma": 0.4, "iterations": 1}),
     "by column": ("gan", pd.DataFrame([in_turn(5, 3, 2)]), None),
     "by params": ("gan", ONE_EMPTY_ROW, in_turn(5, 3, 2)),
     "column over params": ("gan", pd.DataFrame({"class": [2]}), in_turn(5, 3, 7)),
@@ -72,6 +84,8 @@ REQUESTS = {  # what the fresh process asks for -> (model, input, params)
     "classifier, wrong size": ("classifier", images(1, 29, 28), None),
     "negative iterations": ("crnn", GREY, {"iterations": -1}),
     "iterations in words": ("crnn", GREY, {"iterations": "two"}),
+    "noise of 255": ("cnn-levels", GREY, {"sigma": 25.0}),
+    "noise in words": ("cnn-levels", GREY, {"sigma": "little"}),
     "no images": ("gan", pd.DataFrame([in_turn(0, 3)]), None),
     "negative seed": ("gan", pd.DataFrame([in_turn(1, -3)]), None),
     "unknown class": ("gan", pd.DataFrame([in_turn(1, 3, 10)]), None),
@@ -169,6 +183,20 @@ def test_iterations_of_a_recurrent_restorer_are_chosen_by_the_caller(answers, ne
     assert (expected[iterations] - expected[iterations - 1]).abs().max() > 0.01
 
 
+@pytest.mark.parametrize(
+    ("key", "sigma"), [("known noise", 0.4), ("no noise", 0.0), ("unknown noise", None), ("cnn-levels 28x28", None)]
+)
+def test_the_noise_level_is_the_callers_or_estimated(answers, networks, key, sigma):
+    expected = networks["cnn-levels"](torch.from_numpy(GREY), sigma=sigma).clamp(0, 1)
+    assert_close(answers[key], expected)
+    assert (expected - networks["cnn-levels"](torch.from_numpy(GREY), sigma=0.6).clamp(0, 1)).abs().max() > 0.01
+
+
+def test_the_noise_level_and_the_iterations_are_chosen_together(answers, networks):
+    expected = networks["crnn-levels"](torch.from_numpy(GREY), sigma=0.4, iterations=1)
+    assert_close(answers["known noise, one iteration"], expected.clamp(0, 1))
+
+
 @pytest.mark.parametrize("key", ["classifier", "many"])
 def test_a_classifier_gives_probabilities(answers, networks, key):
     x_NCHW = REQUESTS[key][1]
@@ -216,6 +244,8 @@ def test_a_gan_that_is_asked_for_nothing_gives_sixteen_images(answers):
         ("classifier, wrong size", r"Shape of input \(2, 1, 29, 28\)"),
         ("negative iterations", "iterations = -1"),
         ("iterations in words", "iterations"),
+        ("noise of 255", "sigma = 25.0 must be at most 1"),
+        ("noise in words", "sigma"),
         ("no images", "num_images = 0 must be at least 1"),
         ("negative seed", "seed = -3"),
         ("unknown class", "class = 10 between 0 and 9"),

@@ -7,16 +7,19 @@ from atelier.data.store import DatasetInfo
 from atelier.degradations import degrade_fixed
 from atelier.errors import TrainingError
 from atelier.losses import GAN_LOSSES, PIXEL_LOSSES, GanLoss
+from atelier.networks.restorers import build_restorer
 from atelier.training.batches import ArrayImages, to_images
 from atelier.training.checkpoint import Checkpoints
 from atelier.training.restoration import degradation_steps
-from tests.tiny import BATCH, CRNN, HALF, MASK, NOISE, tiny_model, train
+from tests.tiny import BATCH, CNN, CRNN, HALF, MASK, NOISE, R3_GAN, RESNET_GAN, tiny_model, train
 
 CASES = {
     "classifier": ("classifier", {}),
     "gan minimax": ("gan", {"loss": "minimax"}),
     "gan non-saturating": ("gan", {"loss": "non-saturating", "r1_gamma": 0.0, "r2_gamma": 0.0}),
     "gan relativistic": ("gan", {"loss": "relativistic"}),
+    "gan resnet, hinge": ("gan", {**RESNET_GAN, "loss": "hinge", "r1_gamma": 0.0}),
+    "gan r3, wasserstein": ("gan", {**R3_GAN, "loss": "wasserstein", "r2_gamma": 0.0, "gp_weight": 10.0}),
     "cnn": ("cnn", {}),
     "cnn, all degradations": ("cnn", {"degradation": [MASK, NOISE, HALF], "loss": "l1"}),
     "crnn": ("crnn", {}),
@@ -313,3 +316,21 @@ def test_a_gan_without_classes_is_unconditional(tmp_path):
     trained = train(tiny_model("gan"), ArrayImages(info, pixels, np.zeros(BATCH, np.int64)), tmp_path)
     assert trained.network_config["num_classes"] == 1
     assert trained.network(torch.randn(2, 8), torch.zeros(2, dtype=torch.int64)).shape == (2, 3, 16, 16)
+
+
+def test_a_restorer_that_is_told_the_noise_level_learns_from_the_level_of_each_image(fashion, tmp_path):
+    told = []
+
+    def listening(**config):
+        network = build_restorer(**config)
+        estimates = network.estimates
+        network.estimates = lambda y, sigma: told.append(sigma) or estimates(y, sigma)
+        return network
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("atelier.training.restoration.build_restorer", listening)
+        network, degradation = {**CNN, "noise_level": True}, [{"noise": {"sigma": [0.05, 0.3]}}]
+        train(tiny_model("cnn", network=network, degradation=degradation), fashion, tmp_path)
+    sigmas = torch.cat(told)
+    assert sigmas.shape == (192,)
+    assert sigmas.min() > 0.05 and sigmas.max() < 0.3 and sigmas.std() > 0.05

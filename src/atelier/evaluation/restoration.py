@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from atelier.data.store import StoredDataset
-from atelier.degradations import Steps, degrade_fixed, hidden_pixels, upscale_of
+from atelier.degradations import Steps, degrade_fixed, hidden_pixels, noise_levels, upscale_of
 from atelier.evaluation.common import (
     Evaluated,
     Protocol,
@@ -62,7 +62,7 @@ def evaluate_restorer(
     """MSE, PSNR and SSIM of the model and of the classical baselines, and what the classifier makes of the results.
 
     Args:
-        network: the restorer.
+        network: the restorer; one with a noise-level input is told the level of each image.
         steps: the degradation; fixed for each test image by its content hash.
         dataset: whose test split is used. Of images that keep their own size the centre is scored, of `max_side`
             pixels at most, and of a multiple of the downsampling factor.
@@ -115,7 +115,10 @@ def _restored(network: Any, steps: Steps, dataset: StoredDataset, protocol: Prot
         guesses = {name: baseline(y, hidden).numpy() for name, baseline in baselines_for(steps).items()}
         with torch.inference_mode():
             y = y.to(protocol.device)
-            estimates = network.estimates(y) if hasattr(network, "iterations") else [network(y)]
+            told = {}
+            if getattr(network, "noise_level", False):  # versions of before have no such input
+                told = {"sigma": noise_levels(x_nCHW.shape, steps, seeds).to(y.device)}
+            estimates = network.estimates(y, **told) if hasattr(network, "iterations") else [network(y, **told)]
         yield Restored(rows.start, x_nCHW.numpy(), guesses, [x.cpu().numpy().clip(0, 1) for x in estimates])
 
 

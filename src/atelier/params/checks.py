@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from atelier.params.datasets import Dataset
+from atelier.params.degradations import Drawn, largest
 from atelier.params.errors import nearest
 from atelier.params.models import Augment, ClassificationModel, GanModel, Model, Params, RestorationModel
 
@@ -75,6 +76,8 @@ def _content_errors(where: str, model: Model, dataset: Dataset, max_side: int) -
     yield from _augment_errors(where, model, dataset)
     if isinstance(model, RestorationModel):
         yield from _degradation_errors(where, model, dataset, max_side)
+        if model.network.noise_level and model.degradation[-1].noise is None:
+            yield f"{where}.network.noise_level: the level is known only where `noise` is the last step. Remove it."
     limit, batch_size = model.data.limit, model.training.batch_size
     if limit is not None and limit < batch_size:
         yield f"{where}.data.limit = {limit} must not be smaller than training.batch_size = {batch_size}."
@@ -100,15 +103,25 @@ def _degradation_errors(where: str, model: RestorationModel, dataset: Dataset, m
     scored = {f"datasets.{model.dataset}.min_size": dataset.shortest_side, "evaluation.max_side": max_side}
     name, side = _smallest(trained if dataset.image_size else trained | scored)
     for position, step in enumerate(model.degradation):
-        if step.mask is not None and step.mask.size >= side:
-            yield f"{where}.degradation.{position}.mask.size = {step.mask.size} must be smaller than {name} = {side}."
+        here = f"{where}.degradation.{position}"
+        if step.mask is not None and largest(step.mask.size) >= side:
+            yield f"{here}.mask.size = {_shown(step.mask.size)} must be smaller than {name} = {side}."
+        if step.strokes is not None and largest(step.strokes.width) >= side:
+            yield f"{here}.strokes.width = {_shown(step.strokes.width)} must be smaller than {name} = {side}."
+        if step.decolourise is not None and dataset.channels == 1:
+            yield f"{here}: decolourise changes nothing, because datasets.{model.dataset}.channels = 1. Remove it."
         if step.downsample is not None and position != len(model.degradation) - 1:
-            yield f"{where}.degradation.{position}: downsample must be the last step. Move it to the end."
+            yield f"{here}: downsample must be the last step. Move it to the end."
         if step.downsample is not None:
             factor = step.downsample.factor
             for key, pixels in trained.items():
                 if pixels % factor:
-                    yield f"{where}.degradation.{position}.downsample.factor = {factor} must divide {key} = {pixels}."
+                    yield f"{here}.downsample.factor = {factor} must divide {key} = {pixels}."
+
+
+def _shown(value: Drawn) -> str:
+    """As it stands in the file."""
+    return str(list(value) if isinstance(value, tuple) else value)
 
 
 def _trained_sides(model: Model, dataset: Dataset) -> dict[str, int]:

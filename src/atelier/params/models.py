@@ -1,4 +1,4 @@
-"""The records of params.yaml but for its datasets: models, evaluation, promotion, and the whole.
+"""The records of params.yaml but for its datasets and degradations: models, evaluation, promotion, and the whole.
 
 A record's field is a key of params.yaml; its type and range are the documentation.
 """
@@ -10,41 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from atelier.params.datasets import Dataset
+from atelier.params.degradations import Degradation
 from atelier.params.record import Fraction, Name, Positive, Record
-
-
-class Noise(Record):
-    """Additive white Gaussian noise; not clipped."""
-
-    sigma: float = Field(gt=0, le=1)  # standard deviation in units of the image range
-
-
-class Mask(Record):
-    """A square box at a random place, filled with mid grey (inpainting)."""
-
-    size: int = Field(ge=1)  # pixels
-
-
-class Downsample(Record):
-    """Antialiased bicubic downsampling (super-resolution)."""
-
-    factor: Literal[2]
-
-
-class Degradation(Record):
-    """One step of the forward model y = noise(A(x)): exactly one of its keys."""
-
-    noise: Noise | None = None
-    mask: Mask | None = None
-    downsample: Downsample | None = None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Degradation:
-        given = sorted(name for name in type(self).model_fields if getattr(self, name) is not None)
-        if len(given) != 1:
-            allowed = ", ".join(type(self).model_fields)
-            raise ValueError(f"a degradation step has exactly one key of {allowed}; this one has {given or 'none'}")
-        return self
 
 
 class CnnClassifierNetwork(Record):
@@ -60,6 +27,7 @@ class CnnRestorerNetwork(Record):
     name: Literal["cnn"]
     width: int = Field(ge=4, le=512)
     depth: int = Field(ge=2, le=64)
+    noise_level: bool = False  # it sees the standard deviation of the noise: one model for a range of sigma
 
 
 class CrnnRestorerNetwork(Record):
@@ -68,10 +36,46 @@ class CrnnRestorerNetwork(Record):
     name: Literal["crnn"]
     width: int = Field(ge=4, le=512)
     iterations: int = Field(ge=1, le=32)
+    cell: Literal["gru", "lstm"] = "gru"
+    noise_level: bool = False
+
+
+class UnetRestorerNetwork(Record):
+    """Residual blocks at several resolutions, with skip connections."""
+
+    name: Literal["unet"]
+    width: int = Field(ge=4, le=512)  # feature maps at half resolution; twice as many at each lower one
+    levels: int = Field(ge=1, le=6)  # resolutions: 1/2, 1/4, ...
+    blocks: int = Field(ge=1, le=16)  # at each resolution on the way down, and on the way up
+    noise_level: bool = False
+
+
+class NafnetRestorerNetwork(Record):
+    """The same with NAFNet's blocks: gates in place of activations, channel attention over the whole picture."""
+
+    name: Literal["nafnet"]
+    width: int = Field(ge=4, le=512)
+    levels: int = Field(ge=1, le=6)
+    blocks: int = Field(ge=1, le=16)
+    noise_level: bool = False
+
+
+class ResnetSrRestorerNetwork(Record):
+    """Residual blocks at the low resolution, then sub-pixel enlargement (EDSR class)."""
+
+    name: Literal["resnet_sr"]
+    width: int = Field(ge=4, le=512)
+    blocks: int = Field(ge=1, le=64)
+    noise_level: bool = False
+
+
+RestorerNetwork = (
+    CnnRestorerNetwork | CrnnRestorerNetwork | UnetRestorerNetwork | NafnetRestorerNetwork | ResnetSrRestorerNetwork
+)
 
 
 class DcganGeneratorNetwork(Record):
-    """The GAN's generator."""
+    """A GAN's generator: plain convolutions and batch normalisation."""
 
     name: Literal["dcgan"]
     width: int = Field(ge=4, le=512)
@@ -79,10 +83,54 @@ class DcganGeneratorNetwork(Record):
 
 
 class DcganDiscriminatorNetwork(Record):
-    """The GAN's discriminator."""
+    """A GAN's discriminator: plain convolutions."""
 
     name: Literal["dcgan"]
     width: int = Field(ge=4, le=512)
+
+
+class ResnetGeneratorNetwork(Record):
+    """A GAN's generator: residual blocks and batch normalisation (BigGAN class)."""
+
+    name: Literal["resnet"]
+    width: int = Field(ge=4, le=512)
+    latent_dim: int = Field(ge=1, le=1024)
+    blocks: int = Field(default=1, ge=1, le=8)  # at each size
+    attention: bool = False
+
+
+class ResnetDiscriminatorNetwork(Record):
+    """A GAN's discriminator: residual blocks and spectral normalisation (BigGAN class)."""
+
+    name: Literal["resnet"]
+    width: int = Field(ge=4, le=512)
+    blocks: int = Field(default=1, ge=1, le=8)  # at each size
+    attention: bool = False
+
+
+class R3GeneratorNetwork(Record):
+    """A GAN's generator: residual blocks without normalisation (R3GAN)."""
+
+    name: Literal["r3"]
+    width: int = Field(ge=4, le=512)
+    latent_dim: int = Field(ge=1, le=1024)
+    blocks: int = Field(default=2, ge=1, le=8)  # at each size
+
+
+class R3DiscriminatorNetwork(Record):
+    """A GAN's discriminator: residual blocks without normalisation (R3GAN)."""
+
+    name: Literal["r3"]
+    width: int = Field(ge=4, le=512)
+    blocks: int = Field(default=2, ge=1, le=8)  # at each size
+
+
+GeneratorNetwork = Annotated[
+    DcganGeneratorNetwork | ResnetGeneratorNetwork | R3GeneratorNetwork, Field(discriminator="name")
+]
+DiscriminatorNetwork = Annotated[
+    DcganDiscriminatorNetwork | ResnetDiscriminatorNetwork | R3DiscriminatorNetwork, Field(discriminator="name")
+]
 
 
 class Augment(Record):
@@ -133,12 +181,24 @@ class GanModel(Record):
     kind: Literal["gan"]
     dataset: Name
     data: TrainingData = TrainingData()
-    generator: DcganGeneratorNetwork
-    discriminator: DcganDiscriminatorNetwork
-    loss: Literal["minimax", "non-saturating", "relativistic"]
+    generator: GeneratorNetwork
+    discriminator: DiscriminatorNetwork
+    loss: Literal["minimax", "non-saturating", "relativistic", "least-squares", "hinge", "wasserstein"]
     r1_gamma: float = Field(ge=0)  # weight of the gradient penalty on real images; 0 switches it off
     r2_gamma: float = Field(ge=0)  # the same on generated images
+    gp_weight: float = Field(default=0.0, ge=0)  # of the penalty that holds slopes between the two at 1 (WGAN-GP: 10)
     training: Training
+
+    @model_validator(mode="after")
+    def _bounded_critic(self) -> GanModel:
+        penalised = self.r1_gamma > 0 or self.r2_gamma > 0 or self.gp_weight > 0
+        bounded = penalised or isinstance(self.discriminator, ResnetDiscriminatorNetwork)  # spectral normalisation
+        if self.loss == "wasserstein" and not bounded:
+            raise ValueError(
+                "loss 'wasserstein' grows without end unless the discriminator's slope is held: add `gp_weight: 10`, "
+                "or take the discriminator 'resnet', whose weights are normalised"
+            )
+        return self
 
 
 class RestorationModel(Record):
@@ -148,7 +208,7 @@ class RestorationModel(Record):
     dataset: Name
     data: TrainingData = TrainingData()
     degradation: tuple[Degradation, ...] = Field(min_length=1)
-    network: Annotated[CnnRestorerNetwork | CrnnRestorerNetwork, Field(discriminator="name")]
+    network: Annotated[RestorerNetwork, Field(discriminator="name")]
     loss: Literal["l2", "l1", "charbonnier"]
     training: Training
 

@@ -24,15 +24,17 @@ def serving_signature(config: Mapping[str, Any]) -> tuple[Any, Any]:
     def images(height: int, width: int) -> Schema:
         return Schema([TensorSpec(np.dtype(np.float32), (-1, config["channels"], height, width))])
 
-    def params(defaults: Mapping[str, int]) -> ParamSchema:
-        return ParamSchema([ParamSpec(name, DataType.long, value) for name, value in defaults.items()])
+    def params(defaults: Mapping[str, int | float]) -> ParamSchema:
+        types = {int: DataType.long, float: DataType.double}
+        return ParamSchema([ParamSpec(name, types[type(value)], value) for name, value in defaults.items()])
 
     size = config["image_size"] or 64  # restorers alone learn from images of any size, and take any
     example = np.zeros((1, config["channels"], size, size), np.float32)
     if config["kind"] == "restoration":
-        recurrent = "iterations" in config["network"]
-        settings = params({"iterations": 0}) if recurrent else None  # 0: the number it was trained with
-        return ModelSignature(images(-1, -1), images(-1, -1), settings), example
+        recurrent, sees_noise = "iterations" in config["network"], config["network"].get("noise_level", False)
+        settings: dict[str, int | float] = {"iterations": 0} if recurrent else {}  # 0: the number it was trained with
+        settings |= {"sigma": -1.0} if sees_noise else {}  # below 0: estimated from each image
+        return ModelSignature(images(-1, -1), images(-1, -1), params(settings) if settings else None), example
     if config["kind"] == "classification":
         probabilities = Schema([TensorSpec(np.dtype(np.float32), (-1, config["network"]["num_classes"]))])
         return ModelSignature(images(size, size), probabilities), example

@@ -47,6 +47,7 @@ class Registry:
     """The registered models at `uri`; `runs` holds the trainings behind them."""
 
     def __init__(self, project: Project) -> None:
+        self.project = project
         self._connection = Connection(project)
         self._client = self._connection.client
         self.runs = Runs(self._connection)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from atelier.data.store import DatasetInfo
-from atelier.losses import GAN_LOSSES, GanLoss, gradient_penalty
+from atelier.losses import GAN_LOSSES, GanLoss, gradient_penalty, interpolated, unit_gradient_penalty
 from atelier.networks.discriminators import build_discriminator
 from atelier.networks.generators import build_generator
 from atelier.params import GanModel
@@ -56,7 +56,7 @@ def train_gan(model: GanModel, dataset: TrainingImages, session: Session) -> Tra
         real_BCHW = augmented(real_BCHW, training.augment, rng) * 2 - 1
 
         fake_BCHW = G(_latents(model, rng, session.device), labels_B)  # both players see the same images: one pass of G
-        d_loss = discriminator_loss(D, game, real_BCHW, fake_BCHW.detach(), labels_B, model.r1_gamma, model.r2_gamma)
+        d_loss = discriminator_loss(D, game, real_BCHW, fake_BCHW.detach(), labels_B, model, rng)
         step(opt_D, d_loss, training, images_seen, "the discriminator's loss")
 
         D.requires_grad_(False)  # the generator's step needs the gradient through D, not of its weights
@@ -86,10 +86,13 @@ def discriminator_loss(
     real_BCHW: Tensor,
     fake_BCHW: Tensor,
     labels_B: Tensor,
-    r1_gamma: float,
-    r2_gamma: float,
+    model: GanModel,
+    rng: torch.Generator,
 ) -> Tensor:
-    """The discriminator's side of the game plus (gamma/2) times the zero-centred gradient penalties.
+    """The discriminator's side of the game plus the gradient penalties whose weight is above zero.
+
+    These are (r1_gamma/2) and (r2_gamma/2) times the zero-centred penalty on real and on generated images, and
+    gp_weight times the one-centred penalty between them.
 
     Args:
         D: discriminator, (x_BCHW, labels_B) -> logits_B.
@@ -97,20 +100,23 @@ def discriminator_loss(
         real_BCHW: real images in [-1, 1].
         fake_BCHW: generated images in [-1, 1], detached from the generator.
         labels_B: classes of both.
-        r1_gamma: weight of the penalty on real images, 0 switches it off.
-        r2_gamma: the same on generated images.
+        model: has the weights of the penalties.
+        rng: draws the points between real and generated images.
 
     Returns:
         Scalar to minimise.
     """
-    real_BCHW.requires_grad_(r1_gamma > 0)
-    fake_BCHW.requires_grad_(r2_gamma > 0)
+    real_BCHW.requires_grad_(model.r1_gamma > 0)
+    fake_BCHW.requires_grad_(model.r2_gamma > 0)
     real_logits_B, fake_logits_B = D(real_BCHW, labels_B), D(fake_BCHW, labels_B)
     loss = game.discriminator(real_logits_B, fake_logits_B)
-    if r1_gamma > 0:
-        loss = loss + r1_gamma / 2 * gradient_penalty(real_logits_B, real_BCHW).mean()
-    if r2_gamma > 0:
-        loss = loss + r2_gamma / 2 * gradient_penalty(fake_logits_B, fake_BCHW).mean()
+    if model.r1_gamma > 0:
+        loss = loss + model.r1_gamma / 2 * gradient_penalty(real_logits_B, real_BCHW).mean()
+    if model.r2_gamma > 0:
+        loss = loss + model.r2_gamma / 2 * gradient_penalty(fake_logits_B, fake_BCHW).mean()
+    if model.gp_weight > 0:
+        x_BCHW = interpolated(real_BCHW.detach(), fake_BCHW.detach(), rng).requires_grad_(True)
+        loss = loss + model.gp_weight * unit_gradient_penalty(D(x_BCHW, labels_B), x_BCHW).mean()
     return loss
 
 

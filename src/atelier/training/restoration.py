@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from atelier.data.store import DatasetInfo
-from atelier.degradations import Steps, degrade, degrade_fixed, upscale_of
+from atelier.degradations import Steps, degrade, degrade_fixed, degrade_with_level, noise_levels, upscale_of
 from atelier.losses import PIXEL_LOSSES
 from atelier.networks.restorers import build_restorer
 from atelier.params import RestorationModel
@@ -54,8 +54,11 @@ def train_restorer(model: RestorationModel, dataset: TrainingImages, session: Se
     while images_seen < training.kimg * 1000:
         x_BCHW, _ = batches.at(images_seen)
         x_BCHW = augmented(x_BCHW, training.augment, rng)
-        y_BCHW = degrade(x_BCHW, steps, rng)
-        estimates = network.estimates(y_BCHW)
+        if model.network.noise_level:
+            y_BCHW, sigma_B = degrade_with_level(x_BCHW, steps, rng)
+            estimates = network.estimates(y_BCHW, sigma_B)
+        else:
+            estimates = network.estimates(degrade(x_BCHW, steps, rng))
         loss = torch.stack([pixel_loss(x_hat_BCHW, x_BCHW) for x_hat_BCHW in estimates]).mean()
         step(optimizer, loss, training, images_seen, f"the {model.loss} loss")
         images_seen += training.batch_size
@@ -75,10 +78,12 @@ def train_restorer(model: RestorationModel, dataset: TrainingImages, session: Se
 
 @torch.inference_mode()
 def _validate(
-    network: nn.Module, pixels_NHWC: NDArray[np.uint8], steps: Steps, device: torch.device
+    network: Any, pixels_NHWC: NDArray[np.uint8], steps: Steps, device: torch.device
 ) -> tuple[dict[str, float], Tensor]:
     """PSNR on these images, and eight of them: clean, then restored."""
     x_NCHW = to_images(pixels_NHWC, device)
-    x_hat_NCHW = network(degrade_fixed(x_NCHW, steps, range(len(x_NCHW)))).clamp(0, 1)
+    seeds = range(len(x_NCHW))
+    sigma_N = noise_levels(x_NCHW.shape, steps, seeds).to(device) if network.noise_level else None
+    x_hat_NCHW = network(degrade_fixed(x_NCHW, steps, seeds), sigma_N).clamp(0, 1)
     psnr = peak_signal_noise_ratio(x_hat_NCHW, x_NCHW, data_range=1.0, dim=(1, 2, 3))
     return {"validation/psnr": psnr.item()}, torch.cat([x_NCHW[:8], x_hat_NCHW[:8]])
