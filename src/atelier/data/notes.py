@@ -55,12 +55,13 @@ def quarantine_sheet(
     pixels: Callable[[Candidate], NDArray[np.uint8]],
 ) -> NDArray[np.uint8] | None:
     """A row for each reason: its name, and the pictures that could be decoded; None if nothing is quarantined."""
-    from atelier.data.portrait import sheet  # matplotlib
+    from atelier.data.portrait import sheet, thumbnail  # matplotlib
 
     rows = []
     for reason, count in sorted(Counter(item.reason for item in quarantined).items()):
         names = sorted(item.name for item in quarantined if item.reason == reason)
-        shown = [pixels(candidates[name]) for name in names if name in candidates][:SHOWN]
+        decoded = [candidates[name] for name in names if name in candidates][:SHOWN]
+        shown = [thumbnail(pixels(candidate)) for candidate in decoded]  # of photographs only little is kept in memory
         caption = f"{reason}: {count:,}" if shown else f"{reason}: {count:,}, not shown: {', '.join(names[:4])}"
         rows.append((caption, shown))
     return sheet(rows) if rows else None

@@ -39,11 +39,11 @@ def contact_sheet(dataset: StoredDataset, split: Split) -> Pixels | None:
     else:
         by_class = [(name, np.flatnonzero(labels == number)) for number, name in enumerate(dataset.info.class_names)]
         rows = [(name, found[:COLUMNS].tolist()) for name, found in by_class if len(found)]
-    return sheet([(caption, [images[index] for index in row]) for caption, row in rows[:ROWS]])
+    return sheet([(caption, [thumbnail(images[index]) for index in row]) for caption, row in rows[:ROWS]])
 
 
-def sheet(rows: Sequence[tuple[str, Sequence[Pixels]]]) -> Pixels:
-    """Rows of pictures (HWC, any sizes) on white, each with a line of text above it where it has one."""
+def sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Pixels:
+    """Rows of thumbnails on white, each with a line of text above it where it has one."""
     captioned = any(caption for caption, _ in rows)
     height = CELL + MARGIN + (CAPTION if captioned else 0)
     width = max(len(pictures) for _, pictures in rows)
@@ -53,8 +53,7 @@ def sheet(rows: Sequence[tuple[str, Sequence[Pixels]]]) -> Pixels:
         top = MARGIN + number * height
         if caption:
             draw.text((MARGIN, top), caption, fill="black")
-        for column, pixels_HWC in enumerate(pictures):
-            cell = _cell(pixels_HWC)
+        for column, cell in enumerate(pictures):
             left = MARGIN + column * (CELL + MARGIN) + (CELL - cell.width) // 2
             canvas.paste(cell, (left, top + height - MARGIN - CELL + (CELL - cell.height) // 2))
     return np.asarray(canvas)
@@ -79,7 +78,8 @@ def histograms(dataset: StoredDataset) -> Pixels:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
 
 
-def _cell(pixels_HWC: Pixels) -> Image.Image:
+def thumbnail(pixels_HWC: Pixels) -> Image.Image:
+    """A picture at the size that a sheet has room for."""
     image = Image.fromarray(pixels_HWC[..., 0] if pixels_HWC.shape[-1] == 1 else pixels_HWC)
     if max(image.size) > CELL:
         return ImageOps.contain(image, (CELL, CELL), Image.Resampling.BOX)

@@ -1,0 +1,43 @@
+import numpy as np
+
+from atelier.data.notes import SHOWN, quarantine_sheet
+from atelier.data.pictures import Candidate, Rejected
+from atelier.data.portrait import CELL, MARGIN, contact_sheet, histograms
+from tests.stored import stored_dataset
+
+
+def noise(seed, height=20, width=30, channels=1):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
+
+
+def test_a_contact_sheet_has_a_row_for_each_class_and_none_for_an_empty_split(tmp_path):
+    labels = ["cat", "dog", "emu"] * 3
+    stored = stored_dataset(tmp_path, [noise(seed) for seed in range(9)], labels, image_size=None)
+    picture = contact_sheet(stored, "train")
+    assert picture.shape[1] == 3 * (CELL + MARGIN) + MARGIN  # three pictures a class
+    assert picture.shape[0] // CELL == 3
+    assert contact_sheet(stored, "test") is None
+
+
+def test_histograms_are_drawn_of_pictures_of_any_size(tmp_path):
+    stored = stored_dataset(tmp_path, [noise(seed, 20 + seed) for seed in range(5)], image_size=None)
+    picture = histograms(stored)
+    assert picture.dtype == np.uint8 and picture.shape[2] == 3
+    assert picture.std() > 10
+
+
+def test_of_a_large_quarantine_only_what_is_shown_is_read():
+    read = []
+
+    def pixels(candidate):
+        read.append(candidate.name)
+        return noise(len(read), channels=3)
+
+    names = [f"{number:03d}.png" for number in range(100)]
+    candidates = {name: Candidate(name, 0, "", "", name, 20, 30, 3, 0, 0, 0.0, 0.0) for name in names}
+    quarantined = [Rejected(name, "exact duplicate", "of another") for name in names]
+    broken = [Rejected("broken.png", "empty")]
+    picture = quarantine_sheet(quarantined + broken, candidates, pixels)
+    assert read == names[:SHOWN]
+    assert picture.shape[1] == SHOWN * (CELL + MARGIN) + MARGIN
+    assert quarantine_sheet([], candidates, pixels) is None
