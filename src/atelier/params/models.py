@@ -1,4 +1,4 @@
-"""The records of params.yaml but for its datasets and degradations: models, evaluation, promotion, and the whole.
+"""The records of params.yaml but for datasets, degradations and networks: models, evaluation, promotion, the whole.
 
 A record's field is a key of params.yaml; its type and range are the documentation.
 """
@@ -11,126 +11,14 @@ from pydantic import Field, model_validator
 
 from atelier.params.datasets import Dataset
 from atelier.params.degradations import Degradation
-from atelier.params.record import Fraction, Name, Positive, Record
-
-
-class CnnClassifierNetwork(Record):
-    """The classifier's network: strided convolutions, global pooling, linear head."""
-
-    name: Literal["cnn"]
-    width: int = Field(ge=4, le=512)
-
-
-class CnnRestorerNetwork(Record):
-    """A residual convolutional restorer (DnCNN class)."""
-
-    name: Literal["cnn"]
-    width: int = Field(ge=4, le=512)
-    depth: int = Field(ge=2, le=64)
-    noise_level: bool = False  # it sees the standard deviation of the noise: one model for a range of sigma
-
-
-class CrnnRestorerNetwork(Record):
-    """A recurrent convolutional restorer; weights are shared over the iterations."""
-
-    name: Literal["crnn"]
-    width: int = Field(ge=4, le=512)
-    iterations: int = Field(ge=1, le=32)
-    cell: Literal["gru", "lstm"] = "gru"
-    noise_level: bool = False
-
-
-class UnetRestorerNetwork(Record):
-    """Residual blocks at several resolutions, with skip connections."""
-
-    name: Literal["unet"]
-    width: int = Field(ge=4, le=512)  # feature maps at half resolution; twice as many at each lower one
-    levels: int = Field(ge=1, le=6)  # resolutions: 1/2, 1/4, ...
-    blocks: int = Field(ge=1, le=16)  # at each resolution on the way down, and on the way up
-    noise_level: bool = False
-
-
-class NafnetRestorerNetwork(Record):
-    """The same with NAFNet's blocks: gates in place of activations, channel attention over the whole picture."""
-
-    name: Literal["nafnet"]
-    width: int = Field(ge=4, le=512)
-    levels: int = Field(ge=1, le=6)
-    blocks: int = Field(ge=1, le=16)
-    noise_level: bool = False
-
-
-class ResnetSrRestorerNetwork(Record):
-    """Residual blocks at the low resolution, then sub-pixel enlargement (EDSR class)."""
-
-    name: Literal["resnet_sr"]
-    width: int = Field(ge=4, le=512)
-    blocks: int = Field(ge=1, le=64)
-    noise_level: bool = False
-
-
-RestorerNetwork = (
-    CnnRestorerNetwork | CrnnRestorerNetwork | UnetRestorerNetwork | NafnetRestorerNetwork | ResnetSrRestorerNetwork
+from atelier.params.networks import (
+    CnnClassifierNetwork,
+    DiscriminatorNetwork,
+    GeneratorNetwork,
+    ResnetDiscriminatorNetwork,
+    RestorerNetwork,
 )
-
-
-class DcganGeneratorNetwork(Record):
-    """A GAN's generator: plain convolutions and batch normalisation."""
-
-    name: Literal["dcgan"]
-    width: int = Field(ge=4, le=512)
-    latent_dim: int = Field(ge=1, le=1024)
-
-
-class DcganDiscriminatorNetwork(Record):
-    """A GAN's discriminator: plain convolutions."""
-
-    name: Literal["dcgan"]
-    width: int = Field(ge=4, le=512)
-
-
-class ResnetGeneratorNetwork(Record):
-    """A GAN's generator: residual blocks and batch normalisation (BigGAN class)."""
-
-    name: Literal["resnet"]
-    width: int = Field(ge=4, le=512)
-    latent_dim: int = Field(ge=1, le=1024)
-    blocks: int = Field(default=1, ge=1, le=8)  # at each size
-    attention: bool = False
-
-
-class ResnetDiscriminatorNetwork(Record):
-    """A GAN's discriminator: residual blocks and spectral normalisation (BigGAN class)."""
-
-    name: Literal["resnet"]
-    width: int = Field(ge=4, le=512)
-    blocks: int = Field(default=1, ge=1, le=8)  # at each size
-    attention: bool = False
-
-
-class R3GeneratorNetwork(Record):
-    """A GAN's generator: residual blocks without normalisation (R3GAN)."""
-
-    name: Literal["r3"]
-    width: int = Field(ge=4, le=512)
-    latent_dim: int = Field(ge=1, le=1024)
-    blocks: int = Field(default=2, ge=1, le=8)  # at each size
-
-
-class R3DiscriminatorNetwork(Record):
-    """A GAN's discriminator: residual blocks without normalisation (R3GAN)."""
-
-    name: Literal["r3"]
-    width: int = Field(ge=4, le=512)
-    blocks: int = Field(default=2, ge=1, le=8)  # at each size
-
-
-GeneratorNetwork = Annotated[
-    DcganGeneratorNetwork | ResnetGeneratorNetwork | R3GeneratorNetwork, Field(discriminator="name")
-]
-DiscriminatorNetwork = Annotated[
-    DcganDiscriminatorNetwork | ResnetDiscriminatorNetwork | R3DiscriminatorNetwork, Field(discriminator="name")
-]
+from atelier.params.record import Fraction, Name, Positive, Record
 
 
 class Augment(Record):
@@ -208,7 +96,7 @@ class RestorationModel(Record):
     dataset: Name
     data: TrainingData = TrainingData()
     degradation: tuple[Degradation, ...] = Field(min_length=1)
-    network: Annotated[RestorerNetwork, Field(discriminator="name")]
+    network: RestorerNetwork
     loss: Literal["l2", "l1", "charbonnier"]
     training: Training
 
