@@ -23,7 +23,7 @@ from atelier.training.session import Trained
 
 def register(project):
     config = {"name": "cnn", "channels": 1, "width": 4, "depth": 2}
-    trained = Trained(build_restorer(**config).eval(), config)
+    trained = Trained(build_restorer(**config).eval(), config, 0)
     info = DatasetInfo(16, 1, 0, (), {"train": 1, "validation": 1, "test": 1})
     bundle = write_bundle(project.cache / "bundle", "restoration", trained, info)
     registry = Registry(project)

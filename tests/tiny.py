@@ -6,9 +6,9 @@ import torch
 
 from atelier.evaluation import Protocol
 from atelier.params import Evaluation, Params
-from atelier.stages import LOOPS
 from atelier.training.checkpoint import Checkpoints
 from atelier.training.session import Session
+from atelier.training_run import LOOPS
 
 BATCH = 16
 TRAINING = {
@@ -71,9 +71,9 @@ def ignore(images_seen, what):
     pass
 
 
-def train(model, dataset, folder, seed=7, on_log=ignore, on_sample=ignore):
+def train(model, dataset, folder, seed=7, on_log=ignore, on_sample=ignore, on_note=ignore):
     """Train as the stage does, or go on from the checkpoint in `folder`."""
-    session = Session(torch.device("cpu"), seed, Checkpoints(folder, "tiny"), on_log, on_sample)
+    session = Session(torch.device("cpu"), seed, Checkpoints(folder, "tiny"), on_log, on_sample, on_note)
     return LOOPS[model.kind](model, dataset, session)
 
 

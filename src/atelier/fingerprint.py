@@ -26,7 +26,7 @@ EVALUATION_MODULE = "atelier.evaluation"
 IGNORED_MODULES = {"atelier", "atelier.errors", "atelier.params", "atelier.project", "atelier.data.staging"}
 # How often a training reports and saves doesn't change what it ends with.
 RHYTHM = {"log_every_kimg", "sample_every_kimg", "checkpoint_every_kimg"}
-LOG_CALLS = {"debug", "info", "warning", "error", "on_log"}
+LOG_CALLS = {"debug", "info", "warning", "error", "on_log", "on_note"}
 
 
 def digest(inputs: Mapping[str, Any]) -> str:
@@ -74,7 +74,7 @@ def evaluation_params(params: Params, model: Model) -> dict[str, Any]:
         relevant["cas_kimg"] = asked.cas_kimg
         recipe = params.models[asked.classifier]  # trained anew, on generated images, for cas_kimg
         relevant["cas"] = recipe.model_dump(
-            mode="json", include={"network": True, "training": True}, exclude={"training": RHYTHM | {"kimg"}}
+            mode="json", include={"network": True, "training": True}, exclude={"training": RHYTHM | {"kimg", "minutes"}}
         )
     if isinstance(model, RestorationModel):
         relevant["degradation"] = model.model_dump(mode="json", exclude_none=True)["degradation"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
@@ -39,11 +40,15 @@ def counted(items: Iterable[Item], name: str, total: int | None) -> Iterator[Ite
                 log.info("%s  read %s%s pictures, %.0f/s", name, f"{number:,}", of_all, number / (now - started))
 
 
+# Of the logged values; MLflow has them all.
+NOT_SHOWN = {"images_per_second", "total_kimg", "minutes", "lr", "d_signal", "g_signal", "logits"}
+
+
 class Progress:
     """Turns the values a loop logs into at most one line every few seconds."""
 
-    def __init__(self, name: str, total_images: int) -> None:
-        self._name, self._total = name, total_images
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._last_line = 0.0
         self._values: dict[str, float] = {}
 
@@ -51,13 +56,12 @@ class Progress:
         """Take new values; print a line if the last one is old enough."""
         self._values |= values
         now = time.monotonic()
-        if now - self._last_line < SECONDS_BETWEEN_LINES and images_seen < self._total:
+        total = self._values.get("total_kimg", math.inf)  # a budget in minutes becomes images after a while
+        if now - self._last_line < SECONDS_BETWEEN_LINES and images_seen / 1000 < total:
             return
         self._last_line = now
         rate = self._values.get("images_per_second", 0.0)
-        left = max(0, self._total - images_seen) / rate if rate else 0.0  # the last batch may overshoot
-        shown = "  ".join(f"{key} {value:.4g}" for key, value in self._values.items() if key != "images_per_second")
-        log.info(
-            "%s  %.0f/%.0f kimg  %.0f images/s  ETA %d:%02d  %s",
-            self._name, images_seen / 1000, self._total / 1000, rate, left // 60, left % 60, shown,
-        )  # fmt: skip
+        left = max(0.0, 1000 * total - images_seen) / rate if rate else 0.0  # the last batch may overshoot
+        of_all = f"/{total:.0f} kimg  ETA {left // 60:.0f}:{left % 60:02.0f}" if math.isfinite(total) else " kimg"
+        shown = "  ".join(f"{key} {value:.4g}" for key, value in self._values.items() if key not in NOT_SHOWN)
+        log.info("%s  %.0f%s  %.0f images/s  %s", self._name, images_seen / 1000, of_all, rate, shown)

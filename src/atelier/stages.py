@@ -4,42 +4,38 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
-from atelier.bundle import write_bundle
 from atelier.data.store import StoredDataset, read_dataset
 from atelier.data.versions import data_md5
-from atelier.degradations.blur import read_kernels
-from atelier.errors import ConfigError
 from atelier.evaluation import Evaluated, Protocol, evaluate_classifier, evaluate_generator, evaluate_restorer
 from atelier.fingerprint import digest, flatten, training_inputs
 from atelier.gate import judge, record
-from atelier.params import ClassificationModel, GanModel, Model, Params, RestorationModel
-from atelier.pictures import grid
+from atelier.params import ClassificationModel, GanModel, Params, RestorationModel
 from atelier.plan import current_evaluation_inputs, evaluation_differences, plan_model
-from atelier.progress import Progress
 from atelier.project import Project
 from atelier.provenance import git_state, installed_packages
 from atelier.registry import CHAMPION, PREVIOUS, Registry, Version
 from atelier.training.checkpoint import Checkpoints
-from atelier.training.classification import train_classifier
 from atelier.training.device import choose_device, make_deterministic
-from atelier.training.gan import train_gan
-from atelier.training.restoration import degradation_steps, train_restorer
-from atelier.training.session import Session, Trained
+from atelier.training.interruption import StopSignals
+from atelier.training.restoration import degradation_steps
+from atelier.training_run import Job, located, run_training
 
 log = logging.getLogger("atelier")
 
 
 def train(project: Project, params: Params, name: str, flow_run_id: str) -> int:
     """Train a model unless it is fresh, or go on with its unfinished training, and register it.
+
+    A signal to stop is obeyed after a checkpoint, or, once the training is done, after the registration.
 
     Returns:
         The number of the version that is fresh now.
@@ -52,23 +48,26 @@ def train(project: Project, params: Params, name: str, flow_run_id: str) -> int:
     inputs = training_inputs(params, name, dataset.digest)
     fingerprint = digest(inputs)
     tags = _provenance_tags(project, params, fingerprint, flow_run_id)
-    run_id = registry.runs.start(name, fingerprint, tags)
-    try:
-        _log_inputs(registry, run_id, project, inputs, tags)
-        registry.runs.log_input(run_id, model.dataset, tags["data.md5"], "training", dataset.info.counts)
-        checkpoints = Checkpoints(project.checkpoints(name, fingerprint), fingerprint)
-        trained = _run_loop(registry, run_id, params, name, dataset, checkpoints)
-        with tempfile.TemporaryDirectory() as folder:
-            bundle = write_bundle(Path(folder) / "bundle", model.kind, trained, dataset.info)
-            version = registry.register(name, run_id, bundle, tags)
-        checkpoints.clear()
-    except Exception:
-        registry.runs.end(run_id, "FAILED")
-        raise
-    except BaseException:  # Ctrl-C or a signal: the checkpoint stays, the next run goes on
-        registry.runs.end(run_id, "KILLED")
-        raise
-    registry.runs.end(run_id, "FINISHED")
+    with StopSignals() as signals:
+        run_id = registry.runs.start(name, fingerprint, tags)
+        try:
+            _log_inputs(registry, run_id, project, inputs, tags)
+            registry.runs.log_input(run_id, model.dataset, tags["data.md5"], "training", dataset.info.counts)
+            with tempfile.TemporaryDirectory() as folder:
+                bundle = Path(folder) / "bundle"
+                job = Job(str(project.root), name, run_id, fingerprint, str(bundle), os.getpid())
+                run_training(job, params, signals)
+                version = registry.register(name, run_id, bundle, tags)
+            Checkpoints(project.checkpoints(name, fingerprint), fingerprint).clear()
+        except Exception as error:
+            registry.runs.note(run_id, f"failed: {error}")
+            registry.runs.end(run_id, "FAILED")
+            raise
+        except BaseException:  # Ctrl-C or a signal: the checkpoint stays, the next run goes on
+            registry.runs.note(run_id, "stopped by a signal; the next run goes on from the checkpoint")
+            registry.runs.end(run_id, "KILLED")
+            raise
+        registry.runs.end(run_id, "FINISHED")
     log.info("%s  registered as version %d", name, version.number)
     return version.number
 
@@ -94,55 +93,6 @@ def _log_inputs(
     if diff := git_state(project.root).diff:
         files["uncommitted.diff"] = diff
     registry.runs.log_files(run_id, "", files)
-
-
-def _run_loop(
-    registry: Registry, run_id: str, params: Params, name: str, dataset: StoredDataset, checkpoints: Checkpoints
-) -> Trained:
-    model, run_log = _located(registry, params, name), registry.run_log(run_id)
-    progress = Progress(name, round(model.training.kimg * 1000))
-    threads = make_deterministic(params.threads)
-    device = choose_device(params.device)
-    registry.runs.log_params(run_id, {"device": device.type, "threads": threads})
-
-    def on_log(images_seen: int, values: Mapping[str, float]) -> None:
-        run_log.metrics(images_seen, values)
-        progress.update(images_seen, values)
-
-    def on_sample(images_seen: int, x_BCHW: torch.Tensor) -> None:
-        run_log.image(images_seen, "samples", grid(x_BCHW.cpu().numpy(), columns=8))
-
-    session = Session(device, params.seed, checkpoints, on_log, on_sample)
-    try:
-        return LOOPS[model.kind](model, dataset, session)
-    finally:
-        run_log.flush()
-
-
-def _located(registry: Registry, params: Params, name: str) -> Model:
-    """A model's parameters with the files that they name as they are to be opened, which differs between machines.
-
-    Raises:
-        ConfigError: if such a file can't be read, or is another one.
-    """
-    model = params.models[name]
-    if not isinstance(model, RestorationModel):
-        return model
-    steps = tuple(step.located(registry.project.root) for step in model.degradation)
-    for step in steps:
-        if step.kernel_blur is not None:
-            try:
-                read_kernels(step.kernel_blur.path, step.kernel_blur.sha256)
-            except ValueError as error:
-                raise ConfigError(f"models.{name}: {error}") from None
-    return model.model_copy(update={"degradation": steps})
-
-
-LOOPS: dict[str, Callable[..., Trained]] = {
-    "classification": train_classifier,
-    "gan": train_gan,
-    "restoration": train_restorer,
-}
 
 
 def evaluate(project: Project, params: Params, name: str, number: int) -> dict[str, float]:
@@ -173,7 +123,7 @@ def _evaluate_one(project: Project, params: Params, registry: Registry, version:
 
 def score(registry: Registry, params: Params, version: Version, extractor: str, dataset: StoredDataset) -> Evaluated:
     """Load a version as registered and score it on the test images of `dataset`."""
-    model, device = _located(registry, params, version.model), choose_device(params.device)
+    model, device = located(registry.project, params, version.model), choose_device(params.device)
     protocol = Protocol(params.evaluation, params.seed, device)
     served = registry.load(version).unwrap_python_model()
     network = served.network.to(device)

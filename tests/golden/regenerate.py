@@ -51,7 +51,7 @@ def losses(case):
     curves = {}
 
     def on_log(images_seen, values):
-        for key in values.keys() - {"images_per_second"}:
+        for key in values.keys() & {"loss", "d_loss", "g_loss"}:
             curves.setdefault(key, []).append(values[key])
 
     threads = torch.get_num_threads()

@@ -122,7 +122,7 @@ def registered(registry, tmp_path_factory):
     """Three versions of a tiny restorer; the third is below the floor, and there is a model without any champion."""
     torch.manual_seed(0)
     config = {"name": "cnn", "channels": 1, "width": 4, "depth": 2}
-    trained = Trained(build_restorer(**config).eval(), config)
+    trained = Trained(build_restorer(**config).eval(), config, 0)
     info = DatasetInfo(28, 1, 0, (), {"train": 1, "validation": 1, "test": 1})
     bundle = write_bundle(tmp_path_factory.mktemp("gate") / "bundle", "restoration", trained, info)
     first = registry.register(MODEL, registry.runs.start(MODEL, "f1", {}), bundle, {"fingerprint": "f1"})

@@ -168,7 +168,7 @@ def test_a_bundle_builds_the_generator_again_from_its_own_source(name, tmp_path)
     config = {**SHAPE, "latent_dim": 16, **OPTIONS[name]}
     model = randomise(generator(name)).eval()
     info = DatasetInfo(28, 1, 10, tuple("abcdefghij"), {})
-    write_bundle(tmp_path / "bundle", "gan", Trained(model, {"name": name, **config}), info)
+    write_bundle(tmp_path / "bundle", "gan", Trained(model, {"name": name, **config}, 0), info)
     spec = importlib.util.spec_from_file_location("stored", tmp_path / "bundle" / "network.py")
     stored = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(stored)

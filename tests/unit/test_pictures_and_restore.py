@@ -153,7 +153,7 @@ def test_a_picture_that_cannot_be_written_is_refused_and_leaves_nothing(tmp_path
 def served(tmp_path_factory):
     """A fresh recurrent restorer in its bundle: an untrained one returns its input, so results can be checked."""
     config = {"name": "crnn", "channels": 3, "width": 4, "iterations": 2}
-    trained = Trained(build_restorer(**config).eval(), config)
+    trained = Trained(build_restorer(**config).eval(), config, 0)
     info = DatasetInfo(28, 3, 0, (), {"train": 1, "validation": 1, "test": 1})
     bundle = write_bundle(tmp_path_factory.mktemp("served") / "bundle", "restoration", trained, info)
     model = ServedModel()

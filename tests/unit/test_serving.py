@@ -129,7 +129,7 @@ def served(registry, networks, tmp_path_factory):
     folder = tmp_path_factory.mktemp("serving")
     for name, (kind, config) in MODELS.items():
         info = DatasetInfo(None if name in OF_ANY_SIZE else 28, config["channels"], 10, tuple("abcdefghij"), {})
-        bundle = write_bundle(folder / name / "bundle", kind, Trained(networks[name], config), info)
+        bundle = write_bundle(folder / name / "bundle", kind, Trained(networks[name], config, 0), info)
         registry.register(name, registry.runs.start(name, "print", {}), bundle, {})
     pd.to_pickle(REQUESTS, folder / "requests.pickle")
     environment = {key: os.environ[key] for key in ("PATH", "MLFLOW_TRACKING_URI", "MLFLOW_DISABLE_TELEMETRY")}

@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from atelier.errors import ConfigError, TrainingError
+from atelier.errors import ConfigError
 from atelier.params import Training
 from atelier.training.device import choose_device, make_deterministic
 from atelier.training.ema import averaged_copy, update_average
 from atelier.training.schedules import due, learning_rate
-from atelier.training.session import adam, placed, step
+from atelier.training.session import adam, placed
 
 LATE = 10**9  # images seen: so many that the half-life is no longer capped
 
@@ -24,6 +24,10 @@ def constant(value):
     return network
 
 
+def averaging(batch_size):
+    return Training(kimg=1.0, batch_size=batch_size, lr=0.1, ema_halflife_kimg=2.0)
+
+
 def values_of(network):
     return {name: tensor.unique().tolist() for name, tensor in network.state_dict().items()}
 
@@ -32,7 +36,7 @@ def values_of(network):
 def test_after_a_halflife_the_old_weights_have_half_a_share(batch_size):
     old, new = constant(0), constant(8)
     for _ in range(2000 // batch_size):
-        update_average(old, new, batch_size, LATE, halflife_kimg=2.0)
+        update_average(old, new, averaging(batch_size), LATE)
     for name, values in values_of(old).items():
         assert values == ([8] if name.endswith("num_batches_tracked") else [pytest.approx(4, rel=1e-4)])
 
@@ -40,14 +44,14 @@ def test_after_a_halflife_the_old_weights_have_half_a_share(batch_size):
 @pytest.mark.parametrize(("images_seen", "share"), [(100, 2**-20), (1000, 0.25), (2000, 0.5), (40_000, 2 ** (-1 / 20))])
 def test_early_on_the_halflife_is_a_twentieth_of_the_images_seen(images_seen, share):
     old, new = constant(1), constant(0)
-    update_average(old, new, 100, images_seen, halflife_kimg=2.0)
+    update_average(old, new, averaging(100), images_seen)
     assert values_of(old)["0.weight"] == [pytest.approx(share, rel=1e-4, abs=1e-6)]
 
 
 def test_the_average_of_equal_weights_stays_as_it_is():
     network = constant(0.3)
     average = averaged_copy(network)
-    update_average(average, network, 16, LATE, 1.0)
+    update_average(average, network, averaging(16), LATE)
     assert values_of(average) == values_of(network)
 
 
@@ -93,33 +97,7 @@ def test_what_is_due_more_often_than_once_an_image_comes_at_every_step():
     assert due(1, 1, 1e-9)
 
 
-def weights_and_state(network, optimizer):
-    return [weight.detach().clone() for weight in network.parameters()], str(optimizer.state_dict())
-
-
 TRAINING = Training(kimg=1.0, batch_size=16, lr=0.5, betas=(0.25, 0.75), warmup_kimg=0.1)
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_a_step_on_a_loss_that_is_not_finite_changes_nothing(bad):
-    network = constant(1)
-    optimizer = adam(network, TRAINING)
-    step(optimizer, network(torch.rand(2, 1, 5, 5)).square().sum(), TRAINING, 0, "the loss")
-    before = weights_and_state(network, optimizer)
-    with pytest.raises(TrainingError, match=rf"^the test's loss became {bad} after 123\.5 kimg; .*lr\.$"):
-        step(optimizer, network(torch.rand(2, 1, 5, 5)).sum() * bad, TRAINING, 123_456, "the test's loss")
-    after = weights_and_state(network, optimizer)
-    assert all(torch.equal(one, other) for one, other in zip(before[0], after[0], strict=True))
-    assert before[1] == after[1]
-
-
-def test_a_step_follows_the_schedule_and_its_own_gradient_only():
-    weight = nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([weight], lr=99.0)
-    for images_seen in (0, 100, 550):
-        before = weight.item()
-        step(optimizer, weight.sum(), TRAINING, images_seen, "the loss")
-        assert before - weight.item() == pytest.approx(learning_rate(0.5, images_seen, 1000, 100))
 
 
 def test_adam_has_the_betas_of_the_parameters():

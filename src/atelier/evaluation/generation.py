@@ -75,7 +75,7 @@ def classification_accuracy_score(
     """
     kimg = protocol.params.cas_kimg
     training = recipe.training.model_copy(
-        update={"kimg": kimg, "sample_every_kimg": 2 * kimg, "checkpoint_every_kimg": 2 * kimg}
+        update={"kimg": kimg, "minutes": None, "sample_every_kimg": 2 * kimg, "checkpoint_every_kimg": 2 * kimg}
     )
     generated = ArrayImages(dataset.info, to_pixels(fake_MCHW), labels_M)
     with tempfile.TemporaryDirectory() as folder:

@@ -40,17 +40,34 @@ class TrainingData(Record):
 class Training(Record):
     """Budget, optimizer and rhythm of a training; all lengths are counted in thousands of images seen (kimg)."""
 
-    kimg: Positive
-    batch_size: int = Field(ge=1)
+    kimg: Positive | None = None  # the budget: this, or `minutes`
+    minutes: Positive | None = None  # of CPU time, all threads together; on CUDA of the clock
+    batch_size: int = Field(ge=1)  # of all devices and parts together
+    accumulate: int = Field(default=1, ge=1)  # parts that a batch is computed in, one after another: to save memory
+    devices: int = Field(default=1, ge=1)  # processes that share each batch: one a GPU, or several on a CPU
     lr: Positive  # peak learning rate of Adam: linear warm-up, then cosine decay to zero
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     warmup_kimg: float = Field(default=0.0, ge=0)
     ema_halflife_kimg: Positive = 5.0  # the weights that are registered are this moving average
+    clip_gradients: Positive | None = None  # largest norm of the gradient of all weights
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the networks; auto: bfloat16 on CUDA alone
+    compile: bool = False  # torch.compile: minutes at the start, faster steps
     crop_size: int | None = Field(default=None, ge=16)  # side of random training crops; none: whole images
     augment: Augment = Augment()
     log_every_kimg: Positive = 5.0
     sample_every_kimg: Positive = 50.0  # sample grid and validation score
     checkpoint_every_kimg: Positive = 50.0
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Training:
+        if (self.kimg is None) == (self.minutes is None):
+            raise ValueError("give either kimg or minutes: the length of the training")
+        if self.batch_size % (self.devices * self.accumulate):
+            raise ValueError(
+                f"batch_size = {self.batch_size} must be a multiple of devices * accumulate = "
+                f"{self.devices * self.accumulate}, so that each part is equally large"
+            )
+        return self
 
 
 class ClassificationModel(Record):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FLUSH_SECONDS = 5.0  # metrics wait this long, then go in one batch: a single call costs 10 ms, a batch of 1,000 90 ms
+NOTE = "mlflow.note.content"  # of MLflow; Markdown
 SCORE_PARTS = {"value": "", "low": ".low", "high": ".high"}
 
 
@@ -68,6 +69,12 @@ class Runs:
         """Close a run as FINISHED, FAILED or KILLED."""
         with self._connection.explained("end a run"):
             self._connection.client.set_terminated(run_id, status)
+
+    def note(self, run_id: str, sentence: str) -> None:
+        """Add a line to the description of a run, which MLflow shows above everything else."""
+        with self._connection.explained("add a note to a run"):
+            before = self._connection.client.get_run(run_id).data.tags.get(NOTE, "")
+            self._connection.client.set_tag(run_id, NOTE, f"{before}- {sentence}\n")
 
     def log_params(self, run_id: str, values: Mapping[str, Any]) -> None:
         """Log parameters; the same values may be logged again by a resumed run."""

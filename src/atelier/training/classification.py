@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from atelier.data.store import DatasetInfo
@@ -15,9 +15,10 @@ from atelier.networks.classifiers import build_classifier
 from atelier.params import ClassificationModel
 from atelier.training.augmentation import augmented
 from atelier.training.batches import TrainingImages, require_labels, to_images, training_batches, validation_split
+from atelier.training.course import Course
+from atelier.training.distributed import share
 from atelier.training.ema import averaged_copy, update_average
-from atelier.training.schedules import due
-from atelier.training.session import Session, Stopwatch, Trained, adam, full_state, placed, restore_state, step
+from atelier.training.session import Session, Trained, adam, placed
 
 
 def classifier_config(model: ClassificationModel, info: DatasetInfo) -> dict[str, Any]:
@@ -50,24 +51,24 @@ def train_classifier(model: ClassificationModel, dataset: TrainingImages, sessio
     rng = torch.Generator().manual_seed(session.seed)
     batches = training_batches(model, dataset, session)
 
-    parts = {"network": network, "average": average, "optimizer": optimizer}
-    images_seen = restore_state(parts, rng, session.checkpoints.load())
-    watch = Stopwatch(images_seen)
-    while images_seen < training.kimg * 1000:
-        x_BCHW, labels_B = batches.at(images_seen)
-        x_BCHW = augmented(x_BCHW, training.augment, rng)
-        loss = F.cross_entropy(network(x_BCHW), labels_B)
-        step(optimizer, loss, training, images_seen, "the cross-entropy")
-        images_seen += training.batch_size
-        update_average(average, network, training.batch_size, images_seen, training.ema_halflife_kimg)
+    def objective(x_BCHW: Tensor, labels_B: Tensor) -> Tensor:
+        return F.cross_entropy(network(x_BCHW), labels_B)
 
-        if due(images_seen, training.batch_size, training.log_every_kimg):
-            session.on_log(images_seen, {"loss": loss.item(), **watch.rate(images_seen)})
-        if due(images_seen, training.batch_size, training.sample_every_kimg):
-            session.on_log(images_seen, {"validation/accuracy": _accuracy(average, dataset, session.device)})
-        if due(images_seen, training.batch_size, training.checkpoint_every_kimg):
-            session.checkpoints.save(full_state(parts, rng, images_seen))
-    return Trained(average, config)
+    if training.compile:
+        network.compile()
+    course = Course(session, training, {"network": network, "average": average, "optimizer": optimizer}, rng)
+    while course.goes_on():
+        with course.step():
+            x_BCHW, labels_B = batches.at(course.start)
+            x_BCHW = augmented(x_BCHW, training.augment, rng)
+            loss = course.minimise("the cross-entropy", optimizer, objective, share(x_BCHW), share(labels_B))
+            update_average(average, network, training, course.images_seen)
+
+            if course.due(training.log_every_kimg):
+                course.log({"loss": loss})
+            if course.due(training.sample_every_kimg):
+                course.log({"validation/accuracy": _accuracy(average, dataset, session.device)})
+    return Trained(average, config, course.images_seen)
 
 
 @torch.inference_mode()

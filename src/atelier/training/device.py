@@ -29,9 +29,14 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def make_deterministic(threads: Literal["auto"] | int) -> int:
-    """Fix the thread count (1 and 2 threads round differently) and deterministic kernels; returns the count."""
-    count = (os.cpu_count() or 1) if threads == "auto" else threads
+def make_deterministic(threads: Literal["auto"] | int, processes: int = 1) -> int:
+    """Fix the thread count (1 and 2 threads round differently) and deterministic kernels; returns the count.
+
+    Args:
+        threads: of all processes together; auto: one for each core.
+        processes: that train together on this machine.
+    """
+    count = max(1, ((os.cpu_count() or 1) if threads == "auto" else threads) // processes)
     torch.set_num_threads(count)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs it for deterministic matmuls
     torch.use_deterministic_algorithms(True)

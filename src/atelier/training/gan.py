@@ -18,9 +18,13 @@ from atelier.networks.generators import build_generator
 from atelier.params import GanModel
 from atelier.training.augmentation import augmented
 from atelier.training.batches import TrainingImages, require_labels, training_batches
+from atelier.training.course import Course
+from atelier.training.distributed import share
+from atelier.training.diversity import Diversity
 from atelier.training.ema import averaged_copy, update_average
-from atelier.training.schedules import due
-from atelier.training.session import Session, Stopwatch, Trained, adam, full_state, placed, restore_state, step
+from atelier.training.session import Session, Trained, adam, placed
+
+NUM_SAMPLES = 256  # images in a sampling, in all
 
 
 def generator_config(model: GanModel, info: DatasetInfo) -> dict[str, Any]:
@@ -46,57 +50,75 @@ def train_gan(model: GanModel, dataset: TrainingImages, session: Session) -> Tra
     G_ema, opt_G, opt_D = averaged_copy(G), adam(G, training), adam(D, training)
     rng = torch.Generator().manual_seed(session.seed)
     batches = training_batches(model, dataset, session)
-    samples_z, samples_labels = _sample_grid(model, config["num_classes"], session)
+    samples_z, samples_labels = _sample_latents(model, config["num_classes"], session)
+    diversity = Diversity(dataset, session.device)
+    one_pass = training.accumulate == 1  # of G for both players; in parts, G's graph of all parts would fill the memory
+    if training.compile:
+        G.compile()
+        if not _penalised(model):  # second derivatives don't go through compiled code (torch 2.13)
+            D.compile()
 
-    parts = {"G": G, "D": D, "G_ema": G_ema, "opt_G": opt_G, "opt_D": opt_D}
-    images_seen = restore_state(parts, rng, session.checkpoints.load())
-    watch = Stopwatch(images_seen)
-    while images_seen < training.kimg * 1000:
-        real_BCHW, labels_B = batches.at(images_seen)
-        real_BCHW = augmented(real_BCHW, training.augment, rng) * 2 - 1
+    def d_objective(real_BCHW: Tensor, fake_BCHW: Tensor, labels_B: Tensor) -> Tensor:
+        real_logits_B, fake_logits_B, penalty = judged(D, real_BCHW, fake_BCHW, labels_B, model, rng)
+        logits.append((real_logits_B.detach(), fake_logits_B.detach()))
+        return game.discriminator(real_logits_B, fake_logits_B) + penalty
 
-        fake_BCHW = G(_latents(model, rng, session.device), labels_B)  # both players see the same images: one pass of G
-        d_loss = discriminator_loss(D, game, real_BCHW, fake_BCHW.detach(), labels_B, model, rng)
-        step(opt_D, d_loss, training, images_seen, "the discriminator's loss")
+    def g_objective(real_BCHW: Tensor, source_B: Tensor, labels_B: Tensor) -> Tensor:
+        fake_BCHW = source_B if one_pass else G(source_B, labels_B)
+        with torch.no_grad():  # the generator's gradient does not reach the real images
+            real_logits_B = D(real_BCHW, labels_B).float() if game.generator_needs_real else torch.zeros(0)
+        return game.generator(real_logits_B, D(fake_BCHW, labels_B).float())
 
-        D.requires_grad_(False)  # the generator's step needs the gradient through D, not of its weights
-        with torch.no_grad():  # nor does it reach the real images
-            real_logits_B = D(real_BCHW, labels_B) if game.generator_needs_real else torch.zeros(0)
-        g_loss = game.generator(real_logits_B, D(fake_BCHW, labels_B))
-        step(opt_G, g_loss, training, images_seen, "the generator's loss")
-        D.requires_grad_(True)
+    course = Course(session, training, {"G": G, "D": D, "G_ema": G_ema, "opt_G": opt_G, "opt_D": opt_D}, rng)
+    while course.goes_on():
+        with course.step():
+            real_BCHW, labels_B = batches.at(course.start)
+            real_BCHW = augmented(real_BCHW, training.augment, rng) * 2 - 1
+            z_BZ = torch.randn(len(real_BCHW), model.generator.latent_dim, generator=rng).to(session.device)
+            real_BCHW, labels_B, z_BZ = share(real_BCHW), share(labels_B), share(z_BZ)
 
-        images_seen += training.batch_size
-        update_average(G_ema, G, training.batch_size, images_seen, training.ema_halflife_kimg)
+            D.requires_grad_(True)
+            logits: list[tuple[Tensor, Tensor]] = []
+            with torch.set_grad_enabled(one_pass), course.precision():
+                fake_BCHW = G(z_BZ, labels_B)
+            batch = real_BCHW, fake_BCHW.detach(), labels_B
+            d_loss = course.minimise("the discriminator's loss", opt_D, d_objective, *batch)
 
-        if due(images_seen, training.batch_size, training.log_every_kimg):
-            losses = {"d_loss": d_loss.item(), "g_loss": g_loss.item()}
-            session.on_log(images_seen, {**losses, **watch.rate(images_seen)})
-        if due(images_seen, training.batch_size, training.sample_every_kimg):
-            with torch.inference_mode():
-                session.on_sample(images_seen, G_ema(samples_z, samples_labels) * 0.5 + 0.5)
-        if due(images_seen, training.batch_size, training.checkpoint_every_kimg):
-            session.checkpoints.save(full_state(parts, rng, images_seen))
-    return Trained(G_ema, config)
+            D.requires_grad_(False)  # the generator's step needs the gradient through D, not of its weights
+            batch = real_BCHW, fake_BCHW if one_pass else z_BZ, labels_B
+            g_loss = course.minimise("the generator's loss", opt_G, g_objective, *batch)
+            update_average(G_ema, G, training, course.images_seen)
+
+            if course.due(training.log_every_kimg):
+                course.log({"d_loss": d_loss, "g_loss": g_loss, **signals(game, *logits[-1])})
+            if course.due(training.sample_every_kimg):
+                with torch.inference_mode():
+                    samples_BCHW = G_ema(samples_z, samples_labels) * 0.5 + 0.5
+                course.log(diversity.of(samples_BCHW, samples_labels))
+                shown_N = _eight_of_each(samples_labels)
+                session.on_sample(course.images_seen, samples_BCHW[shown_N])
+    return Trained(G_ema, config, course.images_seen)
 
 
-def discriminator_loss(
+def _penalised(model: GanModel) -> bool:
+    return model.r1_gamma > 0 or model.r2_gamma > 0 or model.gp_weight > 0
+
+
+def judged(
     D: nn.Module,
-    game: GanLoss,
     real_BCHW: Tensor,
     fake_BCHW: Tensor,
     labels_B: Tensor,
     model: GanModel,
     rng: torch.Generator,
-) -> Tensor:
-    """The discriminator's side of the game plus the gradient penalties whose weight is above zero.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What the discriminator says, and the gradient penalties whose weight is above zero.
 
     These are (r1_gamma/2) and (r2_gamma/2) times the zero-centred penalty on real and on generated images, and
     gp_weight times the one-centred penalty between them.
 
     Args:
         D: discriminator, (x_BCHW, labels_B) -> logits_B.
-        game: an entry of `GAN_LOSSES`.
         real_BCHW: real images in [-1, 1].
         fake_BCHW: generated images in [-1, 1], detached from the generator.
         labels_B: classes of both.
@@ -104,29 +126,49 @@ def discriminator_loss(
         rng: draws the points between real and generated images.
 
     Returns:
-        Scalar to minimise.
+        real_logits_B and fake_logits_B, float32, and the sum of the penalties, a scalar >= 0.
     """
     real_BCHW.requires_grad_(model.r1_gamma > 0)
     fake_BCHW.requires_grad_(model.r2_gamma > 0)
-    real_logits_B, fake_logits_B = D(real_BCHW, labels_B), D(fake_BCHW, labels_B)
-    loss = game.discriminator(real_logits_B, fake_logits_B)
+    real_logits_B, fake_logits_B = D(real_BCHW, labels_B).float(), D(fake_BCHW, labels_B).float()
+    penalty = torch.zeros((), device=real_logits_B.device)
     if model.r1_gamma > 0:
-        loss = loss + model.r1_gamma / 2 * gradient_penalty(real_logits_B, real_BCHW).mean()
+        penalty = penalty + model.r1_gamma / 2 * gradient_penalty(real_logits_B, real_BCHW).mean()
     if model.r2_gamma > 0:
-        loss = loss + model.r2_gamma / 2 * gradient_penalty(fake_logits_B, fake_BCHW).mean()
+        penalty = penalty + model.r2_gamma / 2 * gradient_penalty(fake_logits_B, fake_BCHW).mean()
     if model.gp_weight > 0:
         x_BCHW = interpolated(real_BCHW.detach(), fake_BCHW.detach(), rng).requires_grad_(True)
-        loss = loss + model.gp_weight * unit_gradient_penalty(D(x_BCHW, labels_B), x_BCHW).mean()
-    return loss
+        penalty = penalty + model.gp_weight * unit_gradient_penalty(D(x_BCHW, labels_B).float(), x_BCHW).mean()
+    return real_logits_B, fake_logits_B, penalty
 
 
-def _latents(model: GanModel, rng: torch.Generator, device: torch.device) -> Tensor:
-    return torch.randn(model.training.batch_size, model.generator.latent_dim, generator=rng).to(device)
+def signals(game: GanLoss, real_logits_B: Tensor, fake_logits_B: Tensor) -> dict[str, float]:
+    """How the game stands, as values to log.
+
+    Returns:
+        d_signal, g_signal: the mean size of a loss's derivative by a logit, of the discriminator and the generator;
+            where it vanishes that player learns nothing. logits: the largest size of one. d_accuracy: the share of
+            pairs in which the real image's logit is the higher one; 0.5 if the two can't be told apart.
+    """
+    real_B, fake_B = real_logits_B.requires_grad_(True), fake_logits_B.requires_grad_(True)
+    d_grads = torch.autograd.grad(game.discriminator(real_B, fake_B), (real_B, fake_B))
+    (g_grad,) = torch.autograd.grad(game.generator(real_B.detach(), fake_B), fake_B)
+    return {
+        "d_signal": sum(float(grad.abs().sum()) for grad in d_grads) / 2,
+        "g_signal": float(g_grad.abs().sum()),
+        "logits": float(torch.stack([real_B, fake_B]).detach().abs().max()),
+        "d_accuracy": float((real_B > fake_B).float().mean()),
+    }
 
 
-def _sample_grid(model: GanModel, num_classes: int, session: Session) -> tuple[Tensor, Tensor]:
-    """Latents and labels of the sample grid: the same ones at every sampling, eight images a class."""
-    labels_N = torch.arange(num_classes).repeat_interleave(8)
+def _sample_latents(model: GanModel, num_classes: int, session: Session) -> tuple[Tensor, Tensor]:
+    """Latents and labels of samples, the same ones at every sampling, equally many of each class."""
+    labels_N = torch.arange(num_classes).repeat_interleave(max(8, NUM_SAMPLES // num_classes))
     rng = torch.Generator().manual_seed(session.seed + 1)
     z_NZ = torch.randn(len(labels_N), model.generator.latent_dim, generator=rng)
     return z_NZ.to(session.device), labels_N.to(session.device)
+
+
+def _eight_of_each(labels_N: Tensor) -> Tensor:
+    """Places of the first eight images of each class, which lie in the order of their classes."""
+    return torch.arange(len(labels_N)).view(int(labels_N[-1]) + 1, -1)[:, :8].flatten()

@@ -20,9 +20,10 @@ from atelier.networks.restorers import build_restorer
 from atelier.params import RestorationModel
 from atelier.training.augmentation import augmented
 from atelier.training.batches import TrainingImages, first_images, to_images, training_batches, validation_split
+from atelier.training.course import Course
+from atelier.training.distributed import share
 from atelier.training.ema import averaged_copy, update_average
-from atelier.training.schedules import due
-from atelier.training.session import Session, Stopwatch, Trained, adam, full_state, placed, restore_state, step
+from atelier.training.session import Session, Trained, adam, placed
 
 NUM_VALIDATION = 512  # images, or central crops of images, in each validation
 
@@ -48,32 +49,34 @@ def train_restorer(model: RestorationModel, dataset: TrainingImages, session: Se
     pixel_loss = PIXEL_LOSSES[model.loss]
     batches = training_batches(model, dataset, session)
 
-    parts = {"network": network, "average": average, "optimizer": optimizer}
-    images_seen = restore_state(parts, rng, session.checkpoints.load())
-    watch = Stopwatch(images_seen)
-    while images_seen < training.kimg * 1000:
-        x_BCHW, _ = batches.at(images_seen)
-        x_BCHW = augmented(x_BCHW, training.augment, rng)
-        if model.network.noise_level:
-            y_BCHW, sigma_B = degrade_with_level(x_BCHW, steps, rng)
-            estimates = network.estimates(y_BCHW, sigma_B)
-        else:
-            estimates = network.estimates(degrade(x_BCHW, steps, rng))
-        loss = torch.stack([pixel_loss(x_hat_BCHW, x_BCHW) for x_hat_BCHW in estimates]).mean()
-        step(optimizer, loss, training, images_seen, f"the {model.loss} loss")
-        images_seen += training.batch_size
-        update_average(average, network, training.batch_size, images_seen, training.ema_halflife_kimg)
+    estimates_of = torch.compile(network.estimates) if training.compile else network.estimates
 
-        if due(images_seen, training.batch_size, training.log_every_kimg):
-            session.on_log(images_seen, {"loss": loss.item(), **watch.rate(images_seen)})
-        if due(images_seen, training.batch_size, training.sample_every_kimg):
-            shown_NHWC = first_images(dataset, validation_split(dataset), NUM_VALIDATION, training.crop_size)
-            scores, rows_BCHW = _validate(average, shown_NHWC, steps, session.device)
-            session.on_log(images_seen, scores)
-            session.on_sample(images_seen, rows_BCHW)
-        if due(images_seen, training.batch_size, training.checkpoint_every_kimg):
-            session.checkpoints.save(full_state(parts, rng, images_seen))
-    return Trained(average, config)
+    def objective(x_BCHW: Tensor, y_BCHW: Tensor, *sigma_B: Tensor) -> Tensor:
+        losses = [pixel_loss(x_hat_BCHW, x_BCHW) for x_hat_BCHW in estimates_of(y_BCHW, *sigma_B)]
+        return torch.stack(losses).mean()
+
+    course = Course(session, training, {"network": network, "average": average, "optimizer": optimizer}, rng)
+    while course.goes_on():
+        with course.step():
+            x_BCHW, _ = batches.at(course.start)
+            x_BCHW = augmented(x_BCHW, training.augment, rng)
+            degraded: tuple[Tensor, ...]  # the images, and their noise level if the network is told it
+            if model.network.noise_level:
+                degraded = degrade_with_level(x_BCHW, steps, rng)
+            else:
+                degraded = (degrade(x_BCHW, steps, rng),)
+            batch = map(share, (x_BCHW, *degraded))
+            loss = course.minimise(f"the {model.loss} loss", optimizer, objective, *batch)
+            update_average(average, network, training, course.images_seen)
+
+            if course.due(training.log_every_kimg):
+                course.log({"loss": loss})
+            if course.due(training.sample_every_kimg):
+                shown_NHWC = first_images(dataset, validation_split(dataset), NUM_VALIDATION, training.crop_size)
+                scores, rows_BCHW = _validate(average, shown_NHWC, steps, session.device)
+                course.log(scores)
+                session.on_sample(course.images_seen, rows_BCHW)
+    return Trained(average, config, course.images_seen)
 
 
 @torch.inference_mode()

@@ -1,0 +1,59 @@
+"""What a network costs: its size, its multiplications per image, and its speed on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from atelier.data.store import DatasetInfo
+from atelier.params import GanModel, Model
+
+BATCH = 32
+MIN_SECONDS = 0.5
+
+
+@torch.inference_mode()
+def cost_of(network: Any, model: Model, info: DatasetInfo, device: torch.device) -> dict[str, float]:
+    """The cost of applying a trained network to images of the size that it was trained on.
+
+    Args:
+        network: in evaluation mode, on `device`.
+        model: its parameters.
+        info: of its dataset.
+        device: where the speed is measured.
+
+    Returns:
+        cost/parameters; cost/macs_per_image, multiplications with addition of convolutions and matrix products, counted
+        by torch; cost/images_per_second, in batches of 32; cost/image_side, pixels of the images that went in.
+    """
+    side = model.training.crop_size or info.image_size
+    assert side is not None  # params.checks
+    if isinstance(model, GanModel):
+        z_BZ = torch.randn(BATCH, model.generator.latent_dim, device=device)
+        labels_B = torch.zeros(BATCH, dtype=torch.int64, device=device)
+        apply: Callable[[int], Tensor] = lambda count: network(z_BZ[:count], labels_B[:count])  # noqa: E731
+    else:
+        side //= getattr(network, "upscale", 1)
+        x_BCHW = torch.rand(BATCH, info.channels, side, side, device=device).to(memory_format=torch.channels_last)
+        apply = lambda count: network(x_BCHW[:count])  # noqa: E731
+    with FlopCounterMode(display=False) as counter:
+        apply(1)
+    return {
+        "cost/parameters": sum(weight.numel() for weight in network.parameters()),
+        "cost/macs_per_image": counter.get_total_flops() / 2,
+        "cost/images_per_second": _speed(apply),
+        "cost/image_side": side,
+    }
+
+
+def _speed(apply: Callable[[int], Tensor]) -> float:
+    started, count = time.perf_counter(), 0
+    while (seconds := time.perf_counter() - started) < MIN_SECONDS:
+        apply(BATCH)[0].cpu()  # waits for the device
+        count += BATCH
+    return count / seconds

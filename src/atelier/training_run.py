@@ -1,0 +1,182 @@
+"""One training of a model of params.yaml inside its MLflow run, in this process or in several, to a folder of weights.
+
+With `training.devices` above 1 this process starts torch's own launcher, which starts `atelier.worker` so many times.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+
+from atelier.bundle import write_bundle
+from atelier.data.store import read_dataset
+from atelier.degradations.blur import read_kernels
+from atelier.errors import ConfigError, TrainingError
+from atelier.params import Model, Params, RestorationModel
+from atelier.pictures import grid
+from atelier.progress import Progress
+from atelier.project import Project
+from atelier.registry import Registry
+from atelier.training.checkpoint import Checkpoints
+from atelier.training.classification import train_classifier
+from atelier.training.cost import cost_of
+from atelier.training.device import choose_device, make_deterministic
+from atelier.training.distributed import rank, world_size
+from atelier.training.gan import train_gan
+from atelier.training.interruption import Stopped, StopSignals
+from atelier.training.restoration import train_restorer
+from atelier.training.session import Session, Trained
+
+LOOPS: dict[str, Callable[..., Trained]] = {
+    "classification": train_classifier,
+    "gan": train_gan,
+    "restoration": train_restorer,
+}
+POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a training is told, as plain values that fit into a file.
+
+    Attributes:
+        root: the project folder.
+        name: the model.
+        run_id: its MLflow run.
+        fingerprint: of the training.
+        bundle: folder that is made at the end: weights and what is needed to build the network again.
+        parent: process that waits for it; without it the training stops.
+    """
+
+    root: str
+    name: str
+    run_id: str
+    fingerprint: str
+    bundle: str
+    parent: int
+
+
+def run_training(job: Job, params: Params, signals: StopSignals) -> None:
+    """Train, or go on from the checkpoint, and write the bundle.
+
+    Raises:
+        TrainingError: with the reason, if the training fails.
+        Stopped: if a signal asked for it; a checkpoint was written.
+    """
+    if params.models[job.name].training.devices > 1:
+        _launch(job, params, signals)
+    else:
+        train_in_process(job, params, signals)
+
+
+def train_in_process(job: Job, params: Params, signals: StopSignals) -> None:
+    """The training, or this process's part of it; the first process logs and writes the bundle."""
+    project, name = Project(Path(job.root)), job.name
+    registry, dataset = Registry(project), read_dataset(project.root, params.models[name].dataset)
+    model = located(project, params, name)
+    device, threads = _devices(params)
+    first = rank() == 0
+    session = Session(
+        device,
+        params.seed,
+        Checkpoints(project.checkpoints(name, job.fingerprint), job.fingerprint, writable=first),
+        on_log=lambda images_seen, values: None,
+        on_sample=lambda images_seen, x_BCHW: None,
+        stop_requested=lambda: signals.requested() or not _is_alive(job.parent),
+    )
+    if not first:
+        LOOPS[model.kind](model, dataset, session)
+        return
+    registry.runs.log_params(job.run_id, {"device": device.type, "threads": threads, "processes": world_size()})
+    run_log, progress = registry.run_log(job.run_id), Progress(name)
+
+    def on_log(images_seen: int, values: Mapping[str, float]) -> None:
+        run_log.metrics(images_seen, values)
+        progress.update(images_seen, values)
+
+    def on_sample(images_seen: int, x_BCHW: torch.Tensor) -> None:
+        run_log.image(images_seen, "samples", grid(x_BCHW.float().cpu().numpy(), columns=8))
+
+    def on_note(images_seen: int, note: str) -> None:
+        registry.runs.note(job.run_id, note)
+
+    try:
+        trained = LOOPS[model.kind](
+            model, dataset, replace(session, on_log=on_log, on_sample=on_sample, on_note=on_note)
+        )
+        run_log.metrics(trained.images_seen, cost_of(trained.network, model, dataset.info, device))
+    finally:
+        run_log.flush()
+    write_bundle(Path(job.bundle), model.kind, trained, dataset.info)
+
+
+def _devices(params: Params) -> tuple[torch.device, int]:
+    """This process's device, and its number of CPU threads."""
+    device = choose_device(params.device)
+    if device.type == "cuda" and world_size() > 1:
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    return device, make_deterministic(params.threads, world_size())
+
+
+def _launch(job: Job, params: Params, signals: StopSignals) -> None:
+    """Start the processes and wait for them; if one dies, torch's launcher ends the others."""
+    devices = params.models[job.name].training.devices
+    file = Path(job.bundle).with_suffix(".json")
+    file.write_text(json.dumps({"job": asdict(job), "params": params.resolved()}), encoding="utf-8")
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"]
+    # OMP_NUM_THREADS keeps the launcher from setting it, with a warning; each process sets its own count.
+    environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    process = subprocess.Popen([sys.executable, *launcher, "-m", "atelier.worker", str(file)], env=environment)
+    asked = False
+    while True:
+        try:
+            code = process.wait(POLL_SECONDS)
+            break
+        except subprocess.TimeoutExpired:
+            if signals.requested() and not asked:
+                process.terminate()  # it tells the others
+                asked = True
+    if signals.requested():
+        raise Stopped
+    if code:
+        reason = file.with_suffix(".error")
+        raise TrainingError(
+            reason.read_text(encoding="utf-8")
+            if reason.exists()
+            else f"one of the {devices} processes of the training of {job.name} died; the others were ended. The last "
+            "checkpoint is whole: run again to go on from there."
+        )
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def located(project: Project, params: Params, name: str) -> Model:
+    """A model's parameters with the files that they name as they are to be opened, which differs between machines.
+
+    Raises:
+        ConfigError: if such a file can't be read, or is another one.
+    """
+    model = params.models[name]
+    if not isinstance(model, RestorationModel):
+        return model
+    steps = tuple(step.located(project.root) for step in model.degradation)
+    for step in steps:
+        if step.kernel_blur is not None:
+            try:
+                read_kernels(step.kernel_blur.path, step.kernel_blur.sha256)
+            except ValueError as error:
+                raise ConfigError(f"models.{name}: {error}") from None
+    return model.model_copy(update={"degradation": steps})
