@@ -15,11 +15,13 @@ class GanLoss(NamedTuple):
     """The two sides of one adversarial game; both take (real_logits_B, fake_logits_B) and return a scalar to minimise.
 
     The generator's side ignores the real logits unless `generator_needs_real`: the loop need not compute them then.
+    `boundary` is the logit of an image that is as likely real as generated; None where only differences count.
     """
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
     generator: Callable[[Tensor, Tensor], Tensor]
     generator_needs_real: bool
+    boundary: float | None = None
 
 
 def _classify(real_logits_B: Tensor, fake_logits_B: Tensor) -> Tensor:
@@ -163,11 +165,13 @@ def minus_mean_generator(real_logits_B: Tensor, fake_logits_B: Tensor) -> Tensor
 
 
 GAN_LOSSES: dict[str, GanLoss] = {
-    "minimax": GanLoss(_classify, minimax_generator, generator_needs_real=False),
-    "non-saturating": GanLoss(_classify, non_saturating_generator, generator_needs_real=False),
+    "minimax": GanLoss(_classify, minimax_generator, generator_needs_real=False, boundary=0.0),
+    "non-saturating": GanLoss(_classify, non_saturating_generator, generator_needs_real=False, boundary=0.0),
     "relativistic": GanLoss(relativistic_discriminator, relativistic_generator, generator_needs_real=True),
-    "least-squares": GanLoss(least_squares_discriminator, least_squares_generator, generator_needs_real=False),
-    "hinge": GanLoss(hinge_discriminator, minus_mean_generator, generator_needs_real=False),
+    "least-squares": GanLoss(
+        least_squares_discriminator, least_squares_generator, generator_needs_real=False, boundary=0.5
+    ),
+    "hinge": GanLoss(hinge_discriminator, minus_mean_generator, generator_needs_real=False, boundary=0.0),
     "wasserstein": GanLoss(wasserstein_discriminator, minus_mean_generator, generator_needs_real=False),
 }
 

@@ -194,6 +194,61 @@ IMPOSSIBLE = [
 ]
 
 
+MISTAKEN_AUGMENTS = [
+    (
+        "{colour: true, probability: 1.0, target: 0.5, adapt_kimg: 100}",
+        [": probability 1.0 does not adapt. Remove target and adapt_kimg, or write `probability: adaptive`."],
+    ),
+    (
+        "{probability: adaptive}",
+        [
+            ": it changes nothing. Add `translation: 0.125, cutout: 0.5, colour: true`, or flip or quarter_turns, or "
+            "remove it."
+        ],
+    ),
+    (
+        "{translation: 0.6, cutout: 1.0, probability: adaptive, target: 1.5, adapt_kimg: 0}",
+        [
+            ".translation = 0.6: should be less than or equal to 0.5.",
+            ".cutout = 1.0: should be less than 1.",
+            ".target = 1.5: should be less than 1.",
+            ".adapt_kimg = 0: should be greater than 0.",
+        ],
+    ),
+    ("{colour: true}", [".probability: missing. Add it."]),
+    ("{color: true, probability: 1}", [".color: unknown key. Did you mean 'colour'?"]),
+    (
+        "{colour: true, probability: 1.5}",
+        [".probability = 1.5 is not one of ['adaptive'] and should be less than or equal to 1."],
+    ),
+    (
+        "{colour: true, probability: adaptiv}",
+        [".probability = 'adaptiv' is not one of ['adaptive'] and should be a valid number."],
+    ),
+]
+
+
+@pytest.mark.parametrize(("given", "expected"), MISTAKEN_AUGMENTS, ids=[given for given, _ in MISTAKEN_AUGMENTS])
+def test_a_discriminator_augmentation_without_sense_is_refused(problems, given, expected):
+    found = problems(("r2_gamma: 1.0", f"r2_gamma: 1.0\n    discriminator_augment: {given}"))
+    assert found == [f"models.fashion-gan.discriminator_augment{line}" for line in expected]
+
+
+def test_the_defaults_of_the_adaptive_probability_are_written_out_and_a_fixed_one_has_none(tmp_path):
+    def resolved(given):
+        text = EXAMPLE.replace("r2_gamma: 1.0", f"r2_gamma: 1.0\n    discriminator_augment: {given}")
+        (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+        params = load_params(tmp_path / "params.yaml")
+        assert type(params).model_validate(params.resolved(), strict=False) == params
+        return params.resolved()["models"]["fashion-gan"]["discriminator_augment"]
+
+    changes = {"flip": False, "quarter_turns": False, "translation": 0.1, "cutout": 0.0, "colour": False}
+    ada = {**changes, "probability": "adaptive", "target": 0.6, "adapt_kimg": 100.0}
+    assert resolved("{translation: 0.1, probability: adaptive}") == ada
+    assert resolved("{translation: 0.1, probability: adaptive, target: 0.5}") == {**ada, "target": 0.5}
+    assert resolved("{translation: 0.1, probability: 1.0}") == {**changes, "probability": 1.0}
+
+
 @pytest.mark.parametrize(("changes", "expected"), IMPOSSIBLE, ids=[str(text)[:60] for _, text in IMPOSSIBLE])
 def test_an_impossible_combination_is_refused_before_anything_runs(problems, changes, expected):
     lines = [expected] if isinstance(expected, str) else expected
@@ -249,8 +304,9 @@ def test_the_gate_knows_the_direction_of_every_metric_that_is_measured():
 VARIABLES = {
     records.Dataset: {"dataset"},
     records.Source: {"source", "self"},
-    records.Training: {"training"},
+    records.Training: {"training", "_training"},
     records.Augment: {"augment"},
+    records.DiscriminatorAugment: {"wanted", "_wanted"},
     records.TrainingData: {"data"},
     records.ClassificationModel: {"model", "recipe", "classifier"},
     records.GanModel: {"model"},
@@ -328,7 +384,8 @@ def test_every_leaf_of_the_parameters_is_read_somewhere():
 @pytest.mark.parametrize("kind", TRAINING_MODULES)
 def test_each_of_the_three_loops_reads_every_key_of_training(kind):
     files = [REPOSITORY / "src" / "atelier" / name for name in module_hashes(TRAINING_MODULES[kind])]
-    assert set(records.Training.model_fields) <= read_fields(records.Training, attributes_in(files))
+    asked = set(records.Training.model_fields) - {"devices"}  # how many processes run the loop
+    assert asked <= read_fields(records.Training, attributes_in(files))
 
 
 def test_a_leaf_that_nobody_reads_is_found():

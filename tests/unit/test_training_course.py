@@ -188,15 +188,14 @@ def test_a_hopeless_training_is_ended_once_its_sign_has_lasted(tmp_path, metric,
         with setting.course.step():
             setting.course.log({metric: value})
 
-    setting = Setting(tmp_path)
-    for value in (healthy, bad, bad, healthy, bad, bad):  # never three times without a break
+    long = {"kimg": 100.0, "batch_size": 5000, "checkpoint_every_kimg": 10.0}
+    setting = Setting(tmp_path, **long)
+    for value in (healthy, bad, bad, bad, healthy, bad):  # never for 15 kimg without a break
         logged(setting, value)
-    setting = Setting(tmp_path)  # killed in between: the checkpoint of 300 images remembers
-    assert setting.course.images_seen == 300
-    logged(setting, bad)
-    with pytest.raises(
-        TrainingError, match=rf"^stopped after 0\.4 kimg, {metric} = .* since 0\.2 kimg: {meaning}: .*\.$"
-    ):
+    setting = Setting(tmp_path, **long)  # killed in between: the checkpoint of 30 kimg remembers
+    for _ in range(2):
+        logged(setting, bad)
+    with pytest.raises(TrainingError, match=rf"^stopped after 45\.0 kimg, {metric} = .* since 30\.0 kimg: {meaning}: "):
         logged(setting, bad)
 
 

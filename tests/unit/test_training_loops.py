@@ -7,6 +7,7 @@ from atelier.data.store import DatasetInfo
 from atelier.degradations import degrade_fixed
 from atelier.errors import TrainingError
 from atelier.losses import GAN_LOSSES, PIXEL_LOSSES, GanLoss
+from atelier.networks.discriminators import build_discriminator
 from atelier.networks.restorers import build_restorer
 from atelier.training.batches import ArrayImages, to_images
 from atelier.training.checkpoint import Checkpoints
@@ -14,6 +15,8 @@ from atelier.training.restoration import degradation_steps
 from atelier.training.schedules import learning_rate
 from tests.tiny import BATCH, CNN, CRNN, HALF, MASK, NOISE, R3_GAN, RESNET_GAN, tiny_model, train
 
+DIFF_AUGMENT = {"colour": True, "translation": 0.125, "cutout": 0.5, "probability": 1.0}
+ADA = {**DIFF_AUGMENT, "flip": True, "quarter_turns": True, "probability": "adaptive", "adapt_kimg": 0.1}
 CASES = {
     "classifier": ("classifier", {}),
     "gan minimax": ("gan", {"loss": "minimax"}),
@@ -21,6 +24,8 @@ CASES = {
     "gan relativistic": ("gan", {"loss": "relativistic"}),
     "gan resnet, hinge": ("gan", {**RESNET_GAN, "loss": "hinge", "r1_gamma": 0.0}),
     "gan r3, wasserstein": ("gan", {**R3_GAN, "loss": "wasserstein", "r2_gamma": 0.0, "gp_weight": 10.0}),
+    "gan with adaptive augmentation": ("gan", {"discriminator_augment": ADA, "r2_gamma": 0.0}),
+    "gan with fixed augmentation": ("gan", {"discriminator_augment": DIFF_AUGMENT, "loss": "hinge", "gp_weight": 1.0}),
     "cnn": ("cnn", {}),
     "cnn, all degradations": ("cnn", {"degradation": [MASK, NOISE, HALF], "loss": "l1"}),
     "crnn": ("crnn", {}),
@@ -204,6 +209,41 @@ def test_every_loop_augments(fashion, tmp_path, name):
     )
     with pytest.raises(AssertionError):
         assert_equal_weights(plain, flipped)
+
+
+def test_the_adaptive_strength_is_logged_and_goes_on_from_the_checkpoint(fashion, tmp_path):
+    model = tiny_model("gan", discriminator_augment={**ADA, "target": 0.05}, loss="non-saturating", r1_gamma=0.0)
+    whole, cut, resumed = Log(), Log(stop_at=7 * BATCH), Log()
+    train(model, fashion, tmp_path / "whole", on_log=whole)
+    with pytest.raises(Interrupted):
+        train(model, fashion, tmp_path / "cut", on_log=cut)
+    state = Checkpoints(tmp_path / "cut", "tiny").load()["augment"]
+    at_checkpoint = whole[4 * BATCH]["augment_probability"]
+    assert at_checkpoint > 0
+    assert state["probability"].item() == at_checkpoint
+    train(model, fashion, tmp_path / "cut", on_log=resumed)
+    assert list(resumed.curve("augment_probability")) == list(whole.curve("augment_probability")[4:])
+    assert list(resumed.curve("overfitting")) == list(whole.curve("overfitting")[4:])
+    assert len(set(whole.curve("augment_probability"))) > 3
+
+
+def test_all_that_the_discriminator_sees_is_augmented_and_the_generator_learns_through_it(fashion, tmp_path):
+    seen = []
+
+    def watching(**config):
+        D = build_discriminator(**config)
+        D.register_forward_pre_hook(lambda D, inputs: seen.append(inputs[0]))
+        return D
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("atelier.training.gan.build_discriminator", watching)
+        changes = {"discriminator_augment": {"cutout": 0.8, "probability": 1.0}, "r1_gamma": 0.0, "r2_gamma": 0.0}
+        train(tiny_model("gan", training={"kimg": 0.048}, **changes), fashion, tmp_path)
+    assert len(seen) == 3 * 4  # relativistic: real and generated images, in the step of either network
+    holes = [(x_BCHW == 0).flatten(1) for x_BCHW in seen]
+    assert min(hole_BP.float().mean(dim=1).min() for hole_BP in holes) > 0.1
+    assert [x_BCHW.requires_grad for x_BCHW in seen] == [False, False, False, True] * 3
+    assert len({hole_BP.numpy().tobytes() for hole_BP in holes}) == len(holes)  # each time other holes
 
 
 LONGER = {"kimg": 0.96, "lr": 5e-3, "sample_every_kimg": 9.0, "augment": {}}  # sixty steps

@@ -22,6 +22,7 @@ from atelier.params.loading import load_params
 from atelier.params.models import (
     Augment,
     ClassificationModel,
+    DiscriminatorAugment,
     Evaluation,
     GanModel,
     Gate,
@@ -60,6 +61,7 @@ __all__ = [
     "DcganGeneratorNetwork",
     "Decolourise",
     "Degradation",
+    "DiscriminatorAugment",
     "Downsample",
     "Evaluation",
     "GanModel",

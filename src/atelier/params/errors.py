@@ -10,6 +10,9 @@ from pydantic import BaseModel, ValidationError
 
 from atelier.params.datasets import Source
 
+# What pydantic adds to a path for a branch of a plain union, and for the key of a mapping.
+BRANCHES = ("literal['auto']", "literal['adaptive']", "constrained-int", "constrained-float", "int", "[key]")
+
 
 def nearest(word: str, known: Sequence[str]) -> str:
     """A hint for a typo: the nearest known name, else all of them; empty if there are none."""
@@ -73,8 +76,8 @@ def _path_in_file(loc: tuple[str | int, ...], raw: Any) -> list[str]:
             path.pop()  # the keys of a single source stand in the dataset itself
             section = outer
             continue
-        if position == len(loc) - 1 and part in ("literal['auto']", "[key]", "constrained-int", "int"):
-            continue  # a branch of a plain union, or the key of a mapping
+        if position == len(loc) - 1 and part in BRANCHES:
+            continue
         path.append(str(part))
         outer = section
         try:

@@ -31,6 +31,44 @@ class Augment(Record):
     cutout: int = Field(default=0, ge=0)  # pixels: side of a box of mid grey at a random place
 
 
+class DiscriminatorAugment(Record):
+    """Random changes of all that a GAN's discriminator sees, real and generated, for little data (DiffAugment, ADA)."""
+
+    flip: bool = False  # mirror left-right
+    quarter_turns: bool = False  # rotate by 0, 90, 180 or 270 degrees
+    translation: float = Field(default=0.0, ge=0, le=0.5)  # by up to this share of the side; 0.125 in both papers
+    cutout: float = Field(default=0.0, ge=0, lt=1)  # side of a box of mid grey, as a share of the image's; 0.5 in both
+    colour: bool = False  # brightness, contrast, and of colour images saturation
+    probability: Literal["adaptive"] | Annotated[float, Field(gt=0, le=1)]  # of each change; 1.0: DiffAugment
+    # The next two are of adaptive (ADA): what the mean sign of the discriminator on real images is held at (0.6 unless
+    # given), and in how many thousand images the probability can go from 0 to 1 (100; the paper's trainings take 500).
+    target: float | None = Field(default=None, gt=0, lt=1)
+    adapt_kimg: Positive | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _adaptive_by_default(cls, given: Any) -> Any:
+        """Written into the record, so that the resolved parameters name them."""
+        if isinstance(given, dict) and given.get("probability") == "adaptive":
+            return {"target": 0.6, "adapt_kimg": 100.0, **given}
+        return given
+
+    @model_validator(mode="after")
+    def _everything_has_an_effect(self) -> DiscriminatorAugment:
+        unread = [name for name in ("target", "adapt_kimg") if getattr(self, name) is not None]
+        if self.probability != "adaptive" and unread:
+            raise ValueError(
+                f"probability {self.probability} does not adapt. Remove {' and '.join(unread)}, or write "
+                "`probability: adaptive`"
+            )
+        if not (self.flip or self.quarter_turns or self.translation or self.cutout or self.colour):
+            raise ValueError(
+                "it changes nothing. Add `translation: 0.125, cutout: 0.5, colour: true`, or flip or quarter_turns, "
+                "or remove it"
+            )
+        return self
+
+
 class TrainingData(Record):
     """Which part of the dataset a model learns from."""
 
@@ -92,6 +130,7 @@ class GanModel(Record):
     r1_gamma: float = Field(ge=0)  # weight of the gradient penalty on real images; 0 switches it off
     r2_gamma: float = Field(ge=0)  # the same on generated images
     gp_weight: float = Field(default=0.0, ge=0)  # of the penalty that holds slopes between the two at 1 (WGAN-GP: 10)
+    discriminator_augment: DiscriminatorAugment | None = None
     training: Training
 
     @model_validator(mode="after")

@@ -29,9 +29,9 @@ def augmented(x_BCHW: Tensor, augment: Augment, rng: torch.Generator) -> Tensor:
         Images of the same shape and range, channels_last.
     """
     if augment.flip:
-        x_BCHW = _chosen(torch.rand(len(x_BCHW), generator=rng) < 0.5, x_BCHW.flip(-1), x_BCHW)
+        x_BCHW = chosen(torch.rand(len(x_BCHW), generator=rng) < 0.5, x_BCHW.flip(-1), x_BCHW)
     if augment.quarter_turns:
-        x_BCHW = _quarter_turned(x_BCHW, torch.randint(4, (len(x_BCHW),), generator=rng))
+        x_BCHW = quarter_turned(x_BCHW, torch.randint(4, (len(x_BCHW),), generator=rng))
     if augment.rotate:
         degrees_B = (2 * torch.rand(len(x_BCHW), generator=rng) - 1) * augment.rotate
         x_BCHW = _rotated(x_BCHW, degrees_B.to(x_BCHW.device))
@@ -43,14 +43,15 @@ def augmented(x_BCHW: Tensor, augment: Augment, rng: torch.Generator) -> Tensor:
     return x_BCHW.contiguous(memory_format=torch.channels_last)
 
 
-def _chosen(choice_B: Tensor, yes_BCHW: Tensor, no_BCHW: Tensor) -> Tensor:
+def chosen(choice_B: Tensor, yes_BCHW: Tensor, no_BCHW: Tensor) -> Tensor:
+    """For each image one of two versions of it."""
     return torch.where(choice_B.to(no_BCHW.device)[:, None, None, None], yes_BCHW, no_BCHW)
 
 
-def _quarter_turned(x_BCHW: Tensor, turns_B: Tensor) -> Tensor:
+def quarter_turned(x_BCHW: Tensor, turns_B: Tensor) -> Tensor:
     """Turn each square image by 0 to 3 quarters: one, or two, or one after two."""
-    x_BCHW = _chosen(turns_B >= 2, x_BCHW.flip((-2, -1)), x_BCHW)
-    return _chosen(turns_B % 2 == 1, x_BCHW.rot90(1, (-2, -1)), x_BCHW)
+    x_BCHW = chosen(turns_B >= 2, x_BCHW.flip((-2, -1)), x_BCHW)
+    return chosen(turns_B % 2 == 1, x_BCHW.rot90(1, (-2, -1)), x_BCHW)
 
 
 def _rotated(x_BCHW: Tensor, degrees_B: Tensor) -> Tensor:
@@ -85,12 +86,13 @@ def _cut_out(x_BCHW: Tensor, places_B2: Tensor, size: int) -> Tensor:
     Source: DeVries & Taylor 2017, arXiv:1708.04552 (any pixel may be the centre, section 3.2).
     """
     height, width = x_BCHW.shape[-2:]
-    inside_BH = _in_box(places_B2[:, :1], height, size)
-    inside_BW = _in_box(places_B2[:, 1:], width, size)
+    inside_BH = in_box(places_B2[:, :1], height, size)
+    inside_BW = in_box(places_B2[:, 1:], width, size)
     return x_BCHW.masked_fill((inside_BH[:, :, None] & inside_BW[:, None, :]).unsqueeze(1), CUTOUT_FILL)
 
 
-def _in_box(place_B1: Tensor, length: int, size: int) -> Tensor:
+def in_box(place_B1: Tensor, length: int, size: int) -> Tensor:
+    """Which of `length` positions lie in a box of `size` pixels about a place, given as a share of the length."""
     first_B1 = (place_B1 * length).long() - size // 2
     positions = torch.arange(length, device=place_B1.device)
     return (positions >= first_B1) & (positions < first_B1 + size)

@@ -18,6 +18,7 @@ from atelier.data.splits import SPLITS, Split
 from atelier.data.store import DatasetInfo
 from atelier.errors import TrainingError
 from atelier.params import Model
+from atelier.training.resident import ResidentPixels, fits
 from atelier.training.session import Session
 
 Pixels = Images | NDArray[np.uint8]  # both are indexed alike; of stored images only what is indexed is read
@@ -79,6 +80,7 @@ class Batches:
         seed: of orders and crops.
         device: where the batches go.
         crop_size: side of a random crop of each image, no larger than any of them; None: whole images, all of one size.
+        resident: whether the pixels are copied to the device once, and batches are cut out there; None: if they fit.
         limit: of the images only so many, the first in the order of their content hashes: a random choice, in which
             every smaller one is contained. None, or more than there are: all.
     """
@@ -92,6 +94,7 @@ class Batches:
         device: torch.device,
         crop_size: int | None = None,
         limit: int | None = None,
+        resident: bool | None = None,
     ) -> None:
         self._pixels = dataset.images(split)
         self._labels_N = dataset.labels(split)
@@ -104,6 +107,10 @@ class Batches:
             )
         self._batch_size, self._seed, self._device, self._crop_size = batch_size, seed, device, crop_size
         self._epoch, self._order_N, self._places_N2 = -1, np.empty(0, np.int64), np.empty((0, 2))
+        self._resident = None
+        sizes_N2, channels = self._sizes_N2[: self._num_images], dataset.info.channels
+        if fits(int(sizes_N2.prod(axis=1).sum()) * channels, device) if resident is None else resident:
+            self._resident = ResidentPixels(self._pixels, sizes_N2, channels, device)
 
     def at(self, images_seen: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The batch that starts at position `images_seen` of the stream.
@@ -116,9 +123,9 @@ class Batches:
         epochs, offsets = np.divmod(positions, self._num_images)
         parts = [self._part(int(epoch), offsets[epochs == epoch]) for epoch in np.unique(epochs)]
         rows_B, places_B2 = (np.concatenate(part) for part in zip(*parts, strict=True))
-        pixels_BHWC = self._pixels[rows_B] if self._crop_size is None else self._random_crops(rows_B, places_B2)
         labels_B = np.zeros(len(rows_B), np.int64) if self._labels_N is None else self._labels_N[rows_B]
-        return to_images(pixels_BHWC, self._device), torch.from_numpy(labels_B).to(self._device, non_blocking=True)
+        x_BCHW = to_images(self._cut(rows_B, places_B2), self._device)
+        return x_BCHW, torch.from_numpy(labels_B).to(self._device, non_blocking=True)
 
     def _part(self, epoch: int, offsets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Images of an epoch, and the places of their crops: [0, 1)^2 is where a crop's corner may lie."""
@@ -128,10 +135,17 @@ class Batches:
             self._places_N2 = rng.random((self._num_images, 2))
         return self._order_N[offsets], self._places_N2[offsets]
 
-    def _random_crops(self, rows_B: NDArray[np.int64], places_B2: NDArray[np.float64]) -> NDArray[np.uint8]:
-        assert self._crop_size is not None
-        num_corners_B2 = self._sizes_N2[rows_B] - self._crop_size + 1
-        return crops(self._pixels, rows_B, (places_B2 * num_corners_B2).astype(np.int64), self._crop_size)
+    def _cut(self, rows_B: NDArray[np.int64], places_B2: NDArray[np.float64]) -> NDArray[np.uint8] | torch.Tensor:
+        """Random crops of these images, or the whole ones; BHWC."""
+        if self._crop_size is None:
+            height, width = self._sizes_N2[0].tolist()
+            corners_B2 = np.zeros((len(rows_B), 2), np.int64)
+            return self._resident.cut(rows_B, corners_B2, height, width) if self._resident else self._pixels[rows_B]
+        size = self._crop_size
+        corners_B2 = (places_B2 * (self._sizes_N2[rows_B] - size + 1)).astype(np.int64)
+        if self._resident:
+            return self._resident.cut(rows_B, corners_B2, size, size)
+        return crops(self._pixels, rows_B, corners_B2, size)
 
 
 def sizes_of(pixels: Pixels) -> NDArray[np.int64]:
@@ -177,7 +191,9 @@ def require_labels(dataset: TrainingImages) -> None:
             )
 
 
-def to_images(pixels_BHWC: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
+def to_images(pixels_BHWC: NDArray[np.uint8] | torch.Tensor, device: torch.device) -> torch.Tensor:
     """uint8 pixels as stored -> float32 NCHW in [0, 1], channels_last in memory."""
-    x_BHWC = torch.from_numpy(np.ascontiguousarray(pixels_BHWC)).to(device, non_blocking=True)
+    if isinstance(pixels_BHWC, np.ndarray):
+        pixels_BHWC = torch.from_numpy(np.ascontiguousarray(pixels_BHWC))
+    x_BHWC = pixels_BHWC.to(device, non_blocking=True)
     return (x_BHWC.permute(0, 3, 1, 2) / 255).contiguous(memory_format=torch.channels_last)

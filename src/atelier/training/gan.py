@@ -19,6 +19,7 @@ from atelier.params import GanModel
 from atelier.training.augmentation import augmented
 from atelier.training.batches import TrainingImages, require_labels, training_batches
 from atelier.training.course import Course
+from atelier.training.discriminator_augmentation import DiscriminatorAugmentation
 from atelier.training.distributed import share
 from atelier.training.diversity import Diversity
 from atelier.training.ema import averaged_copy, update_average
@@ -49,6 +50,7 @@ def train_gan(model: GanModel, dataset: TrainingImages, session: Session) -> Tra
     D = placed(build_discriminator(**D_config), session.device)
     G_ema, opt_G, opt_D = averaged_copy(G), adam(G, training), adam(D, training)
     rng = torch.Generator().manual_seed(session.seed)
+    augment = DiscriminatorAugmentation(model.discriminator_augment, game.boundary, rng).to(session.device)
     batches = training_batches(model, dataset, session)
     samples_z, samples_labels = _sample_latents(model, config["num_classes"], session)
     diversity = Diversity(dataset, session.device)
@@ -58,18 +60,21 @@ def train_gan(model: GanModel, dataset: TrainingImages, session: Session) -> Tra
         if not _penalised(model):  # second derivatives don't go through compiled code (torch 2.13)
             D.compile()
 
+    logits: list[Tensor] = []  # of the last real and generated images, to be logged
+
     def d_objective(real_BCHW: Tensor, fake_BCHW: Tensor, labels_B: Tensor) -> Tensor:
-        real_logits_B, fake_logits_B, penalty = judged(D, real_BCHW, fake_BCHW, labels_B, model, rng)
-        logits.append((real_logits_B.detach(), fake_logits_B.detach()))
-        return game.discriminator(real_logits_B, fake_logits_B) + penalty
+        loss, *both = discriminator_loss(D, game, real_BCHW, fake_BCHW, labels_B, model, augment, rng)
+        logits[:] = both
+        return loss
 
     def g_objective(real_BCHW: Tensor, source_B: Tensor, labels_B: Tensor) -> Tensor:
         fake_BCHW = source_B if one_pass else G(source_B, labels_B)
         with torch.no_grad():  # the generator's gradient does not reach the real images
-            real_logits_B = D(real_BCHW, labels_B).float() if game.generator_needs_real else torch.zeros(0)
-        return game.generator(real_logits_B, D(fake_BCHW, labels_B).float())
+            real_logits_B = D(augment(real_BCHW), labels_B).float() if game.generator_needs_real else torch.zeros(0)
+        return game.generator(real_logits_B, D(augment(fake_BCHW), labels_B).float())
 
-    course = Course(session, training, {"G": G, "D": D, "G_ema": G_ema, "opt_G": opt_G, "opt_D": opt_D}, rng)
+    parts = {"G": G, "D": D, "G_ema": G_ema, "opt_G": opt_G, "opt_D": opt_D, "augment": augment}
+    course = Course(session, training, parts, rng)
     while course.goes_on():
         with course.step():
             real_BCHW, labels_B = batches.at(course.start)
@@ -78,7 +83,6 @@ def train_gan(model: GanModel, dataset: TrainingImages, session: Session) -> Tra
             real_BCHW, labels_B, z_BZ = share(real_BCHW), share(labels_B), share(z_BZ)
 
             D.requires_grad_(True)
-            logits: list[tuple[Tensor, Tensor]] = []
             with torch.set_grad_enabled(one_pass), course.precision():
                 fake_BCHW = G(z_BZ, labels_B)
             batch = real_BCHW, fake_BCHW.detach(), labels_B
@@ -90,7 +94,7 @@ def train_gan(model: GanModel, dataset: TrainingImages, session: Session) -> Tra
             update_average(G_ema, G, training, course.images_seen)
 
             if course.due(training.log_every_kimg):
-                course.log({"d_loss": d_loss, "g_loss": g_loss, **signals(game, *logits[-1])})
+                course.log({"d_loss": d_loss, "g_loss": g_loss, **signals(game, *logits), **augment.values()})
             if course.due(training.sample_every_kimg):
                 with torch.inference_mode():
                     samples_BCHW = G_ema(samples_z, samples_labels) * 0.5 + 0.5
@@ -104,42 +108,49 @@ def _penalised(model: GanModel) -> bool:
     return model.r1_gamma > 0 or model.r2_gamma > 0 or model.gp_weight > 0
 
 
-def judged(
+def discriminator_loss(
     D: nn.Module,
+    game: GanLoss,
     real_BCHW: Tensor,
     fake_BCHW: Tensor,
     labels_B: Tensor,
     model: GanModel,
+    augment: DiscriminatorAugmentation,
     rng: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What the discriminator says, and the gradient penalties whose weight is above zero.
+    """The discriminator's side of the game plus the gradient penalties whose weight is above zero.
 
     These are (r1_gamma/2) and (r2_gamma/2) times the zero-centred penalty on real and on generated images, and
-    gp_weight times the one-centred penalty between them.
+    gp_weight times the one-centred penalty between them. With augmentation the first two are of slopes with respect to
+    the images before it, as in the code of StyleGAN2-ADA and R3GAN; the third is taken between the images that D sees.
 
     Args:
         D: discriminator, (x_BCHW, labels_B) -> logits_B.
+        game: an entry of `GAN_LOSSES`.
         real_BCHW: real images in [-1, 1].
         fake_BCHW: generated images in [-1, 1], detached from the generator.
         labels_B: classes of both.
         model: has the weights of the penalties.
+        augment: changes what D sees, and is told its logits.
         rng: draws the points between real and generated images.
 
     Returns:
-        real_logits_B and fake_logits_B, float32, and the sum of the penalties, a scalar >= 0.
+        Scalar to minimise, and the float32 logits of the real and of the generated images, detached.
     """
     real_BCHW.requires_grad_(model.r1_gamma > 0)
     fake_BCHW.requires_grad_(model.r2_gamma > 0)
-    real_logits_B, fake_logits_B = D(real_BCHW, labels_B).float(), D(fake_BCHW, labels_B).float()
-    penalty = torch.zeros((), device=real_logits_B.device)
+    seen_real_BCHW, seen_fake_BCHW = augment(real_BCHW), augment(fake_BCHW)
+    real_logits_B, fake_logits_B = D(seen_real_BCHW, labels_B).float(), D(seen_fake_BCHW, labels_B).float()
+    augment.observe(real_logits_B, fake_logits_B)
+    loss = game.discriminator(real_logits_B, fake_logits_B)
     if model.r1_gamma > 0:
-        penalty = penalty + model.r1_gamma / 2 * gradient_penalty(real_logits_B, real_BCHW).mean()
+        loss = loss + model.r1_gamma / 2 * gradient_penalty(real_logits_B, real_BCHW).mean()
     if model.r2_gamma > 0:
-        penalty = penalty + model.r2_gamma / 2 * gradient_penalty(fake_logits_B, fake_BCHW).mean()
+        loss = loss + model.r2_gamma / 2 * gradient_penalty(fake_logits_B, fake_BCHW).mean()
     if model.gp_weight > 0:
-        x_BCHW = interpolated(real_BCHW.detach(), fake_BCHW.detach(), rng).requires_grad_(True)
-        penalty = penalty + model.gp_weight * unit_gradient_penalty(D(x_BCHW, labels_B).float(), x_BCHW).mean()
-    return real_logits_B, fake_logits_B, penalty
+        x_BCHW = interpolated(seen_real_BCHW.detach(), seen_fake_BCHW.detach(), rng).requires_grad_(True)
+        loss = loss + model.gp_weight * unit_gradient_penalty(D(x_BCHW, labels_B).float(), x_BCHW).mean()
+    return loss, real_logits_B.detach(), fake_logits_B.detach()
 
 
 def signals(game: GanLoss, real_logits_B: Tensor, fake_logits_B: Tensor) -> dict[str, float]:

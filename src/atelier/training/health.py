@@ -9,7 +9,7 @@ from typing import Any
 from atelier.errors import TrainingError
 
 PATIENCE = 0.15  # of the whole training: a sign has to last that long, without a break ...
-MIN_TIMES = 3  # ... and to be seen so many times
+MIN_TIMES, MIN_IMAGES = 3, 10_000  # ... and so many times, over so many images: at first everything looks bad
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Health:
             if times == 1:
                 self._since[sign.metric] = images_seen
             since = self._since[sign.metric]
-            if times >= MIN_TIMES and images_seen - since >= PATIENCE * total_images:
+            if times >= MIN_TIMES and images_seen - since >= max(MIN_IMAGES, PATIENCE * total_images):
                 raise TrainingError(
                     f"stopped after {images_seen / 1000:.1f} kimg, {sign.metric} = {value:.3g} since "
                     f"{since / 1000:.1f} kimg: {sign.meaning}"

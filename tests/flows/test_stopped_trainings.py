@@ -1,0 +1,136 @@
+"""Trainings that are killed or asked to stop, with real processes and real MLflow: nothing is lost, nothing differs."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import sqlite3
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from atelier.project import Project, set_environment
+from tests.stored import stored_dataset
+from tests.tiny import R3_GAN, RECIPES, RHYTHM, TRAINING, tiny_params
+
+pytestmark = pytest.mark.flow
+
+LONG = {**TRAINING, **RHYTHM, "kimg": 3.2, "checkpoint_every_kimg": 0.16, "log_every_kimg": 0.16}
+MODELS = {
+    "gan": {
+        **RECIPES["gan"],
+        **R3_GAN,
+        "discriminator_augment": {"colour": True, "cutout": 0.5, "probability": "adaptive", "adapt_kimg": 2.0},
+    },
+    "crnn": RECIPES["crnn"],
+}
+PROCESSES = multiprocessing.get_context("forkserver")  # imports torch once, forks quickly
+PROCESSES.set_forkserver_preload(["atelier.stages", "mlflow", "tests.tiny"])
+
+
+def train(root: str, name: str) -> None:
+    """What the flow's task does, in a process of its own."""
+    os.setpgrp()
+    set_environment(Project(Path(root)))
+    from atelier import stages
+
+    torch.set_num_threads(1)
+    stages.train(Project(Path(root)), tiny_params({name: MODELS[name]}, LONG), name, "")
+
+
+def started(root: Path, name: str) -> multiprocessing.Process:
+    process = PROCESSES.Process(target=train, args=(str(root), name), daemon=True)
+    process.start()
+    return process
+
+
+def newest_checkpoint(root: Path) -> int:
+    """Images seen at the newest checkpoint."""
+    return max((int(file.stem[-12:]) for file in root.glob(".atelier/checkpoints/*/*/checkpoint-*.pt")), default=-1)
+
+
+def wait_for_checkpoint(process: multiprocessing.Process, root: Path, after: int) -> None:
+    deadline = time.monotonic() + 120
+    while newest_checkpoint(root) <= after:
+        assert process.is_alive() and time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def finish(root: Path, name: str) -> dict[str, torch.Tensor]:
+    """Train to the end; returns the registered weights."""
+    process = started(root, name)
+    process.join(200)
+    assert process.exitcode == 0
+    (weights,) = root.glob("mlruns/**/weights.safetensors")
+    return load_file(weights)
+
+
+def runs(root: Path) -> list[tuple[str, str]]:
+    """Id and status of each run in MLflow's database."""
+    with sqlite3.connect(root / "mlflow.db") as database:
+        return database.execute("select run_uuid, status from runs").fetchall()
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    """A project with sixty pictures of four classes."""
+    rng = np.random.default_rng(0)
+    pictures = list(rng.integers(0, 256, (60, 28, 28, 1), np.uint8))
+    stored_dataset(tmp_path, pictures, [f"class {i % 4}" for i in range(60)], name="fashion", image_size=28)
+    (tmp_path / "params.yaml").write_text("{}")
+    return tmp_path
+
+
+@pytest.fixture(params=MODELS)
+def name(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def whole(name, tmp_path_factory, root) -> dict[str, torch.Tensor]:
+    """The weights of a training that nothing disturbed."""
+    other = tmp_path_factory.mktemp("whole")
+    (other / "params.yaml").write_text("{}")
+    (other / "data").symlink_to(root / "data")
+    return finish(other, name)
+
+
+def test_a_training_killed_at_random_moments_ends_bit_identical_in_the_same_run(root, name, whole):
+    moments, reached = random.Random(name), -1
+    for _ in range(4):
+        process = started(root, name)
+        wait_for_checkpoint(process, root, reached)
+        time.sleep(moments.uniform(0, 0.3))
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        reached = newest_checkpoint(root)
+    assert 0 < reached < 3200
+    before = runs(root)
+    assert [status for _, status in before] == ["RUNNING"]  # nobody could tell
+    weights = finish(root, name)
+    assert [key for key in whole if not torch.equal(whole[key], weights[key])] == []
+    assert runs(root) == [(before[0][0], "FINISHED")]
+    assert newest_checkpoint(root) == -1
+
+
+def test_a_training_that_is_asked_to_stop_leaves_a_checkpoint_and_a_run_that_says_so(root, name, whole):
+    process = started(root, name)
+    wait_for_checkpoint(process, root, 0)
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(60)
+    assert process.exitcode == -signal.SIGTERM
+    ((run, status),) = runs(root)
+    assert status == "KILLED"
+    with sqlite3.connect(root / "mlflow.db") as database:
+        ((note,),) = database.execute("select value from tags where key = 'mlflow.note.content'").fetchall()
+    assert "stopped by a signal" in note
+    weights = finish(root, name)
+    assert [key for key in whole if not torch.equal(whole[key], weights[key])] == []
+    assert runs(root) == [(run, "FINISHED")]
