@@ -43,6 +43,8 @@ RECIPES = {
 RESNET = {"name": "resnet", "width": 4, "attention": True}
 RESNET_GAN = {"generator": {**RESNET, "latent_dim": 8}, "discriminator": RESNET}
 R3 = {"name": "r3", "width": 4, "blocks": 1}
+PROGRESSIVE = {"name": "progressive", "width": 4}  # for images of 16, 32, ... pixels
+PROGRESSIVE_GAN = {"generator": {**PROGRESSIVE, "latent_dim": 8}, "discriminator": PROGRESSIVE}
 R3_GAN = {"generator": {**R3, "latent_dim": 8}, "discriminator": R3}
 EVALUATION = {"features": "classifier:classifier", "num_images": 300, "confidence": 0.95, "cas_kimg": 0.16}
 

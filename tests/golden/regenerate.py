@@ -9,7 +9,21 @@ import torch
 
 from atelier.data.store import DatasetInfo
 from atelier.training.batches import ArrayImages
-from tests.tiny import BATCH, CRNN, HALF, MASK, NAFNET, NOISE, R3_GAN, RESNET_GAN, RESNET_SR, UNET, tiny_model, train
+from tests.tiny import (
+    BATCH,
+    CRNN,
+    HALF,
+    MASK,
+    NAFNET,
+    NOISE,
+    PROGRESSIVE_GAN,
+    R3_GAN,
+    RESNET_GAN,
+    RESNET_SR,
+    UNET,
+    tiny_model,
+    train,
+)
 
 GOLDEN = Path(__file__).with_name("losses.json")
 NUM_STEPS = 20
@@ -24,6 +38,7 @@ CASES = {
     "gan, wasserstein": ("gan", {"loss": "wasserstein", "r1_gamma": 0.0, "r2_gamma": 0.0, "gp_weight": 10.0}),
     "gan, resnet, hinge": ("gan", {**RESNET_GAN, "loss": "hinge", "r1_gamma": 0.0, "r2_gamma": 0.0}),
     "gan, r3, relativistic": ("gan", R3_GAN),
+    "gan, progressive, non-saturating": ("gan", {**PROGRESSIVE_GAN, "loss": "non-saturating"}),
     "restoration, cnn": ("cnn", {"degradation": [MASK, NOISE, HALF]}),
     "restoration, crnn": ("crnn", {"degradation": [NOISE]}),
     "restoration, crnn, lstm": ("crnn", {"degradation": [NOISE], "network": {**CRNN, "cell": "lstm"}}),
@@ -33,8 +48,11 @@ CASES = {
 }
 
 
-def blobs():
-    """Sixty images of four classes: a bright disc on a dark ramp, its corner by class, the rest from a fixed seed."""
+def blobs(border=0):
+    """Sixty images of four classes: a bright disc on a dark ramp, its corner by class, the rest from a fixed seed.
+
+    They have 28 pixels a side, and a border where a network needs more.
+    """
     rng = np.random.Generator(np.random.PCG64(0))
     labels_N = np.arange(60) % 4
     y_11H1, x_111W = np.arange(28)[None, :, None], np.arange(28)[None, None, :]
@@ -42,7 +60,8 @@ def blobs():
     radius_N11 = rng.integers(3, 7, (60, 1, 1))
     inside_NHW = (y_11H1 - top_N11) ** 2 + (x_111W - left_N11) ** 2 < radius_N11**2
     pixels_NHW = np.where(inside_NHW, 255 - 5 * radius_N11, 3 * x_111W + 0 * y_11H1).astype(np.uint8)
-    return ArrayImages(DatasetInfo(28, 1, 4, tuple("abcd"), {}), pixels_NHW[..., None], labels_N)
+    pixels_NHW = np.pad(pixels_NHW, ((0, 0), (border, border), (border, border)), mode="edge")
+    return ArrayImages(DatasetInfo(28 + 2 * border, 1, 4, tuple("abcd"), {}), pixels_NHW[..., None], labels_N)
 
 
 def losses(case):
@@ -58,7 +77,8 @@ def losses(case):
     torch.set_num_threads(1)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            train(tiny_model(name, training=TRAINING, **changes), blobs(), Path(folder), on_log=on_log)
+            images = blobs(border=2 if "progressive" in case else 0)
+            train(tiny_model(name, training=TRAINING, **changes), images, Path(folder), on_log=on_log)
     finally:
         torch.set_num_threads(threads)
     return dict(sorted(curves.items()))

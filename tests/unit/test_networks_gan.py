@@ -16,23 +16,38 @@ from atelier.bundle import write_bundle
 from atelier.data.store import DatasetInfo
 from atelier.losses import gradient_penalty
 from atelier.networks.discriminators import DISCRIMINATORS, build_discriminator
-from atelier.networks.gans import dcgan, r3, resnet
+from atelier.networks.gans import dcgan, progressive, r3, resnet
 from atelier.networks.generators import GENERATORS, build_generator
 from atelier.training.session import Trained
 
 SHAPE = {"channels": 1, "image_size": 28, "num_classes": 10, "width": 8}
-OPTIONS = {"dcgan": {}, "resnet": {"blocks": 1, "attention": True}, "r3": {"blocks": 2}}
-FILES = (dcgan, resnet, r3)
+OPTIONS = {
+    "dcgan": {},
+    "resnet": {"blocks": 1, "attention": True},
+    "r3": {"blocks": 2},
+    "progressive": {"image_size": 32},  # test_networks_progressive.py has its growth
+}
+GENERATOR_OPTIONS = {"progressive": {"growth": 0.5}}
+SIZES = {name: [16, 20, 28, 32, 36, 64, 128] for name in OPTIONS} | {"progressive": [16, 32, 64, 128]}
+FILES = (dcgan, resnet, r3, progressive)
 each_network = pytest.mark.parametrize("name", OPTIONS)
 both_tables = pytest.mark.parametrize("build", [build_generator, build_discriminator])
 
 
+def generator_config(name):
+    return {**SHAPE, "latent_dim": 16, **OPTIONS[name], **GENERATOR_OPTIONS.get(name, {})}
+
+
 def generator(name, **changes):
-    return build_generator(name, **{**SHAPE, "latent_dim": 16, **OPTIONS[name], **changes})
+    return build_generator(name, **{**generator_config(name), **changes})
 
 
 def discriminator(name, **changes):
     return build_discriminator(name, **{**SHAPE, **OPTIONS[name], **changes})
+
+
+def side_of(name):
+    return {**SHAPE, **OPTIONS[name]}["image_size"]
 
 
 def num_parameters(module):
@@ -59,6 +74,8 @@ def randomise(module):
         (discriminator("resnet"), 10_618),
         (generator("r3"), 18_452),
         (discriminator("r3"), 17_961),
+        (generator("progressive"), 41_500),
+        (discriminator("progressive"), 41_281),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -70,8 +87,7 @@ def test_every_network_has_a_test_here():
     assert list(GENERATORS) == list(DISCRIMINATORS) == list(OPTIONS)
 
 
-@each_network
-@pytest.mark.parametrize("size", [16, 20, 28, 32, 36, 64, 128])
+@pytest.mark.parametrize(("name", "size"), [(name, size) for name in OPTIONS for size in SIZES[name]])
 @pytest.mark.parametrize(("channels", "num_classes"), [(1, 4), (3, 1)])
 def test_shapes_and_range(name, size, channels, num_classes):
     shape = {"channels": channels, "image_size": size, "num_classes": num_classes}
@@ -86,7 +102,9 @@ def test_shapes_and_range(name, size, channels, num_classes):
 @pytest.mark.parametrize("size", [12, 30])
 def test_sizes_that_cannot_be_made_are_refused(name, size):
     for network in (generator, discriminator):
-        with pytest.raises(ValueError, match=f"image_size = {size} is not a multiple of 4"):
+        with pytest.raises(
+            ValueError, match=rf"image_size = {size} is not a (multiple of 4|power of two) of at least 16\.$"
+        ):
             network(name, image_size=size)
 
 
@@ -104,14 +122,13 @@ def test_generated_image_depends_on_its_latent_and_label_but_not_on_the_batch(na
 @each_network
 def test_logit_depends_on_its_label_but_not_on_the_batch(name):
     model = randomise(discriminator(name)).eval()
-    x_BCHW, labels_B = torch.rand(6, 1, 28, 28), torch.arange(6)
+    x_BCHW, labels_B = torch.rand(6, 1, side_of(name), side_of(name)), torch.arange(6)
     logits_B = model(x_BCHW, labels_B)
     torch.testing.assert_close(model(x_BCHW[2:3], labels_B[2:3]), logits_B[2:3])
     assert not torch.allclose(model(x_BCHW[2:3], labels_B[3:4]), logits_B[2:3])
 
 
-@each_network
-@pytest.mark.parametrize("size", [28, 64])
+@pytest.mark.parametrize(("name", "size"), [(name, size) for name in OPTIONS for size in (side_of(name), 64)])
 def test_logits_are_of_unit_order_at_the_start(name, size):
     torch.manual_seed(0)
     model, labels_B = discriminator(name, image_size=size, width=32), torch.arange(10)
@@ -119,7 +136,7 @@ def test_logits_are_of_unit_order_at_the_start(name, size):
         assert 0.05 < model(x_BCHW, labels_B).square().mean().sqrt() < 5
 
 
-@each_network
+@pytest.mark.parametrize("name", [name for name in OPTIONS if name != "progressive"])  # there it depends on the stage
 def test_every_parameter_gets_a_gradient(name):
     inputs = {generator(name): (torch.randn(10, 16), torch.arange(10))}
     inputs[discriminator(name)] = (torch.rand(10, 1, 28, 28), torch.arange(10))
@@ -132,8 +149,8 @@ def test_every_parameter_gets_a_gradient(name):
 @each_network
 def test_a_gradient_penalty_trains_the_discriminator_as_finite_differences_say(name):
     model, labels_B = randomise(discriminator(name)).double().eval(), torch.arange(3)
-    x_BCHW = torch.rand(3, 1, 28, 28, dtype=torch.float64, requires_grad=True)
-    weight = next(p for p in model.parameters() if p.dim() == 4)
+    x_BCHW = torch.rand(3, 1, side_of(name), side_of(name), dtype=torch.float64, requires_grad=True)
+    weight = [p for p in model.parameters() if p.dim() == 4][-1 if name == "progressive" else 0]
     direction = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
     def penalty():
@@ -165,9 +182,9 @@ def test_a_file_imports_the_standard_library_and_torch_alone(file):
 
 @each_network
 def test_a_bundle_builds_the_generator_again_from_its_own_source(name, tmp_path):
-    config = {**SHAPE, "latent_dim": 16, **OPTIONS[name]}
+    config = generator_config(name)
     model = randomise(generator(name)).eval()
-    info = DatasetInfo(28, 1, 10, tuple("abcdefghij"), {})
+    info = DatasetInfo(side_of(name), 1, 10, tuple("abcdefghij"), {})
     write_bundle(tmp_path / "bundle", "gan", Trained(model, {"name": name, **config}, 0), info)
     spec = importlib.util.spec_from_file_location("stored", tmp_path / "bundle" / "network.py")
     stored = importlib.util.module_from_spec(spec)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from atelier import params as records
+from atelier.data.decoding import fit_pixels
 from atelier.degradations import STEPS
 from atelier.errors import ConfigError
 from atelier.fingerprint import TRAINING_MODULES, module_hashes
@@ -29,6 +30,10 @@ PHOTOS = "\n  photos: {source: folder, path: raw, image_size: 64, channels: 3}\n
 OWN_SIZE = [
     ("\nmodels:", PHOTOS.replace("image_size: 64, ", "")),
     ("kind: restoration\n    dataset: fashion", "kind: restoration\n    dataset: photos"),
+]
+PROGRESSIVE = [
+    ("generator: {name: dcgan", "generator: {name: progressive"),
+    ("discriminator: {name: dcgan", "discriminator: {name: progressive"),
 ]
 
 
@@ -73,6 +78,30 @@ IMPOSSIBLE = [
         [("image_size: 28", "image_size: 30")],
         "models.fashion-gan: the generator doubles its resolution twice, so datasets.fashion.image_size = 30 must be "
         "a multiple of 4.",
+    ),
+    (
+        PROGRESSIVE,
+        "models.fashion-gan: a progressive GAN doubles its resolution from 8 pixels on, so datasets.fashion.image_size "
+        "= 28 must be 16, 32, 64, 128 or 256. Set it to 32, and datasets.fashion.min_size to 28: smaller pictures are "
+        "enlarged.",
+    ),
+    (
+        [*PROGRESSIVE, ("image_size: 28", "min_size: 20, image_size: 30")],
+        "models.fashion-gan: a progressive GAN doubles its resolution from 8 pixels on, so datasets.fashion.image_size "
+        "= 30 must be 16, 32, 64, 128 or 256. Set it to 32.",
+    ),
+    (
+        [*PROGRESSIVE, ("image_size: 28", "image_size: 40")],
+        "models.fashion-gan: a progressive GAN doubles its resolution from 8 pixels on, so datasets.fashion.image_size "
+        "= 40 must be 16, 32, 64, 128 or 256. Set it to 32.",
+    ),
+    *(
+        (
+            [one, ("image_size: 28", "image_size: 32")],
+            f"models.fashion-gan: the generator {names[0]!r} and the discriminator {names[1]!r} can't grow together. "
+            "Name 'progressive' in both, or in neither.",
+        )
+        for one, names in zip(PROGRESSIVE, [("progressive", "dcgan"), ("dcgan", "progressive")], strict=True)
     ),
     (
         [("{mask: {size: 12}}]\n    network: {", "{mask: {size: 12}}]\n    network: {noise_level: true, ")],
@@ -267,6 +296,16 @@ def test_all_impossible_combinations_are_named_at_once(problems):
     ]
 
 
+def test_a_progressive_gan_is_accepted_with_the_sizes_that_its_refusal_names_and_those_keep_every_picture(tmp_path):
+    text = EXAMPLE.replace("image_size: 28", "image_size: 32, min_size: 28")
+    for old, new in PROGRESSIVE:
+        text = text.replace(old, new, 1)
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    params = load_params(tmp_path / "params.yaml")
+    assert params.models["fashion-gan"].generator.growth == 0.5
+    assert fit_pixels(np.zeros((28, 28, 1), np.uint8), params.datasets["fashion"]).shape == (32, 32, 1)
+
+
 @pytest.mark.parametrize("size", ["27", "[26, 27]"])
 def test_the_largest_mask_that_is_allowed_fits_into_the_images(tmp_path, size):
     text = EXAMPLE.replace("{mask: {size: 12}}", f"{{mask: {{size: {size}}}}}")
@@ -326,6 +365,8 @@ NETWORKS = {
     records.DcganDiscriminatorNetwork: DISCRIMINATORS,
     records.ResnetGeneratorNetwork: GENERATORS,
     records.ResnetDiscriminatorNetwork: DISCRIMINATORS,
+    records.ProgressiveGeneratorNetwork: GENERATORS,
+    records.ProgressiveDiscriminatorNetwork: DISCRIMINATORS,
     records.R3GeneratorNetwork: GENERATORS,
     records.R3DiscriminatorNetwork: DISCRIMINATORS,
 }

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from atelier.networks.gans.dcgan import DcganDiscriminator
+from atelier.networks.gans.progressive import ProgressiveDiscriminator
 from atelier.networks.gans.r3 import R3Discriminator
 from atelier.networks.gans.resnet import ResnetDiscriminator
 
@@ -15,6 +16,7 @@ DISCRIMINATORS: dict[str, type[nn.Module]] = {
     "dcgan": DcganDiscriminator,
     "resnet": ResnetDiscriminator,
     "r3": R3Discriminator,
+    "progressive": ProgressiveDiscriminator,
 }
 
 

@@ -8,10 +8,16 @@ from typing import Any
 from torch import nn
 
 from atelier.networks.gans.dcgan import DcganGenerator
+from atelier.networks.gans.progressive import ProgressiveGenerator
 from atelier.networks.gans.r3 import R3Generator
 from atelier.networks.gans.resnet import ResnetGenerator
 
-GENERATORS: dict[str, type[nn.Module]] = {"dcgan": DcganGenerator, "resnet": ResnetGenerator, "r3": R3Generator}
+GENERATORS: dict[str, type[nn.Module]] = {
+    "dcgan": DcganGenerator,
+    "resnet": ResnetGenerator,
+    "r3": R3Generator,
+    "progressive": ProgressiveGenerator,
+}
 
 
 def build_generator(name: str, **kwargs: Any) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 from atelier.params.datasets import Dataset
@@ -43,12 +44,23 @@ def _model_errors(params: Params) -> Iterator[str]:
             hint = nearest(model.dataset, list(params.datasets))
             yield f"{where}.dataset = {model.dataset!r} is not one of the datasets.{hint}"
             continue
+        yield from _pair_errors(where, model)
         problems = list(_size_errors(where, model, dataset))
         yield from problems or _content_errors(where, model, dataset, params.evaluation.max_side)
         if isinstance(model, GanModel) and extractor is not None and extractor.dataset != model.dataset:
             yield (
                 f"{where}: a GAN is scored on the features of evaluation.features, which learns {extractor.dataset!r}, "
                 f"not {model.dataset!r}. Train a classifier on {model.dataset!r} and name it there."
+            )
+
+
+def _pair_errors(where: str, model: Model) -> Iterator[str]:
+    if isinstance(model, GanModel):
+        generator, discriminator = model.generator.name, model.discriminator.name
+        if (generator == "progressive") != (discriminator == "progressive"):
+            yield (
+                f"{where}: the generator {generator!r} and the discriminator {discriminator!r} can't grow together. "
+                "Name 'progressive' in both, or in neither."
             )
 
 
@@ -65,10 +77,25 @@ def _size_errors(where: str, model: Model, dataset: Dataset) -> Iterator[str]:
     elif crop_size is not None and crop_size > (dataset.image_size or dataset.shortest_side):
         key, limit = ("image_size", dataset.image_size) if dataset.image_size else ("min_size", dataset.shortest_side)
         yield f"{where}.training.crop_size = {crop_size} must not be larger than {section}.{key} = {limit}."
-    if isinstance(model, GanModel) and dataset.image_size is not None and dataset.image_size % 4:
+    if isinstance(model, GanModel) and dataset.image_size is not None:
+        yield from _resolution_errors(where, model, dataset, dataset.image_size)
+
+
+def _resolution_errors(where: str, model: GanModel, dataset: Dataset, size: int) -> Iterator[str]:
+    """Which sizes the networks can draw."""
+    section, growing = f"datasets.{model.dataset}", "progressive" in (model.generator.name, model.discriminator.name)
+    possible = 2 ** round(math.log2(size))
+    if growing and size != possible:
+        larger = dataset.min_size is None and size < possible  # pictures of the old size would be refused
+        remedy = f", and {section}.min_size to {size}: smaller pictures are enlarged" if larger else ""
         yield (
-            f"{where}: the generator doubles its resolution twice, so {section}.image_size = {dataset.image_size} "
-            "must be a multiple of 4."
+            f"{where}: a progressive GAN doubles its resolution from 8 pixels on, so {section}.image_size = {size} "
+            f"must be 16, 32, 64, 128 or 256. Set it to {possible}{remedy}."
+        )
+    elif size % 4:
+        yield (
+            f"{where}: the generator doubles its resolution twice, so {section}.image_size = {size} must be a multiple "
+            "of 4."
         )
 
 

@@ -121,9 +121,27 @@ class R3DiscriminatorNetwork(Record):
     blocks: int = Field(default=2, ge=1, le=8)  # at each size
 
 
+class ProgressiveGeneratorNetwork(Record):
+    """A GAN's generator: it begins at 8x8 pixels and grows to all of them."""
+
+    name: Literal["progressive"]
+    width: int = Field(ge=4, le=512)
+    latent_dim: int = Field(ge=1, le=1024)
+    growth: float = Field(default=0.5, gt=0, le=0.67)  # share of the budget; what remains is trained at full resolution
+
+
+class ProgressiveDiscriminatorNetwork(Record):
+    """A GAN's discriminator: it grows with its generator."""
+
+    name: Literal["progressive"]
+    width: int = Field(ge=4, le=512)
+
+
 GeneratorNetwork = Annotated[
-    DcganGeneratorNetwork | ResnetGeneratorNetwork | R3GeneratorNetwork, Field(discriminator="name")
+    DcganGeneratorNetwork | ResnetGeneratorNetwork | R3GeneratorNetwork | ProgressiveGeneratorNetwork,
+    Field(discriminator="name"),
 ]
 DiscriminatorNetwork = Annotated[
-    DcganDiscriminatorNetwork | ResnetDiscriminatorNetwork | R3DiscriminatorNetwork, Field(discriminator="name")
+    DcganDiscriminatorNetwork | ResnetDiscriminatorNetwork | R3DiscriminatorNetwork | ProgressiveDiscriminatorNetwork,
+    Field(discriminator="name"),
 ]

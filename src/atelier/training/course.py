@@ -90,8 +90,8 @@ class Course:
         return due(self.images_seen, self._training.batch_size, every_kimg)
 
     def progress(self) -> float:
-        """The share of the training that was done before this step, in [0, 1]; 0 until the length is known."""
-        return 0.0 if self._total_images is None else min(1.0, self.start / self._total_images)
+        """The share of the training that is done after this step, in [0, 1]; 0 until the length is known."""
+        return 0.0 if self._total_images is None else min(1.0, self.images_seen / self._total_images)
 
     def precision(self) -> AbstractContextManager[Any]:
         """Within it, networks compute in the precision that the parameters ask for."""

@@ -23,6 +23,7 @@ from atelier.training.discriminator_augmentation import DiscriminatorAugmentatio
 from atelier.training.distributed import share
 from atelier.training.diversity import Diversity
 from atelier.training.ema import averaged_copy, update_average
+from atelier.training.growth import faded, grow
 from atelier.training.session import Session, Trained, adam, placed
 
 NUM_SAMPLES = 256  # images in a sampling, in all
@@ -78,7 +79,8 @@ def train_gan(model: GanModel, dataset: TrainingImages, session: Session) -> Tra
     while course.goes_on():
         with course.step():
             real_BCHW, labels_B = batches.at(course.start)
-            real_BCHW = augmented(real_BCHW, training.augment, rng) * 2 - 1
+            grow(G, (D, G_ema), course.progress())
+            real_BCHW = faded(G, augmented(real_BCHW, training.augment, rng) * 2 - 1)
             z_BZ = torch.randn(len(real_BCHW), model.generator.latent_dim, generator=rng).to(session.device)
             real_BCHW, labels_B, z_BZ = share(real_BCHW), share(labels_B), share(z_BZ)
 

@@ -17,3 +17,16 @@ def due(images_seen: int, batch_size: int, every_kimg: float) -> bool:
     """Whether the step that ended at `images_seen` crossed a multiple of `every_kimg` thousand images."""
     every = max(1, round(every_kimg * 1000))
     return images_seen // every > (images_seen - batch_size) // every
+
+
+def growth_stage(progress: float, growth: float, doublings: int) -> float:
+    """How far a progressive GAN has grown: 0 at first, `doublings` once the share `growth` of all images was seen.
+
+    Every doubling gets an equal share: as many images to settle at the lower resolution as to fade in the higher one.
+    Source: Karras et al. 2018, arXiv:1710.10196, appendix A.1 (800 thousand images each there).
+    """
+    done = doublings * progress / growth
+    if done >= doublings:
+        return float(doublings)
+    reached = math.floor(done)
+    return reached + max(0.0, 2 * (done - reached) - 1)

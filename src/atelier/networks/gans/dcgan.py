@@ -1,7 +1,7 @@
 """DCGAN: plain convolutions (arXiv:1511.06434).
 
 This file imports nothing of Atelier, nor of its neighbours: it is stored beside the weights of every registered model
-and loaded by path. So the three files have helpers in common; a test keeps them equal.
+and loaded by path. So these files have helpers in common; a test keeps them equal.
 
 Shape suffixes: B batch, Z latent, E latent and class, F features, C channels, H height, W width, h, w smaller sides.
 """
