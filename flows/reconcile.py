@@ -7,6 +7,7 @@ from pathlib import Path
 from prefect import flow
 
 from atelier.errors import AtelierError, TrainingError
+from atelier.fingerprint import datasets_of
 from atelier.params import load_params
 from atelier.plan import selected_models
 from atelier.project import Project, exclusive, find_project
@@ -22,7 +23,7 @@ def reconcile(params_file: Path, overrides: list[str] | None = None, models: lis
     project, changes = find_project(params_file.parent), overrides or []
     params = load_params(params_file, changes)
     names = selected_models(params, models or [])
-    datasets = list(dict.fromkeys(params.models[name].dataset for name in names))
+    datasets = list(dict.fromkeys(dataset for name in names for dataset in datasets_of(params.models[name])))
     with exclusive(project):
         ingest_datasets(project, params_file, changes, datasets)
         failures = [f"{name}: {error}" for name in names if (error := _advance(project, params_file, changes, name))]

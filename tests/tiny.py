@@ -26,6 +26,15 @@ UNET = {"name": "unet", "width": 4, "levels": 3, "blocks": 1}
 NAFNET = {"name": "nafnet", "width": 4, "levels": 3, "blocks": 1}
 RESNET_SR = {"name": "resnet_sr", "width": 8, "blocks": 2}
 NOISE, MASK, HALF = {"noise": {"sigma": 0.2}}, {"mask": {"size": 8}}, {"downsample": {"factor": 2}}
+PATCH = {"weight": 0.05, "width": 4, "layers": 1}
+TRANSLATION = {
+    "kind": "translation",
+    "degradation": [NOISE],
+    "network": CNN,
+    "adversarial": {**PATCH, "weight": 1.0},
+    "identity_weight": 0.5,
+    "pool_size": 20,
+}
 RECIPES = {
     "classifier": {"kind": "classification", "network": {"name": "cnn", "width": 4}},
     "gan": {
@@ -38,6 +47,7 @@ RECIPES = {
     },
     "cnn": {"kind": "restoration", "degradation": [NOISE], "network": CNN, "loss": "l2"},
     "crnn": {"kind": "restoration", "degradation": [MASK], "network": CRNN, "loss": "charbonnier"},
+    "translation": TRANSLATION,
 }
 # Networks of "gan" in place of its own; the loss `wasserstein` with gp_weight draws random numbers of its own.
 RESNET = {"name": "resnet", "width": 4, "attention": True}

@@ -14,19 +14,20 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from atelier.params import GanModel, Model, Params, RestorationModel
+from atelier.params import GanModel, Model, Params, RestorationModel, TranslationModel
 
 TRAINING_MODULES = {
     "classification": "atelier.training.classification",
     "gan": "atelier.training.gan",
     "restoration": "atelier.training.restoration",
+    "translation": "atelier.training.translation",
 }
 EVALUATION_MODULE = "atelier.evaluation"
 # What these do reaches a model through its resolved parameters or not at all.
 IGNORED_MODULES = {"atelier", "atelier.errors", "atelier.params", "atelier.project", "atelier.data.staging"}
 # How often a training reports and saves doesn't change what it ends with.
 RHYTHM = {"log_every_kimg", "sample_every_kimg", "checkpoint_every_kimg"}
-LOG_CALLS = {"debug", "info", "warning", "error", "on_log", "on_note"}
+LOG_CALLS = {"debug", "info", "warning", "error", "log", "sample", "on_log", "on_note"}
 
 
 def digest(inputs: Mapping[str, Any]) -> str:
@@ -34,32 +35,46 @@ def digest(inputs: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(inputs, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def training_inputs(params: Params, name: str, dataset_digest: str) -> dict[str, Any]:
-    """Everything that a training's result depends on."""
+def datasets_of(model: Model) -> list[str]:
+    """The datasets that a model learns from and is scored on; its own is the first."""
+    damaged = model.damaged if isinstance(model, TranslationModel) else None
+    return [model.dataset, *([damaged] if damaged else [])]
+
+
+def training_inputs(params: Params, name: str, dataset_digests: Mapping[str, str]) -> dict[str, Any]:
+    """Everything that a training's result depends on.
+
+    Args:
+        params: the desired state.
+        name: the model.
+        dataset_digests: version of each of its datasets.
+    """
     model = params.models[name]
     return {
         "params": {
             "seed": params.seed,
             **model.model_dump(mode="json", exclude_none=True, exclude={"training": RHYTHM}),
         },
-        "data": {model.dataset: dataset_digest},
+        "data": dict(dataset_digests),
         "code": module_hashes(TRAINING_MODULES[model.kind]),
     }
 
 
-def evaluation_inputs(params: Params, name: str, version: str, dataset_digest: str, extractor: str) -> dict[str, Any]:
+def evaluation_inputs(
+    params: Params, name: str, version: str, dataset_digests: Mapping[str, str], extractor: str
+) -> dict[str, Any]:
     """Everything that an evaluation's result depends on.
 
     Args:
         params: the desired state.
         name: the model.
         version: the version to be scored, `name/number`.
-        dataset_digest: version of its dataset.
+        dataset_digests: version of each of its datasets.
         extractor: the classifier version used, `name/number`; empty if none is.
     """
     return {
         "version": version,
-        "data": {params.models[name].dataset: dataset_digest},
+        "data": dict(dataset_digests),
         "params": evaluation_params(params, params.models[name]),
         "extractor": extractor,
         "code": module_hashes(EVALUATION_MODULE),
@@ -76,7 +91,7 @@ def evaluation_params(params: Params, model: Model) -> dict[str, Any]:
         relevant["cas"] = recipe.model_dump(
             mode="json", include={"network": True, "training": True}, exclude={"training": RHYTHM | {"kimg", "minutes"}}
         )
-    if isinstance(model, RestorationModel):
+    if isinstance(model, (RestorationModel, TranslationModel)) and model.degradation is not None:
         relevant["degradation"] = model.model_dump(mode="json", exclude_none=True)["degradation"]
         if params.datasets[model.dataset].image_size is None:
             relevant["max_side"] = asked.max_side

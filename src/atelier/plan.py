@@ -9,7 +9,7 @@ from typing import Any, Literal
 from atelier.data.ingest import dataset_state
 from atelier.data.store import dataset_digest
 from atelier.errors import UsageError
-from atelier.fingerprint import differences, digest, evaluation_inputs, training_inputs, uses_extractor
+from atelier.fingerprint import datasets_of, differences, digest, evaluation_inputs, training_inputs, uses_extractor
 from atelier.params import Params
 from atelier.params.errors import nearest
 from atelier.project import Project
@@ -50,7 +50,7 @@ def make_plan(project: Project, params: Params, registry: Registry, models: Sequ
         UsageError: if a name isn't a model of params.yaml.
     """
     names = selected_models(params, models)
-    datasets = dict.fromkeys(params.models[name].dataset for name in names)
+    datasets = dict.fromkeys(dataset for name in names for dataset in datasets_of(params.models[name]))
     if not models:
         datasets |= dict.fromkeys(params.datasets)
     plan = [plan_dataset(project, params, name) for name in datasets]
@@ -95,10 +95,10 @@ def plan_model(
     """
     model = params.models[name]
     versions = registry.versions(name)
-    if model.dataset in pending:
+    if first := [dataset for dataset in datasets_of(model) if dataset in pending]:
         state: State = "stale" if versions else "missing"
-        return Item(name, model.kind, state, (f"data: {model.dataset} will be ingested first",), "train")
-    inputs = training_inputs(params, name, dataset_digest(project.root, model.dataset))
+        return Item(name, model.kind, state, tuple(f"data: {item} will be ingested first" for item in first), "train")
+    inputs = training_inputs(params, name, _digests(project, params, name))
     fingerprint = digest(inputs)
     fresh = next((version for version in reversed(versions) if version.tags.get("fingerprint") == fingerprint), None)
     if fresh is None:
@@ -138,5 +138,8 @@ def current_evaluation_inputs(project: Project, params: Params, registry: Regist
     """The evaluation inputs of a version with today's data, parameters, extractor and code."""
     name = version.model
     extractor = registry.aliased(params.evaluation.classifier, CHAMPION) if uses_extractor(params, name) else None
-    digest_of_data = dataset_digest(project.root, params.models[name].dataset)
-    return evaluation_inputs(params, name, str(version), digest_of_data, str(extractor or ""))
+    return evaluation_inputs(params, name, str(version), _digests(project, params, name), str(extractor or ""))
+
+
+def _digests(project: Project, params: Params, name: str) -> dict[str, str]:
+    return {dataset: dataset_digest(project.root, dataset) for dataset in datasets_of(params.models[name])}

@@ -15,10 +15,17 @@ import pandas as pd
 
 from atelier.data.store import StoredDataset, read_dataset
 from atelier.data.versions import data_md5
-from atelier.evaluation import Evaluated, Protocol, evaluate_classifier, evaluate_generator, evaluate_restorer
-from atelier.fingerprint import digest, flatten, training_inputs
+from atelier.evaluation import (
+    Evaluated,
+    Protocol,
+    evaluate_classifier,
+    evaluate_generator,
+    evaluate_restorer,
+    evaluate_unpaired,
+)
+from atelier.fingerprint import datasets_of, digest, flatten, training_inputs
 from atelier.gate import judge, record
-from atelier.params import ClassificationModel, GanModel, Params, RestorationModel
+from atelier.params import ClassificationModel, GanModel, Model, Params, RestorationModel, TranslationModel
 from atelier.plan import current_evaluation_inputs, evaluation_differences, plan_model
 from atelier.project import Project
 from atelier.provenance import git_state, installed_packages
@@ -44,15 +51,16 @@ def train(project: Project, params: Params, name: str, flow_run_id: str) -> int:
     item = plan_model(project, params, registry, name)
     if item.version is not None:
         return item.version.number
-    dataset = read_dataset(project.root, model.dataset)
-    inputs = training_inputs(params, name, dataset.digest)
+    datasets = _read_datasets(project, model)
+    inputs = training_inputs(params, name, {dataset.name: dataset.digest for dataset in datasets})
     fingerprint = digest(inputs)
     tags = _provenance_tags(project, params, fingerprint, flow_run_id)
     with StopSignals() as signals:
         run_id = registry.runs.start(name, fingerprint, tags)
         try:
             _log_inputs(registry, run_id, project, inputs, tags)
-            registry.runs.log_input(run_id, model.dataset, tags["data.md5"], "training", dataset.info.counts)
+            for dataset in datasets:
+                registry.runs.log_input(run_id, dataset.name, tags["data.md5"], "training", dataset.info.counts)
             with tempfile.TemporaryDirectory() as folder:
                 bundle = Path(folder) / "bundle"
                 job = Job(str(project.root), name, run_id, fingerprint, str(bundle), os.getpid())
@@ -70,6 +78,10 @@ def train(project: Project, params: Params, name: str, flow_run_id: str) -> int:
         registry.runs.end(run_id, "FINISHED")
     log.info("%s  registered as version %d", name, version.number)
     return version.number
+
+
+def _read_datasets(project: Project, model: Model) -> list[StoredDataset]:
+    return [read_dataset(project.root, name) for name in datasets_of(model)]
 
 
 def _provenance_tags(project: Project, params: Params, fingerprint: str, flow_run_id: str) -> dict[str, str]:
@@ -108,11 +120,11 @@ def evaluate(project: Project, params: Params, name: str, number: int) -> dict[s
 def _evaluate_one(project: Project, params: Params, registry: Registry, version: Version) -> None:
     make_deterministic(params.threads)
     inputs = current_evaluation_inputs(project, params, registry, version)
-    dataset = read_dataset(project.root, params.models[version.model].dataset)
-    evaluated = score(registry, params, version, inputs["extractor"], dataset)
-    registry.runs.log_input(
-        version.run_id, dataset.name, data_md5(project.root) or "", "evaluation", dataset.info.counts
-    )
+    datasets = _read_datasets(project, params.models[version.model])
+    evaluated = score(registry, params, version, inputs["extractor"], *datasets)
+    md5 = data_md5(project.root) or ""
+    for dataset in datasets:
+        registry.runs.log_input(version.run_id, dataset.name, md5, "evaluation", dataset.info.counts)
     registry.runs.log_scores(version.run_id, evaluated.scores)
     files: dict[str, Any] = {**evaluated.pictures, "fingerprint.json": json.dumps(inputs, indent=2)}
     files["scores.csv"] = evaluated.table.assign(model=version.model, version=version.number)
@@ -121,8 +133,15 @@ def _evaluate_one(project: Project, params: Params, registry: Registry, version:
     log.info("%s  evaluated: %d scores", version, len(evaluated.scores))
 
 
-def score(registry: Registry, params: Params, version: Version, extractor: str, dataset: StoredDataset) -> Evaluated:
-    """Load a version as registered and score it on the test images of `dataset`."""
+def score(
+    registry: Registry,
+    params: Params,
+    version: Version,
+    extractor: str,
+    dataset: StoredDataset,
+    damaged: StoredDataset | None = None,
+) -> Evaluated:
+    """Load a version as registered and score it on the test images of `dataset`, or of what it is to make alike."""
     model, device = located(registry.project, params, version.model), choose_device(params.device)
     protocol = Protocol(params.evaluation, params.seed, device)
     served = registry.load(version).unwrap_python_model()
@@ -132,7 +151,10 @@ def score(registry: Registry, params: Params, version: Version, extractor: str, 
         classifier = registry.load(registry.resolve(extractor)).unwrap_python_model().network.to(device)
     if isinstance(model, ClassificationModel):
         return evaluate_classifier(network, dataset, protocol)
-    if isinstance(model, RestorationModel):
+    if damaged is not None:
+        assert classifier is not None  # params.checks: the only measure there is
+        return evaluate_unpaired(network, damaged, dataset, classifier, protocol)
+    if isinstance(model, (RestorationModel, TranslationModel)):
         return evaluate_restorer(network, degradation_steps(model), dataset, classifier, protocol)
     assert isinstance(model, GanModel) and classifier is not None  # params.checks: a GAN always has an extractor
 

@@ -19,7 +19,8 @@ from atelier.bundle import write_bundle
 from atelier.data.store import read_dataset
 from atelier.degradations.blur import read_kernels
 from atelier.errors import ConfigError, TrainingError
-from atelier.params import Model, Params, RestorationModel
+from atelier.fingerprint import datasets_of
+from atelier.params import Model, Params, RestorationModel, TranslationModel
 from atelier.pictures import grid
 from atelier.progress import Progress
 from atelier.project import Project
@@ -33,12 +34,16 @@ from atelier.training.gan import train_gan
 from atelier.training.interruption import Stopped, StopSignals
 from atelier.training.restoration import train_restorer
 from atelier.training.session import Session, Trained
+from atelier.training.translation import train_translation
 
 LOOPS: dict[str, Callable[..., Trained]] = {
     "classification": train_classifier,
     "gan": train_gan,
     "restoration": train_restorer,
+    "translation": train_translation,
 }
+# What a registered version of each kind is asked for, and answers.
+SERVED_AS = {kind: "restoration" if kind == "translation" else kind for kind in LOOPS}
 POLL_SECONDS = 0.2
 
 
@@ -79,8 +84,8 @@ def run_training(job: Job, params: Params, signals: StopSignals) -> None:
 def train_in_process(job: Job, params: Params, signals: StopSignals) -> None:
     """The training, or this process's part of it; the first process logs and writes the bundle."""
     project, name = Project(Path(job.root)), job.name
-    registry, dataset = Registry(project), read_dataset(project.root, params.models[name].dataset)
-    model = located(project, params, name)
+    registry, model = Registry(project), located(project, params, name)
+    dataset, *others = (read_dataset(project.root, used) for used in datasets_of(model))
     device, threads = _devices(params)
     first = rank() == 0
     session = Session(
@@ -92,7 +97,7 @@ def train_in_process(job: Job, params: Params, signals: StopSignals) -> None:
         stop_requested=lambda: signals.requested() or not _is_alive(job.parent),
     )
     if not first:
-        LOOPS[model.kind](model, dataset, session)
+        LOOPS[model.kind](model, dataset, session, *others)
         return
     registry.runs.log_params(job.run_id, {"device": device.type, "threads": threads, "processes": world_size()})
     run_log, progress = registry.run_log(job.run_id), Progress(name)
@@ -108,13 +113,12 @@ def train_in_process(job: Job, params: Params, signals: StopSignals) -> None:
         registry.runs.note(job.run_id, note)
 
     try:
-        trained = LOOPS[model.kind](
-            model, dataset, replace(session, on_log=on_log, on_sample=on_sample, on_note=on_note)
-        )
+        session = replace(session, on_log=on_log, on_sample=on_sample, on_note=on_note)
+        trained = LOOPS[model.kind](model, dataset, session, *others)
         run_log.metrics(trained.images_seen, cost_of(trained.network, model, dataset.info, device))
     finally:
         run_log.flush()
-    write_bundle(Path(job.bundle), model.kind, trained, dataset.info)
+    write_bundle(Path(job.bundle), SERVED_AS[model.kind], trained, dataset.info)
 
 
 def _devices(params: Params) -> tuple[torch.device, int]:
@@ -170,7 +174,7 @@ def located(project: Project, params: Params, name: str) -> Model:
         ConfigError: if such a file can't be read, or is another one.
     """
     model = params.models[name]
-    if not isinstance(model, RestorationModel):
+    if not isinstance(model, (RestorationModel, TranslationModel)) or model.degradation is None:
         return model
     steps = tuple(step.located(project.root) for step in model.degradation)
     for step in steps:

@@ -21,6 +21,14 @@ SMALL = {
     "fashion-denoise": {"network": {"width": 8, "depth": 3}, "training": {"kimg": 12}},
     "fashion-inpaint": {"network": {"width": 4, "iterations": 2}, "training": {"kimg": 4}},
 }
+UNPAIRED = {  # not in the shipped params.yaml
+    "kind": "translation",
+    "dataset": "fashion",
+    "degradation": [{"noise": {"sigma": 0.2}}],
+    "network": {"name": "cnn", "width": 4, "depth": 3},
+    "adversarial": {"weight": 1.0, "width": 4, "layers": 1},
+    "training": {"kimg": 0.5, "batch_size": 16, "lr": 2e-3},
+}
 
 
 @dataclass(frozen=True)
@@ -83,13 +91,14 @@ def new_project(root: Path, change: Callable[[dict], None]) -> SmallProject:
 
 @pytest.fixture(scope="session")
 def finished_project(tmp_path_factory: pytest.TempPathFactory, fashion_source: Path) -> SmallProject:
-    """A project whose four models have been trained, judged and, the floors being low, promoted."""
+    """A project whose five models have been trained, judged and, the floors being low, promoted."""
 
     def shrink(params: dict) -> None:
         params["datasets"]["fashion"]["path"] = str(fashion_source)
         for name, sections in SMALL.items():
             for section, values in sections.items():
                 params["models"][name][section].update(values)
+        params["models"]["fashion-unpaired"] = UNPAIRED
         params["evaluation"].update(num_images=500, cas_kimg=4)
         for gate in params["promotion"].values():
             gate["floors"] = {}

@@ -21,7 +21,7 @@ from tests.flows.conftest import REPOSITORY, SmallProject, clean_environment
 
 pytestmark = pytest.mark.flow
 
-MODELS = ["fashion-classifier", "fashion-gan", "fashion-denoise", "fashion-inpaint"]
+MODELS = ["fashion-classifier", "fashion-gan", "fashion-denoise", "fashion-inpaint", "fashion-unpaired"]
 DENOISE = "models.fashion-denoise.training"
 SLOWER = ("-S", f"{DENOISE}.lr=1e-4", "-S", f"{DENOISE}.checkpoint_every_kimg=1")
 
@@ -123,11 +123,12 @@ def test_champions_generate_and_restore(finished_project, tmp_path):
     assert Image.open(grid).size[0] > 28
     noisy = tmp_path / "noisy.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (37, 31), np.uint8)).save(noisy)
-    restored = finished_project("restore", "fashion-denoise@champion", str(noisy), "-o", str(tmp_path / "out"))
-    assert restored.code == 0, restored.stderr
-    assert Image.open(tmp_path / "out" / "noisy.png").size == (31, 37)
+    for model in ("fashion-denoise", "fashion-unpaired"):
+        restored = finished_project("restore", f"{model}@champion", str(noisy), "-o", str(tmp_path / model))
+        assert restored.code == 0, restored.stderr
+        assert Image.open(tmp_path / model / "noisy.png").size == (31, 37)
     fetched = finished_project("pictures", "-o", str(tmp_path / "pictures"))
-    assert fetched.code == 0 and len(fetched.stdout.splitlines()) == 4
+    assert fetched.code == 0 and len(fetched.stdout.splitlines()) == 5
 
 
 SERVE = """

@@ -16,6 +16,7 @@ from tests.tiny import (
     MASK,
     NAFNET,
     NOISE,
+    PATCH,
     PROGRESSIVE_GAN,
     R3_GAN,
     RESNET_GAN,
@@ -45,6 +46,8 @@ CASES = {
     "restoration, unet": ("cnn", {"network": UNET}),
     "restoration, nafnet": ("cnn", {"network": NAFNET}),
     "restoration, resnet_sr": ("cnn", {"degradation": [HALF], "network": RESNET_SR}),
+    "restoration, cnn, adversarial": ("cnn", {"degradation": [HALF], "adversarial": PATCH}),
+    "translation": ("translation", {}),
 }
 
 
@@ -70,7 +73,7 @@ def losses(case):
     curves = {}
 
     def on_log(images_seen, values):
-        for key in values.keys() & {"loss", "d_loss", "g_loss"}:
+        for key in values.keys() & {"loss", "d_loss", "g_loss", "d_clean", "d_damaged"}:
             curves.setdefault(key, []).append(values[key])
 
     threads = torch.get_num_threads()

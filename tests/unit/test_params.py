@@ -138,7 +138,11 @@ ONE_MISTAKE = [
     ("device: auto", "device: gpu", "device = 'gpu' does not match ^(auto|cpu|cuda"),
     ("threads: auto", "threads: 0", "threads = 0 is not one of ['auto'] and should be greater than or equal to 1."),
     ("threads: auto", "threads: all", "threads = 'all' is not one of ['auto'] and should be a valid integer."),
-    ("kind: gan", "kind: gam", "fashion-gan.kind = 'gam' is not one of ['classification', 'gan', 'restoration']."),
+    (
+        "kind: gan",
+        "kind: gam",
+        "fashion-gan.kind = 'gam' is not one of ['classification', 'gan', 'restoration', 'translation'].",
+    ),
     ("    kind: gan\n", "", "models.fashion-gan.kind: missing. Add it."),
     (
         "name: crnn",
@@ -214,7 +218,6 @@ def test_all_mistakes_are_named_at_once(load):
         load(("seed: 7", "seed: '7'"), ("kimg: 500", "kigm: 500"), ("sigma: 0.2", "sigma: -1"))
     assert problems(error) == [
         "seed = '7': should be a valid integer.",
-        "models.fashion-gan.training.kimg: missing. Add it.",
         "models.fashion-gan.training.kigm: unknown key. Did you mean 'kimg'?",
         "models.fashion-denoise.degradation.0.noise.sigma = -1: should be greater than 0.",
     ]

@@ -350,6 +350,8 @@ VARIABLES = {
     records.ClassificationModel: {"model", "recipe", "classifier"},
     records.GanModel: {"model"},
     records.RestorationModel: {"model"},
+    records.TranslationModel: {"model"},
+    records.Adversarial: {"adversarial"},
     records.Evaluation: {"evaluation", "asked", "params"},
     records.Gate: {"gate"},
     records.Params: {"params"},

@@ -28,7 +28,7 @@ class Setting:
         self.training = Training(**{**TRAINING, **changes})
         self.network = nn.Linear(1, 1, bias=False)
         self.network.weight.data.fill_(1.0)
-        self.optimizer = optimizer(self.network.parameters(), lr=99.0)
+        self.optimizer = optimizer(self.network.parameters(), lr=0.5)
         self.logged, self.notes, self.stop = {}, [], False
         self.checkpoints = Checkpoints(Path(folder), "f")
         session = Session(

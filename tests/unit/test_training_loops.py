@@ -13,7 +13,7 @@ from atelier.training.batches import ArrayImages, to_images
 from atelier.training.checkpoint import Checkpoints
 from atelier.training.restoration import degradation_steps
 from atelier.training.schedules import learning_rate
-from tests.tiny import BATCH, CNN, CRNN, HALF, MASK, NOISE, R3_GAN, RESNET_GAN, tiny_model, train
+from tests.tiny import BATCH, CNN, CRNN, HALF, MASK, NOISE, PATCH, R3_GAN, RESNET_GAN, tiny_model, train
 
 DIFF_AUGMENT = {"colour": True, "translation": 0.125, "cutout": 0.5, "probability": 1.0}
 ADA = {**DIFF_AUGMENT, "flip": True, "quarter_turns": True, "probability": "adaptive", "adapt_kimg": 0.1}
@@ -29,6 +29,12 @@ CASES = {
     "cnn": ("cnn", {}),
     "cnn, all degradations": ("cnn", {"degradation": [MASK, NOISE, HALF], "loss": "l1"}),
     "crnn": ("crnn", {}),
+    "crnn, adversarial, x2": ("crnn", {"degradation": [MASK, HALF], "adversarial": {**PATCH, "loss": "hinge"}}),
+    "translation": ("translation", {}),
+    "translation, crops": (
+        "translation",
+        {"degradation": [MASK], "identity_weight": 0.0, "training": {"crop_size": 20, "augment": {"crop": 2}}},
+    ),
     "crnn, part of the data, crops, every augmentation": (
         "crnn",
         {

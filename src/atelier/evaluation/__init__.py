@@ -4,5 +4,13 @@ from atelier.evaluation.classification import evaluate_classifier
 from atelier.evaluation.common import Evaluated, Protocol
 from atelier.evaluation.generation import evaluate_generator
 from atelier.evaluation.restoration import evaluate_restorer
+from atelier.evaluation.translation import evaluate_unpaired
 
-__all__ = ["Evaluated", "Protocol", "evaluate_classifier", "evaluate_generator", "evaluate_restorer"]
+__all__ = [
+    "Evaluated",
+    "Protocol",
+    "evaluate_classifier",
+    "evaluate_generator",
+    "evaluate_restorer",
+    "evaluate_unpaired",
+]

@@ -20,6 +20,7 @@ from atelier.params.degradations import (
 )
 from atelier.params.loading import load_params
 from atelier.params.models import (
+    Adversarial,
     Augment,
     ClassificationModel,
     DiscriminatorAugment,
@@ -32,6 +33,7 @@ from atelier.params.models import (
     RestorationModel,
     Training,
     TrainingData,
+    TranslationModel,
 )
 from atelier.params.networks import (
     CnnClassifierNetwork,
@@ -52,6 +54,7 @@ from atelier.params.networks import (
 from atelier.params.record import Record
 
 __all__ = [
+    "Adversarial",
     "Augment",
     "BoxBlur",
     "ClassificationModel",
@@ -95,6 +98,7 @@ __all__ = [
     "Strokes",
     "Training",
     "TrainingData",
+    "TranslationModel",
     "UnetRestorerNetwork",
     "load_params",
 ]

@@ -8,7 +8,15 @@ from collections.abc import Iterator, Mapping
 from atelier.params.datasets import Dataset
 from atelier.params.degradations import Drawn, largest
 from atelier.params.errors import nearest
-from atelier.params.models import Augment, ClassificationModel, GanModel, Model, Params, RestorationModel
+from atelier.params.models import (
+    Augment,
+    ClassificationModel,
+    GanModel,
+    Model,
+    Params,
+    RestorationModel,
+    TranslationModel,
+)
 
 # What an evaluation of each kind measures; a test compares it with what evaluations return.
 _VIEWS = ("clean", "degraded", "restored")
@@ -21,6 +29,11 @@ METRICS = {
     ],
     "restoration": ["mse", "psnr", "ssim", "psnr_gain", *_SEEN, "accuracy_gain"],
 }
+UNPAIRED_METRICS = [
+    "fd_classifier",
+    "kid_classifier",
+]  # of a translation from `damaged`: nobody has the clean originals
+METRICS["translation"] = [*METRICS["restoration"], *UNPAIRED_METRICS]
 
 
 def combination_errors(params: Params) -> list[str]:
@@ -45,6 +58,8 @@ def _model_errors(params: Params) -> Iterator[str]:
             yield f"{where}.dataset = {model.dataset!r} is not one of the datasets.{hint}"
             continue
         yield from _pair_errors(where, model)
+        if isinstance(model, TranslationModel) and model.damaged is not None:
+            yield from _damaged_errors(where, model, model.damaged, params)
         problems = list(_size_errors(where, model, dataset))
         yield from problems or _content_errors(where, model, dataset, params.evaluation.max_side)
         if isinstance(model, GanModel) and extractor is not None and extractor.dataset != model.dataset:
@@ -67,7 +82,7 @@ def _pair_errors(where: str, model: Model) -> Iterator[str]:
 def _size_errors(where: str, model: Model, dataset: Dataset) -> Iterator[str]:
     """Batches, and all networks but restorers, need images of one size; crops have to fit into the smallest one."""
     crop_size, section = model.training.crop_size, f"datasets.{model.dataset}"
-    if dataset.image_size is None and not isinstance(model, RestorationModel):
+    if dataset.image_size is None and not isinstance(model, RestorationModel | TranslationModel):
         network = "GAN" if isinstance(model, GanModel) else "classifier"
         yield f"{where}: a {network} needs images of one size. Add {section}.image_size."
     elif dataset.image_size is None and crop_size is None:
@@ -105,9 +120,53 @@ def _content_errors(where: str, model: Model, dataset: Dataset, max_side: int) -
         yield from _degradation_errors(where, model, dataset, max_side)
         if model.network.noise_level and model.degradation[-1].noise is None:
             yield f"{where}.network.noise_level: the level is known only where `noise` is the last step. Remove it."
+    if isinstance(model, TranslationModel):
+        yield from _translation_errors(where, model, dataset, max_side)
     limit, batch_size = model.data.limit, model.training.batch_size
-    if limit is not None and limit < batch_size:
-        yield f"{where}.data.limit = {limit} must not be smaller than training.batch_size = {batch_size}."
+    halved = isinstance(model, TranslationModel) and model.damaged is None
+    if limit is not None and limit < batch_size * (1 + halved):
+        batch = "2 * training.batch_size" if halved else "training.batch_size"
+        yield f"{where}.data.limit = {limit} must not be smaller than {batch} = {batch_size * (1 + halved)}."
+
+
+def _translation_errors(where: str, model: TranslationModel, dataset: Dataset, max_side: int) -> Iterator[str]:
+    yield from _degradation_errors(where, model, dataset, max_side)
+    for position, step in enumerate(model.degradation or ()):
+        if step.downsample is not None:
+            yield (
+                f"{where}.degradation.{position}: a translation keeps the size of its images, so it can't undo "
+                "downsample. Remove it, or take kind: restoration."
+            )
+    if model.network.noise_level:
+        yield f"{where}.network.noise_level: nobody tells a translation the level of the noise. Remove it."
+
+
+def _damaged_errors(where: str, model: TranslationModel, name: str, params: Params) -> Iterator[str]:
+    """Damaged pictures without originals are scored as a GAN's images are: on features, against clean pictures."""
+    clean, damaged = params.datasets[model.dataset], params.datasets.get(name)
+    if damaged is None or name == model.dataset:
+        others = [key for key in params.datasets if key != model.dataset]
+        yield f"{where}.damaged = {name!r} is not another one of the datasets.{nearest(name, others)}"
+        return
+    for key in ("channels", "image_size"):
+        if getattr(damaged, key) != getattr(clean, key):
+            yield (
+                f"{where}.damaged: datasets.{name}.{key} = {getattr(damaged, key)} must be that of the clean pictures, "
+                f"datasets.{model.dataset}.{key} = {getattr(clean, key)}."
+            )
+    extractor = params.models.get(params.evaluation.classifier)
+    if extractor is not None and extractor.dataset != model.dataset:
+        yield (
+            f"{where}.damaged: what is made of pictures without originals is scored on the features of "
+            f"evaluation.features, which learns {extractor.dataset!r}, not {model.dataset!r}. Train a classifier on "
+            f"{model.dataset!r} and name it there."
+        )
+    gate = params.promotion.translation
+    if unmeasured := [metric for metric in (gate.metric, *gate.floors) if metric not in UNPAIRED_METRICS]:
+        yield (
+            f"{where}.damaged: without originals there is no {', '.join(unmeasured)}, which promotion.translation asks "
+            f"for. Use {' or '.join(UNPAIRED_METRICS)} there."
+        )
 
 
 def _augment_errors(where: str, model: Model, dataset: Dataset) -> Iterator[str]:
@@ -125,11 +184,14 @@ def _augment_errors(where: str, model: Model, dataset: Dataset) -> Iterator[str]
                 )
 
 
-def _degradation_errors(where: str, model: RestorationModel, dataset: Dataset, max_side: int) -> Iterator[str]:
+def _degradation_errors(
+    where: str, model: RestorationModel | TranslationModel, dataset: Dataset, max_side: int
+) -> Iterator[str]:
     trained = _trained_sides(model, dataset)
     scored = {f"datasets.{model.dataset}.min_size": dataset.shortest_side, "evaluation.max_side": max_side}
     name, side = _smallest(trained if dataset.image_size else trained | scored)
-    for position, step in enumerate(model.degradation):
+    steps = model.degradation or ()
+    for position, step in enumerate(steps):
         here = f"{where}.degradation.{position}"
         if step.mask is not None and largest(step.mask.size) >= side:
             yield f"{here}.mask.size = {_shown(step.mask.size)} must be smaller than {name} = {side}."
@@ -137,7 +199,7 @@ def _degradation_errors(where: str, model: RestorationModel, dataset: Dataset, m
             yield f"{here}.strokes.width = {_shown(step.strokes.width)} must be smaller than {name} = {side}."
         if step.decolourise is not None and dataset.channels == 1:
             yield f"{here}: decolourise changes nothing, because datasets.{model.dataset}.channels = 1. Remove it."
-        if step.downsample is not None and position != len(model.degradation) - 1:
+        if step.downsample is not None and position != len(steps) - 1:
             yield f"{here}: downsample must be the last step. Move it to the end."
         if step.downsample is not None:
             factor = step.downsample.factor

@@ -145,6 +145,17 @@ class GanModel(Record):
         return self
 
 
+class Adversarial(Record):
+    """Patch discriminators that tell restored from real images, and what fooling them is worth."""
+
+    weight: Positive  # of the adversarial loss, beside the others; images are in [0, 1] there
+    width: int = Field(default=32, ge=4, le=512)  # feature maps at half resolution
+    layers: int = Field(default=2, ge=1, le=6)  # halvings after the first: patches of 18, 34, 66, ... pixels
+    loss: Literal["non-saturating", "least-squares", "hinge"] = "least-squares"
+    lr: Positive | None = None  # peak learning rate of the discriminators; none: training.lr
+    betas: tuple[Fraction, Fraction] = (0.5, 0.999)  # of their Adam
+
+
 class RestorationModel(Record):
     """A network that undoes a degradation."""
 
@@ -154,10 +165,36 @@ class RestorationModel(Record):
     degradation: tuple[Degradation, ...] = Field(min_length=1)
     network: RestorerNetwork
     loss: Literal["l2", "l1", "charbonnier"]
+    adversarial: Adversarial | None = None  # pix2pix: a sharper image, farther from the mean of all possible ones
     training: Training
 
 
-Model = Annotated[ClassificationModel | GanModel | RestorationModel, Field(discriminator="kind")]
+class TranslationModel(Record):
+    """A restorer that learns from damaged and clean pictures of which no two belong together (CycleGAN)."""
+
+    kind: Literal["translation"]
+    dataset: Name  # clean pictures
+    data: TrainingData = TrainingData()
+    damaged: Name | None = None  # a dataset of really damaged pictures; or
+    degradation: tuple[Degradation, ...] | None = Field(default=None, min_length=1)  # what damages half of the clean
+    network: RestorerNetwork  # of both generators
+    adversarial: Adversarial = Adversarial(weight=1.0)
+    cycle_weight: Positive = 1.0  # of the mean absolute error of clean -> damaged -> clean, and of the way round
+    identity_weight: float = Field(default=0.0, ge=0)  # of that of clean pictures that are restored to themselves
+    pool_size: int = Field(default=50, ge=0)  # former fakes that each discriminator still sees
+    training: Training
+
+    @model_validator(mode="after")
+    def _one_source_of_damage(self) -> TranslationModel:
+        if (self.damaged is None) == (self.degradation is None):
+            raise ValueError(
+                "a translation learns either from a dataset of damaged pictures or from a degradation: give exactly "
+                "one of `damaged: DATASET` and `degradation: [...]`"
+            )
+        return self
+
+
+Model = Annotated[ClassificationModel | GanModel | RestorationModel | TranslationModel, Field(discriminator="kind")]
 
 
 class Evaluation(Record):
@@ -188,6 +225,7 @@ class Promotion(Record):
     classification: Gate
     gan: Gate
     restoration: Gate
+    translation: Gate = Gate(metric="psnr")
 
 
 class Params(Record):

@@ -83,6 +83,7 @@ class Batches:
         resident: whether the pixels are copied to the device once, and batches are cut out there; None: if they fit.
         limit: of the images only so many, the first in the order of their content hashes: a random choice, in which
             every smaller one is contained. None, or more than there are: all.
+        part: of these images only so many, by their positions.
     """
 
     def __init__(
@@ -95,11 +96,13 @@ class Batches:
         crop_size: int | None = None,
         limit: int | None = None,
         resident: bool | None = None,
+        part: slice = slice(None),
     ) -> None:
         self._pixels = dataset.images(split)
         self._labels_N = dataset.labels(split)
         self._sizes_N2 = sizes_of(self._pixels)
-        self._num_images = min(len(self._pixels), limit or len(self._pixels))
+        self._rows_N = np.arange(len(self._pixels))[:limit][part]
+        self._num_images = len(self._rows_N)
         if self._num_images < batch_size:
             raise TrainingError(
                 f"the {split} split of this dataset has {self._num_images} images, fewer than batch_size = "
@@ -131,7 +134,7 @@ class Batches:
         """Images of an epoch, and the places of their crops: [0, 1)^2 is where a crop's corner may lie."""
         if epoch != self._epoch:
             rng = np.random.Generator(np.random.PCG64([self._seed, epoch]))
-            self._epoch, self._order_N = epoch, rng.permutation(self._num_images)
+            self._epoch, self._order_N = epoch, self._rows_N[rng.permutation(self._num_images)]
             self._places_N2 = rng.random((self._num_images, 2))
         return self._order_N[offsets], self._places_N2[offsets]
 

@@ -42,6 +42,7 @@ class Course:
     Attributes:
         start: images seen before the step that is under way.
         images_seen: images seen when that step is done.
+        device: where the networks live.
     """
 
     def __init__(self, session: Session, training: Training, parts: Mapping[str, Any], rng: torch.Generator) -> None:
@@ -49,6 +50,7 @@ class Course:
         self._health = Health()
         self._parts: dict[str, Any] = {**parts, "health": self._health}
         self.start = self.images_seen = 0
+        self.device = session.device
         self._rate_scale, self._num_rollbacks, self._seconds = 1.0, 0, 0.0
         self._total_images = None if training.kimg is None else round(training.kimg * 1000)
         self._clock = Clock(session.device)
@@ -106,7 +108,7 @@ class Course:
 
         Args:
             name: of the loss, for messages.
-            optimizer: of the weights that are to move.
+            optimizer: of the weights that are to move; made with its peak learning rate.
             objective: takes a part of each tensor of the batch, returns the mean loss of that part.
             batch: tensors of equal length.
 
@@ -131,7 +133,7 @@ class Course:
         if training.clip_gradients is not None:
             torch.nn.utils.clip_grad_norm_(weights, training.clip_gradients)
         for group in optimizer.param_groups:
-            group["lr"] = self._rate()
+            group["lr"] = self._rate(optimizer.defaults["lr"])
         optimizer.step()
         return loss
 
@@ -142,13 +144,17 @@ class Course:
             TrainingError: if it is, with the reason.
         """
         numbers = {name: float(value) for name, value in values.items()}
-        numbers |= {"lr": self._rate(), "minutes": (self._seconds + self._clock.seconds()) / 60}
+        numbers |= {"lr": self._rate(self._training.lr), "minutes": (self._seconds + self._clock.seconds()) / 60}
         numbers |= {"images_per_second": (self.images_seen - self._began_at) / max(1e-9, self._clock.wall_seconds())}
         if self._total_images is not None:
             numbers["total_kimg"] = self._total_images / 1000
         self._session.on_log(self.images_seen, numbers)
         if self._total_images is not None:
             self._health.check(self.images_seen, numbers, self._total_images)
+
+    def sample(self, x_BCHW: Tensor) -> None:
+        """Show images of this step, in [0, 1]."""
+        self._session.on_sample(self.images_seen, x_BCHW)
 
     def save(self) -> None:
         """Write a checkpoint of this position."""
@@ -166,11 +172,11 @@ class Course:
         self._rate_scale, self._num_rollbacks = float(state["rate_scale"]), int(state["num_rollbacks"])
         self._seconds = float(state["seconds"])
 
-    def _rate(self) -> float:
+    def _rate(self, peak: float) -> float:
         warmup, total = round(self._training.warmup_kimg * 1000), self._total_images
         if total is None:  # at its peak after the warm-up, until the length of the training is known
-            return self._rate_scale * learning_rate(self._training.lr, min(self.start, warmup), warmup + 1, warmup)
-        return self._rate_scale * learning_rate(self._training.lr, self.start, total, warmup)
+            return self._rate_scale * learning_rate(peak, min(self.start, warmup), warmup + 1, warmup)
+        return self._rate_scale * learning_rate(peak, self.start, total, warmup)
 
     def _stop_requested(self) -> bool:
         """Whether any of the processes was asked to stop."""

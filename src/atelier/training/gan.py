@@ -102,7 +102,7 @@ def train_gan(model: GanModel, dataset: TrainingImages, session: Session) -> Tra
                     samples_BCHW = G_ema(samples_z, samples_labels) * 0.5 + 0.5
                 course.log(diversity.of(samples_BCHW, samples_labels))
                 shown_N = _eight_of_each(samples_labels)
-                session.on_sample(course.images_seen, samples_BCHW[shown_N])
+                course.sample(samples_BCHW[shown_N])
     return Trained(G_ema, config, course.images_seen)
 
 

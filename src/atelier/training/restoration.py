@@ -1,6 +1,8 @@
 """Train a restorer f: minimise ||f(y) - x||^2 (or L1, Charbonnier), where y is the degraded x.
 
 A recurrent restorer is trained on the estimate of every iteration, so each iteration has to improve on the one before.
+With `adversarial` a patch discriminator, which sees y beside f(y) or x, is the other player of f: pix2pix, Isola et al.
+2017, arXiv:1611.07004, eq. 4.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from atelier.data.store import DatasetInfo
 from atelier.degradations import Steps, degrade, degrade_fixed, degrade_with_level, noise_levels, upscale_of
 from atelier.losses import PIXEL_LOSSES
 from atelier.networks.restorers import build_restorer
-from atelier.params import RestorationModel
+from atelier.params import RestorationModel, TranslationModel
+from atelier.training.adversarial import Opponent, beside
 from atelier.training.augmentation import augmented
 from atelier.training.batches import TrainingImages, first_images, to_images, training_batches, validation_split
 from atelier.training.course import Course
@@ -28,9 +31,9 @@ from atelier.training.session import Session, Trained, adam, placed
 NUM_VALIDATION = 512  # images, or central crops of images, in each validation
 
 
-def degradation_steps(model: RestorationModel) -> Steps:
-    """The forward model of a restoration model as plain one-key mappings."""
-    return [item.model_dump(exclude_none=True) for item in model.degradation]
+def degradation_steps(model: RestorationModel | TranslationModel) -> Steps:
+    """The forward model as plain one-key mappings; none for a translation that learns from damaged pictures."""
+    return [item.model_dump(exclude_none=True) for item in model.degradation or ()]
 
 
 def restorer_config(model: RestorationModel, info: DatasetInfo) -> dict[str, Any]:
@@ -49,13 +52,22 @@ def train_restorer(model: RestorationModel, dataset: TrainingImages, session: Se
     pixel_loss = PIXEL_LOSSES[model.loss]
     batches = training_batches(model, dataset, session)
 
+    parts = {"network": network, "average": average, "optimizer": optimizer}
+    opponent, restored = None, []
+    if model.adversarial is not None:
+        opponent = Opponent(model.adversarial, 2 * dataset.info.channels, training, session.device)
+        parts |= {"D": opponent.D, "opt_D": opponent.optimizer}
     estimates_of = torch.compile(network.estimates) if training.compile else network.estimates
 
     def objective(x_BCHW: Tensor, y_BCHW: Tensor, *sigma_B: Tensor) -> Tensor:
-        losses = [pixel_loss(x_hat_BCHW, x_BCHW) for x_hat_BCHW in estimates_of(y_BCHW, *sigma_B)]
-        return torch.stack(losses).mean()
+        estimates = estimates_of(y_BCHW, *sigma_B)
+        loss = torch.stack([pixel_loss(x_hat_BCHW, x_BCHW) for x_hat_BCHW in estimates]).mean()
+        if opponent is not None:
+            restored.append(estimates[-1].detach())
+            loss = loss + opponent.weight * opponent.judge(beside(y_BCHW, estimates[-1]))
+        return loss
 
-    course = Course(session, training, {"network": network, "average": average, "optimizer": optimizer}, rng)
+    course = Course(session, training, parts, rng)
     while course.goes_on():
         with course.step():
             x_BCHW, _ = batches.at(course.start)
@@ -65,22 +77,28 @@ def train_restorer(model: RestorationModel, dataset: TrainingImages, session: Se
                 degraded = degrade_with_level(x_BCHW, steps, rng)
             else:
                 degraded = (degrade(x_BCHW, steps, rng),)
-            batch = map(share, (x_BCHW, *degraded))
-            loss = course.minimise(f"the {model.loss} loss", optimizer, objective, *batch)
+            x_BCHW, y_BCHW, *sigma_B = map(share, (x_BCHW, *degraded))
+            restored.clear()
+            losses = {"loss": course.minimise(f"the {model.loss} loss", optimizer, objective, x_BCHW, y_BCHW, *sigma_B)}
+            if opponent is not None:
+                pairs = beside(y_BCHW, x_BCHW), beside(y_BCHW, torch.cat(restored))
+                losses["d_loss"] = course.minimise(
+                    "the discriminator's loss", opponent.optimizer, opponent.objective, *pairs
+                )
             update_average(average, network, training, course.images_seen)
 
             if course.due(training.log_every_kimg):
-                course.log({"loss": loss})
+                course.log(losses)
             if course.due(training.sample_every_kimg):
                 shown_NHWC = first_images(dataset, validation_split(dataset), NUM_VALIDATION, training.crop_size)
-                scores, rows_BCHW = _validate(average, shown_NHWC, steps, session.device)
+                scores, rows_BCHW = validate(average, shown_NHWC, steps, session.device)
                 course.log(scores)
-                session.on_sample(course.images_seen, rows_BCHW)
+                course.sample(rows_BCHW)
     return Trained(average, config, course.images_seen)
 
 
 @torch.inference_mode()
-def _validate(
+def validate(
     network: Any, pixels_NHWC: NDArray[np.uint8], steps: Steps, device: torch.device
 ) -> tuple[dict[str, float], Tensor]:
     """PSNR on these images, and eight of them: clean, then restored."""
