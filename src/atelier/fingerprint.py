@@ -100,7 +100,9 @@ def evaluation_params(params: Params, model: Model) -> dict[str, Any]:
 
 def uses_extractor(params: Params, name: str) -> bool:
     """Whether the classifier helps to score this model: it learnt the same dataset, and isn't the model itself."""
-    model, classifier = params.models[name], params.models[params.evaluation.classifier]
+    model, classifier = params.models[name], params.models.get(params.evaluation.classifier)
+    if classifier is None:
+        return False
     return model.kind != "classification" and model.dataset == classifier.dataset
 
 

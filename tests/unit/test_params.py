@@ -209,8 +209,8 @@ def test_a_wasserstein_critic_can_be_held_in_three_ways(load, held):
 
 def test_a_missing_section_is_named(load):
     with pytest.raises(ConfigError) as error:
-        load(text=EXAMPLE[: EXAMPLE.index("promotion:")])
-    assert problems(error) == ["promotion: missing. Add it."]
+        load(text=EXAMPLE[: EXAMPLE.index("evaluation:")])
+    assert problems(error) == ["evaluation: missing. Add it."]
 
 
 def test_all_mistakes_are_named_at_once(load):

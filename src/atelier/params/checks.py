@@ -43,13 +43,12 @@ def combination_errors(params: Params) -> list[str]:
 
 def _evaluation_errors(params: Params) -> Iterator[str]:
     name = params.evaluation.classifier
-    if not isinstance(params.models.get(name), ClassificationModel):
+    if name and not isinstance(params.models.get(name), ClassificationModel):
         classifiers = [key for key, model in params.models.items() if isinstance(model, ClassificationModel)]
         yield f"evaluation.features: {name!r} is not a classification model of this file.{nearest(name, classifiers)}"
 
 
 def _model_errors(params: Params) -> Iterator[str]:
-    extractor = params.models.get(params.evaluation.classifier)
     for name, model in params.models.items():
         where = f"models.{name}"
         dataset = params.datasets.get(model.dataset)
@@ -62,11 +61,23 @@ def _model_errors(params: Params) -> Iterator[str]:
             yield from _damaged_errors(where, model, model.damaged, params)
         problems = list(_size_errors(where, model, dataset))
         yield from problems or _content_errors(where, model, dataset, params.evaluation.max_side)
-        if isinstance(model, GanModel) and extractor is not None and extractor.dataset != model.dataset:
-            yield (
-                f"{where}: a GAN is scored on the features of evaluation.features, which learns {extractor.dataset!r}, "
-                f"not {model.dataset!r}. Train a classifier on {model.dataset!r} and name it there."
-            )
+        if isinstance(model, GanModel):
+            yield from _extractor_errors(f"{where}: a GAN", model, params)
+
+
+def _extractor_errors(what: str, model: Model, params: Params) -> Iterator[str]:
+    """Of a model that nothing but features can score."""
+    extractor = params.models.get(params.evaluation.classifier)
+    if params.evaluation.features is None:
+        learns = "isn't given"
+    elif extractor is None or extractor.dataset == model.dataset:  # a name that is unknown is an error of its own
+        return
+    else:
+        learns = f"learns {extractor.dataset!r}, not {model.dataset!r}"
+    yield (
+        f"{what} is scored on the features of evaluation.features, which {learns}. Train a classifier on "
+        f"{model.dataset!r} and name it there."
+    )
 
 
 def _pair_errors(where: str, model: Model) -> Iterator[str]:
@@ -154,13 +165,7 @@ def _damaged_errors(where: str, model: TranslationModel, name: str, params: Para
                 f"{where}.damaged: datasets.{name}.{key} = {getattr(damaged, key)} must be that of the clean pictures, "
                 f"datasets.{model.dataset}.{key} = {getattr(clean, key)}."
             )
-    extractor = params.models.get(params.evaluation.classifier)
-    if extractor is not None and extractor.dataset != model.dataset:
-        yield (
-            f"{where}.damaged: what is made of pictures without originals is scored on the features of "
-            f"evaluation.features, which learns {extractor.dataset!r}, not {model.dataset!r}. Train a classifier on "
-            f"{model.dataset!r} and name it there."
-        )
+    yield from _extractor_errors(f"{where}.damaged: what is made of pictures without originals", model, params)
     gate = params.promotion.translation
     if unmeasured := [metric for metric in (gate.metric, *gate.floors) if metric not in UNPAIRED_METRICS]:
         yield (

@@ -200,16 +200,17 @@ Model = Annotated[ClassificationModel | GanModel | RestorationModel | Translatio
 class Evaluation(Record):
     """How models are scored; a change here scores again and trains nothing."""
 
-    features: str = Field(pattern=r"^classifier:[a-z0-9][a-z0-9-]*$")  # the extractor: the champion of that model
+    # The extractor: the champion of that model. Without one restorers are scored by their pixels alone.
+    features: str | None = Field(default=None, pattern=r"^classifier:[a-z0-9][a-z0-9-]*$")
     num_images: int = Field(ge=100)  # test images, and generated images of a GAN
     max_side: int = Field(default=512, ge=16)  # pixels: of larger test photographs the centre is scored
     confidence: float = Field(gt=0.5, lt=1)
-    cas_kimg: Positive  # training budget of the classifier that sees generated images only
+    cas_kimg: Positive = 100.0  # training budget of the classifier that sees generated images only
 
     @property
     def classifier(self) -> str:
-        """Name of the model whose features are used."""
-        return self.features.removeprefix("classifier:")
+        """Name of the model whose features are used; empty if there is none."""
+        return (self.features or "").removeprefix("classifier:")
 
 
 class Gate(Record):
@@ -222,9 +223,9 @@ class Gate(Record):
 class Promotion(Record):
     """One gate for each kind of model."""
 
-    classification: Gate
-    gan: Gate
-    restoration: Gate
+    classification: Gate = Gate(metric="accuracy")
+    gan: Gate = Gate(metric="kid_classifier")
+    restoration: Gate = Gate(metric="psnr")
     translation: Gate = Gate(metric="psnr")
 
 
@@ -237,7 +238,7 @@ class Params(Record):
     datasets: dict[Name, Dataset]
     models: dict[Name, Model]
     evaluation: Evaluation
-    promotion: Promotion
+    promotion: Promotion = Promotion()
 
     def resolved(self) -> dict[str, Any]:
         """All values, defaults included, as plain JSON types."""
