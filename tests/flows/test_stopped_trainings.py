@@ -77,13 +77,16 @@ def runs(root: Path) -> list[tuple[str, str]]:
         return database.execute("select run_uuid, status from runs").fetchall()
 
 
+def labelled_pictures(root: Path) -> None:
+    """Make a project with sixty pictures of four classes."""
+    pictures = list(np.random.default_rng(0).integers(0, 256, (60, 28, 28, 1), np.uint8))
+    stored_dataset(root, pictures, [f"class {i % 4}" for i in range(60)], name="fashion", image_size=28)
+    (root / "params.yaml").write_text("{}")
+
+
 @pytest.fixture
 def root(tmp_path) -> Path:
-    """A project with sixty pictures of four classes."""
-    rng = np.random.default_rng(0)
-    pictures = list(rng.integers(0, 256, (60, 28, 28, 1), np.uint8))
-    stored_dataset(tmp_path, pictures, [f"class {i % 4}" for i in range(60)], name="fashion", image_size=28)
-    (tmp_path / "params.yaml").write_text("{}")
+    labelled_pictures(tmp_path)
     return tmp_path
 
 
