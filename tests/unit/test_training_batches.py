@@ -260,3 +260,15 @@ def test_the_first_images_are_whole_or_their_centres(of_own_size, fashion):
 
 def test_a_training_is_watched_on_its_own_images_where_there_are_no_others(of_own_size, fashion):
     assert (validation_split(fashion), validation_split(of_own_size)) == ("validation", "train")
+
+
+def test_batches_cut_out_on_the_device_are_the_same(of_own_size, fashion):
+    """Where the pixels fit onto a GPU they are copied there once; the cutting is the same on a CPU."""
+    for dataset, crop_size in ((of_own_size, 16), (fashion, None), (fashion, 20)):
+        stored, resident = (
+            Batches(dataset, "train", 7, 3, torch.device("cpu"), crop_size, limit=20, resident=where)
+            for where in (False, True)
+        )
+        for start in (0, 7, 14, 100):
+            assert torch.equal(resident.at(start)[0], stored.at(start)[0])
+            assert torch.equal(resident.at(start)[1], stored.at(start)[1])

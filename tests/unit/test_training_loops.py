@@ -14,6 +14,7 @@ from atelier.training.checkpoint import Checkpoints
 from atelier.training.restoration import degradation_steps
 from atelier.training.schedules import learning_rate
 from tests.tiny import BATCH, CNN, CRNN, HALF, MASK, NOISE, PATCH, R3_GAN, RESNET_GAN, tiny_model, train
+from tests.unit.training_logs import Interrupted, Log, assert_equal_weights
 
 DIFF_AUGMENT = {"colour": True, "translation": 0.125, "cutout": 0.5, "probability": 1.0}
 ADA = {**DIFF_AUGMENT, "flip": True, "quarter_turns": True, "probability": "adaptive", "adapt_kimg": 0.1}
@@ -61,32 +62,6 @@ def one_thread():
 def model(request):
     name, changes = request.param
     return tiny_model(name, **changes)
-
-
-class Interrupted(Exception):
-    pass
-
-
-class Log(dict):
-    """What a training logged, {images_seen: values}, but for the clock; may stop it as Ctrl-C would."""
-
-    def __init__(self, stop_at=None):
-        self.stop_at = stop_at
-
-    def __call__(self, images_seen, values):
-        kept = {key: value for key, value in values.items() if key not in {"images_per_second", "minutes"}}
-        self[images_seen] = {**self.get(images_seen, {}), **kept}
-        if images_seen == self.stop_at:
-            raise Interrupted
-
-    def curve(self, name):
-        return np.array([values[name] for values in self.values() if name in values])
-
-
-def assert_equal_weights(one, other):
-    weights, others = one.network.state_dict(), other.network.state_dict()
-    assert list(weights) == list(others)
-    assert [key for key in weights if not torch.equal(weights[key], others[key])] == []
 
 
 def test_an_interrupted_and_resumed_training_ends_bit_identical(model, fashion, tmp_path):
