@@ -126,6 +126,10 @@ def _evaluate_one(project: Project, params: Params, registry: Registry, version:
     for dataset in datasets:
         registry.runs.log_input(version.run_id, dataset.name, md5, "evaluation", dataset.info.counts)
     registry.runs.log_scores(version.run_id, evaluated.scores)
+    run_log = registry.run_log(version.run_id)
+    for line in evaluated.table[evaluated.table.slice.str.startswith("iterations:")].itertuples():
+        run_log.metrics(int(line.slice.removeprefix("iterations:")), {f"iterations/{line.metric}": line.value})
+    run_log.flush()
     files: dict[str, Any] = {**evaluated.pictures, "fingerprint.json": json.dumps(inputs, indent=2)}
     files["scores.csv"] = evaluated.table.assign(model=version.model, version=version.number)
     registry.runs.log_files(version.run_id, "evaluation", files)
@@ -158,9 +162,10 @@ def score(
         return evaluate_restorer(network, degradation_steps(model), dataset, classifier, protocol)
     assert isinstance(model, GanModel) and classifier is not None  # params.checks: a GAN always has an extractor
 
-    def generate(num_images: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def generate(num_images: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
         request = pd.DataFrame({"num_images": [num_images], "seed": [seed]})
-        return served.predict(None, request), np.arange(num_images) % dataset.info.num_classes
+        num_classes = served.config["network"]["num_classes"]
+        return served.predict(None, request), np.arange(num_images) % num_classes if num_classes > 1 else None
 
     recipe = params.models[params.evaluation.classifier]
     assert isinstance(recipe, ClassificationModel)

@@ -239,8 +239,10 @@ def test_each_image_is_degraded_by_its_own_content_alone(fashion, monkeypatch):
 
 def test_a_recurrent_restorer_is_scored_after_each_iteration(fashion, restored):
     by_iteration = restored.table[restored.table.slice.str.startswith("iterations:")]
+    macs = by_iteration[by_iteration.metric == "macs_per_pixel"].value.to_numpy()
+    assert macs == pytest.approx(macs[0] * np.array([1, 2, 3]))
+    by_iteration = by_iteration[by_iteration.metric == "psnr"]
     assert list(by_iteration.slice) == ["iterations:1", "iterations:2", "iterations:3"]
-    assert set(by_iteration.metric) == {"psnr"}
     assert by_iteration.value.iloc[-1] == pytest.approx(restored.scores["psnr"].value)
     assert by_iteration.value.nunique() == 3
 
@@ -260,6 +262,15 @@ def test_real_training_images_are_the_floor(generated):
     assert set(floor.index) == set(METRICS["gan"]) - without_floor
     assert floor["fd_classifier"] < generated.scores["fd_classifier"].value
     assert floor["kid_classifier"] < generated.scores["kid_classifier"].value
+
+
+def test_a_generator_without_classes_is_scored_without_what_needs_them(fashion, classifier):
+    def draw(num_images, seed):
+        return np.random.default_rng(seed).random((num_images, 1, 28, 28), np.float32), None
+
+    evaluated = evaluate_generator(draw, CLASSIFIER, classifier, fashion, PROTOCOL)
+    assert set(evaluated.scores) == set(METRICS["gan"]) - {"cas", "class_accuracy"}
+    assert list(evaluated.pictures) == ["generated.png"]
 
 
 def test_real_images_pass_for_generated_ones(fashion, classifier, generated):

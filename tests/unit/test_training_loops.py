@@ -340,6 +340,23 @@ def test_a_gan_without_classes_is_unconditional(tmp_path):
     assert trained.network(torch.randn(2, 8), torch.zeros(2, dtype=torch.int64)).shape == (2, 3, 16, 16)
 
 
+def test_a_gan_can_leave_the_classes_of_its_pictures_aside(fashion, tmp_path):
+    pictures = []
+    trained = train(
+        tiny_model("gan", conditional=False), fashion, tmp_path, on_sample=lambda seen, x_BCHW: pictures.append(x_BCHW)
+    )
+    assert trained.network_config["num_classes"] == 1
+    assert pictures[0].shape == (8, 1, 28, 28)
+
+
+def test_a_gan_that_is_to_be_asked_for_classes_needs_some(tmp_path):
+    images = ArrayImages(DatasetInfo(28, 1, 0, (), {}), np.zeros((BATCH, 28, 28, 1), np.uint8), np.zeros(BATCH, int))
+    with pytest.raises(
+        TrainingError, match=r"conditional: true needs at least two classes, the dataset 'fashion' has 0"
+    ):
+        train(tiny_model("gan", conditional=True), images, tmp_path)
+
+
 def test_a_restorer_that_is_told_the_noise_level_learns_from_the_level_of_each_image(fashion, tmp_path):
     told = []
 

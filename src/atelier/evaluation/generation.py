@@ -42,7 +42,8 @@ def evaluate_generator(
     """Distances on the classifier's features, class balance, and CAS; real training images give the floor.
 
     Args:
-        generate: (num_images, seed) -> (x_MCHW float32 in [0, 1], labels_M int64), all classes in turn.
+        generate: (num_images, seed) -> (x_MCHW float32 in [0, 1], labels_M int64, all classes in turn; None if the
+            generator can't be asked for a class: what needs labels is not measured then).
         recipe: the classification model whose recipe trains the classifier of CAS.
         classifier: the feature extractor.
         dataset: whose test images are the reference.
@@ -56,13 +57,13 @@ def evaluate_generator(
     confidence, seed = protocol.params.confidence, protocol.seed
     scores = generation_scores(real[0], fake[0], fake[1], fake_labels_M, confidence, seed)
     floor = generation_scores(real[0], train[0], train[1], None, confidence, seed)
-    scores |= {"cas": classification_accuracy_score(fake_MCHW, fake_labels_M, recipe, dataset, protocol)}
+    if fake_labels_M is not None:
+        scores["cas"] = classification_accuracy_score(fake_MCHW, fake_labels_M, recipe, dataset, protocol)
     rows = [row("model", "all", name, score) for name, score in scores.items()]
     rows += [row("floor:real training images", "all", name, score) for name, score in floor.items()]
-    by_class = np.argsort(fake_labels_M, kind="stable").reshape(-1)
-    num_classes = dataset.info.num_classes
-    first = [by_class[fake_labels_M[by_class] == label][:10] for label in range(num_classes)]
-    picture = grid(fake_MCHW[np.concatenate(first)], columns=10)
+    rows_M = np.arange(len(fake_MCHW)) // 10 if fake_labels_M is None else fake_labels_M
+    shown = [np.flatnonzero(rows_M == label)[:10] for label in range(dataset.info.num_classes)]
+    picture = grid(fake_MCHW[np.concatenate(shown)], columns=10)
     return Evaluated(scores, pd.DataFrame(rows), {"generated.png": picture})
 
 

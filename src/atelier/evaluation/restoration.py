@@ -31,6 +31,7 @@ from atelier.metrics.intervals import Score, mean_interval
 from atelier.metrics.pixels import fidelity_N, psnr_N, restoration_scores
 from atelier.pictures import Floats, Pixels, grid
 from atelier.training.batches import sizes_of, to_images
+from atelier.training.cost import count_macs
 
 NUM_SHOWN = 10  # images in the picture for people
 SHOWN_SIDE = 96  # pixels: of images that keep their own size the centre is shown
@@ -82,6 +83,7 @@ def evaluate_restorer(
     rows = [row(subject, "all", metric, score) for subject, found in named.items() for metric, score in found.items()]
     if hasattr(network, "iterations"):
         rows += _iteration_rows([part.psnr_by_iteration for part in parts], confidence)
+        rows += _compute_rows(network, dataset.info.channels, protocol.device)
 
     baselines = [subject for subject in values if subject != "model"]
     best = max(baselines, key=lambda subject: float(values[subject]["psnr"].mean()))
@@ -144,6 +146,21 @@ def _iteration_rows(parts: Sequence[list[NDArray[np.float64]]], confidence: floa
     by_iteration = [np.concatenate(values) for values in zip(*parts, strict=True)]
     scores = [mean_interval(psnr, confidence, "dB") for psnr in by_iteration]
     return [row("model", f"iterations:{count}", "psnr", score) for count, score in enumerate(scores, start=1)]
+
+
+@torch.inference_mode()
+def _compute_rows(network: Any, channels: int, device: torch.device) -> list[dict[str, Any]]:
+    """What each number of iterations costs for a pixel of the result."""
+    y_1CHW, trained, rows = torch.rand(1, channels, 64, 64, device=device), network.iterations, []
+    try:
+        for count in range(1, trained + 1):
+            network.iterations = count
+            macs = count_macs(lambda: network(y_1CHW)) / (64 * network.upscale) ** 2
+            score = Score(macs, macs, macs, 1, "multiplications with addition, counted by torch on 64 x 64 pixels")
+            rows.append(row("model", f"iterations:{count}", "macs_per_pixel", score))
+    finally:
+        network.iterations = trained
+    return rows
 
 
 def _seen_by_classifier(

@@ -119,13 +119,14 @@ class ClassificationModel(Record):
 
 
 class GanModel(Record):
-    """A class-conditional generator trained against a discriminator."""
+    """A generator trained against a discriminator."""
 
     kind: Literal["gan"]
     dataset: Name
     data: TrainingData = TrainingData()
     generator: GeneratorNetwork
     discriminator: DiscriminatorNetwork
+    conditional: bool | None = None  # draws a class that is asked for; left out: where the pictures have classes
     loss: Literal["minimax", "non-saturating", "relativistic", "least-squares", "hinge", "wasserstein"]
     r1_gamma: float = Field(ge=0)  # weight of the gradient penalty on real images; 0 switches it off
     r2_gamma: float = Field(ge=0)  # the same on generated images

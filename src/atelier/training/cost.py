@@ -41,14 +41,19 @@ def cost_of(network: Any, model: Model, info: DatasetInfo, device: torch.device)
         side //= getattr(network, "upscale", 1)
         x_BCHW = torch.rand(BATCH, info.channels, side, side, device=device).to(memory_format=torch.channels_last)
         apply = lambda count: network(x_BCHW[:count])  # noqa: E731
-    with FlopCounterMode(display=False) as counter:
-        apply(1)
     return {
         "cost/parameters": sum(weight.numel() for weight in network.parameters()),
-        "cost/macs_per_image": counter.get_total_flops() / 2,
+        "cost/macs_per_image": count_macs(lambda: apply(1)),
         "cost/images_per_second": _speed(apply),
         "cost/image_side": side,
     }
+
+
+def count_macs(apply: Callable[[], object]) -> float:
+    """Multiplications with addition of the convolutions and matrix products in what is called."""
+    with FlopCounterMode(display=False) as counter:
+        apply()
+    return counter.get_total_flops() / 2
 
 
 def _speed(apply: Callable[[int], Tensor]) -> float:

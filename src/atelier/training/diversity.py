@@ -20,15 +20,16 @@ class Diversity:
 
     Args:
         dataset: the first training images of it are the measure.
+        conditional: whether images are drawn, and so compared, class by class.
         device: where generated images lie.
     """
 
-    def __init__(self, dataset: TrainingImages, device: torch.device) -> None:
+    def __init__(self, dataset: TrainingImages, conditional: bool, device: torch.device) -> None:
         real_NF = _flattened(to_images(dataset.images("train")[:NUM_REAL], device))
         all_labels = dataset.labels("train")
         labels = [0] * len(real_NF) if all_labels is None else all_labels[: len(real_NF)].tolist()
         labels_N = torch.tensor(labels, device=device)
-        self._real_variance = _variance_within(real_NF, labels_N)
+        self._real_variance = _variance_within(real_NF, labels_N if conditional else torch.zeros_like(labels_N))
         self._means_KF = torch.stack([real_NF[labels_N == label].mean(dim=0) for label in _classes(labels_N)])
         self._real_balance = self._balance(real_NF)
 

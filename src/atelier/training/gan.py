@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from atelier.data.store import DatasetInfo
+from atelier.errors import TrainingError
 from atelier.losses import GAN_LOSSES, GanLoss, gradient_penalty, interpolated, unit_gradient_penalty
 from atelier.networks.discriminators import build_discriminator
 from atelier.networks.generators import build_generator
@@ -31,30 +32,41 @@ NUM_SAMPLES = 256  # images in a sampling, in all
 
 def generator_config(model: GanModel, info: DatasetInfo) -> dict[str, Any]:
     """Keyword arguments of `build_generator` for this model on this dataset."""
-    return {**model.generator.model_dump(), **_image_config(info)}
+    return {**model.generator.model_dump(), **_image_config(model, info)}
 
 
-def _image_config(info: DatasetInfo) -> dict[str, int]:
+def _image_config(model: GanModel, info: DatasetInfo) -> dict[str, int]:
     assert info.image_size is not None  # params.checks
-    # A dataset without labels has one class: the conditional networks are then unconditional.
-    return {"channels": info.channels, "image_size": info.image_size, "num_classes": max(1, info.num_classes)}
+    # With one class the conditional networks are unconditional.
+    num_classes = 1 if model.conditional is False else max(1, info.num_classes)
+    return {"channels": info.channels, "image_size": info.image_size, "num_classes": num_classes}
 
 
 def train_gan(model: GanModel, dataset: TrainingImages, session: Session) -> Trained:
-    """Train for `training.kimg` thousand real images, or go on from the checkpoint."""
+    """Train for `training.kimg` thousand real images, or go on from the checkpoint.
+
+    Raises:
+        TrainingError: if classes are asked for that the dataset doesn't have.
+    """
     training, game = model.training, GAN_LOSSES[model.loss]
-    require_labels(dataset)
+    if model.conditional and dataset.info.num_classes < 2:
+        raise TrainingError(
+            f"conditional: true needs at least two classes, the dataset {model.dataset!r} has "
+            f"{dataset.info.num_classes}. Put the pictures of each class into a subfolder of their own, or remove it."
+        )
+    if model.conditional is not False:
+        require_labels(dataset)
     torch.manual_seed(session.seed)
     config = generator_config(model, dataset.info)
     G = placed(build_generator(**config), session.device)
-    D_config: dict[str, Any] = {**model.discriminator.model_dump(), **_image_config(dataset.info)}
+    D_config: dict[str, Any] = {**model.discriminator.model_dump(), **_image_config(model, dataset.info)}
     D = placed(build_discriminator(**D_config), session.device)
     G_ema, opt_G, opt_D = averaged_copy(G), adam(G, training), adam(D, training)
     rng = torch.Generator().manual_seed(session.seed)
     augment = DiscriminatorAugmentation(model.discriminator_augment, game.boundary, rng).to(session.device)
     batches = training_batches(model, dataset, session)
     samples_z, samples_labels = _sample_latents(model, config["num_classes"], session)
-    diversity = Diversity(dataset, session.device)
+    diversity = Diversity(dataset, config["num_classes"] > 1, session.device)
     one_pass = training.accumulate == 1  # of G for both players; in parts, G's graph of all parts would fill the memory
     if training.compile:
         G.compile()
@@ -79,6 +91,7 @@ def train_gan(model: GanModel, dataset: TrainingImages, session: Session) -> Tra
     while course.goes_on():
         with course.step():
             real_BCHW, labels_B = batches.at(course.start)
+            labels_B = labels_B % config["num_classes"]  # all 0 if it is unconditional
             grow(G, (D, G_ema), course.progress())
             real_BCHW = faded(G, augmented(real_BCHW, training.augment, rng) * 2 - 1)
             z_BZ = torch.randn(len(real_BCHW), model.generator.latent_dim, generator=rng).to(session.device)
