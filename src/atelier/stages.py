@@ -126,10 +126,7 @@ def _evaluate_one(project: Project, params: Params, registry: Registry, version:
     for dataset in datasets:
         registry.runs.log_input(version.run_id, dataset.name, md5, "evaluation", dataset.info.counts)
     registry.runs.log_scores(version.run_id, evaluated.scores)
-    run_log = registry.run_log(version.run_id)
-    for line in evaluated.table[evaluated.table.slice.str.startswith("iterations:")].itertuples():
-        run_log.metrics(int(line.slice.removeprefix("iterations:")), {f"iterations/{line.metric}": line.value})
-    run_log.flush()
+    registry.runs.log_curve(version.run_id, "iterations", evaluated.table)
     files: dict[str, Any] = {**evaluated.pictures, "fingerprint.json": json.dumps(inputs, indent=2)}
     files["scores.csv"] = evaluated.table.assign(model=version.model, version=version.number)
     registry.runs.log_files(version.run_id, "evaluation", files)

@@ -138,6 +138,15 @@ class Runs:
             log.metrics(0, {f"test/{name}{suffix}": getattr(score, part) for part, suffix in SCORE_PARTS.items()})
         log.flush()
 
+    def log_curve(self, run_id: str, name: str, table: pd.DataFrame) -> None:
+        """Log the rows of an evaluation whose slice is `NAME:NUMBER` as metrics `NAME/METRIC`, NUMBER as their step."""
+        log = RunLog(self._connection, run_id)
+        for slice_name, metric, value in zip(table["slice"], table["metric"], table["value"], strict=True):
+            kind, _, number = str(slice_name).partition(":")
+            if kind == name:
+                log.metrics(int(number), {f"{name}/{metric}": float(value)})
+        log.flush()
+
     def scores(self, run_id: str) -> dict[str, dict[str, float]]:
         """The newest test scores of a run: {metric: {"value", "low", "high"}}; empty if it wasn't evaluated."""
         with self._connection.explained("read scores"):

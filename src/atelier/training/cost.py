@@ -53,7 +53,7 @@ def count_macs(apply: Callable[[], object]) -> float:
     """Multiplications with addition of the convolutions and matrix products in what is called."""
     with FlopCounterMode(display=False) as counter:
         apply()
-    return counter.get_total_flops() / 2
+    return float(counter.get_total_flops()) / 2
 
 
 def _speed(apply: Callable[[int], Tensor]) -> float:
