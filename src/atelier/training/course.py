@@ -143,7 +143,8 @@ class Course:
         Raises:
             TrainingError: if it is, with the reason.
         """
-        numbers = {name: float(value) for name, value in values.items()}
+        here = torch.tensor([float(value) for value in values.values()], dtype=torch.float64, device=self.device)
+        numbers = dict(zip(values, averaged(here).tolist(), strict=True))  # so that all processes end alike
         numbers |= {"lr": self._rate(self._training.lr), "minutes": (self._seconds + self._clock.seconds()) / 60}
         numbers |= {"images_per_second": (self.images_seen - self._began_at) / max(1e-9, self._clock.wall_seconds())}
         if self._total_images is not None:
