@@ -72,6 +72,7 @@ def train(project: Project, params: Params, name: str, flow_run_id: str) -> int:
             registry.runs.end(run_id, "FAILED")
             raise
         except BaseException:  # Ctrl-C or a signal: the checkpoint stays, the next run goes on
+            log.warning("%s  stopped by a signal; the next run goes on from its checkpoint", name)
             registry.runs.note(run_id, "stopped by a signal; the next run goes on from the checkpoint")
             registry.runs.end(run_id, "KILLED")
             raise
