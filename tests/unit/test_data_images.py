@@ -41,6 +41,7 @@ def test_reading_everything_keeps_little_in_memory(large, monkeypatch, how):
         return largest
 
     assert growth(10 * NUM_BYTES * 32) > 0.9 * NUM_BYTES  # without a limit all of it stays
+    assert growth(2 * NUM_BYTES) > 0.9 * NUM_BYTES  # as it all fits within this limit, nothing is given back
     assert growth(4 * 2**20) < 10 * 2**20
 
 

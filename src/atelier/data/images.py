@@ -44,13 +44,16 @@ class Shards:
     def count(self, num_bytes: int, num_places: int) -> None:
         """Note that so many bytes are being read at so many places; give pages back when there are too many.
 
-        Views stay valid: a page that was given back comes again when it is touched.
+        Views stay valid: a page that was given back comes again when it is touched. What is small keeps them all.
         """
         self._touched += num_bytes + num_places * AROUND_BYTES
-        if self._touched > RESIDENT_BYTES and hasattr(mmap, "MADV_DONTNEED"):
+        if self._touched <= RESIDENT_BYTES:
+            return
+        self._touched = 0
+        too_many = sum(view.nbytes for _, view in self._maps.values()) > RESIDENT_BYTES
+        if too_many and hasattr(mmap, "MADV_DONTNEED"):
             for mapped, _ in self._maps.values():
                 mapped.madvise(mmap.MADV_DONTNEED)
-            self._touched = 0
 
 
 class Images:
@@ -98,15 +101,14 @@ class Images:
             return self._view(int(image), rows.start, rows.stop)[:, columns]
         if isinstance(index, (int, np.integer)):
             return self._view(int(index), 0, int(self._rows.heights[index]))
-        wanted = np.arange(len(self))[index]
-        images = np.empty((*wanted.shape, *self.shape[1:]), np.uint8)
         image_bytes = int(np.prod(self.shape[1:]))
-        shards, places = self._shard_N[wanted], self._rows.offsets[wanted] // image_bytes
+        shards, places = self._shard_N[index], self._rows.offsets[index] // image_bytes
+        images = np.empty((*places.shape, *self.shape[1:]), np.uint8)
         for shard in np.unique(shards):
             here = shards == shard
             part = self._shards.bytes_of(str(self._shard_names[shard]))
             images[here] = part.reshape(-1, *self.shape[1:])[places[here]]
-        self._shards.count(images.nbytes, 1 if isinstance(index, slice) else len(wanted))
+        self._shards.count(images.nbytes, 1 if isinstance(index, slice) else len(places))
         return images
 
     def _view(self, image: int, top: int, bottom: int) -> NDArray[np.uint8]:

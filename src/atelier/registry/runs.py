@@ -154,6 +154,12 @@ class Runs:
         names = [key.removeprefix("test/") for key in metrics if key.startswith("test/") and f"{key}.low" in metrics]
         return {name: {part: metrics[f"test/{name}{suffix}"] for part, suffix in SCORE_PARTS.items()} for name in names}
 
+    def history(self, run_id: str, metric: str) -> dict[int, float]:
+        """All values of a metric by step (images seen), in this order; of several of one step the last."""
+        with self._connection.explained("read a metric"):
+            logged = self._connection.client.get_metric_history(run_id, metric)
+        return {item.step: item.value for item in sorted(logged, key=lambda item: (item.step, item.timestamp))}
+
 
 class RunLog:
     """Buffered metrics and pictures of a running training."""

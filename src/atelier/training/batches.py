@@ -122,15 +122,18 @@ class Batches:
             x_BCHW: float32 in [0, 1], channels_last, on the device.
             labels_B: int64 class numbers; all 0 where the dataset has no labels.
         """
-        positions = np.arange(images_seen, images_seen + self._batch_size)
-        epochs, offsets = np.divmod(positions, self._num_images)
-        parts = [self._part(int(epoch), offsets[epochs == epoch]) for epoch in np.unique(epochs)]
+        parts, position, end = [], images_seen, images_seen + self._batch_size
+        while position < end:
+            epoch, offset = divmod(position, self._num_images)
+            count = min(end - position, self._num_images - offset)
+            parts.append(self._part(epoch, slice(offset, offset + count)))
+            position += count
         rows_B, places_B2 = (np.concatenate(part) for part in zip(*parts, strict=True))
         labels_B = np.zeros(len(rows_B), np.int64) if self._labels_N is None else self._labels_N[rows_B]
         x_BCHW = to_images(self._cut(rows_B, places_B2), self._device)
         return x_BCHW, torch.from_numpy(labels_B).to(self._device, non_blocking=True)
 
-    def _part(self, epoch: int, offsets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def _part(self, epoch: int, offsets: slice) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Images of an epoch, and the places of their crops: [0, 1)^2 is where a crop's corner may lie."""
         if epoch != self._epoch:
             rng = np.random.Generator(np.random.PCG64([self._seed, epoch]))

@@ -6,6 +6,7 @@ isn't finite; the course then goes back to the last checkpoint and on from there
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -16,7 +17,7 @@ from torch import Tensor
 from atelier.errors import TrainingError
 from atelier.params import Training
 from atelier.training.clock import Clock
-from atelier.training.distributed import average_gradients, averaged
+from atelier.training.distributed import average_gradients, averaged, world_size
 from atelier.training.health import Health
 from atelier.training.interruption import Stopped
 from atelier.training.schedules import due, learning_rate
@@ -126,9 +127,9 @@ class Course:
                 loss = objective(*part) / training.accumulate
             loss.backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
-        loss = averaged(torch.stack(losses).sum())
-        if not torch.isfinite(loss):
-            raise NotFinite(f"{name} became {loss.item()}")
+        loss = averaged(sum(losses[1:], losses[0]))
+        if not math.isfinite(number := loss.item()):
+            raise NotFinite(f"{name} became {number}")
         average_gradients(weights)
         if training.clip_gradients is not None:
             torch.nn.utils.clip_grad_norm_(weights, training.clip_gradients)
@@ -181,6 +182,8 @@ class Course:
 
     def _stop_requested(self) -> bool:
         """Whether any of the processes was asked to stop."""
+        if world_size() == 1:
+            return self._session.stop_requested()
         asked = torch.tensor(float(self._session.stop_requested()), device=self._session.device)
         return bool(averaged(asked) > 0)
 

@@ -24,12 +24,11 @@ def update_average(average: torch.nn.Module, network: torch.nn.Module, training:
     """
     halflife_images = min(training.ema_halflife_kimg * 1000, max(1.0, 0.05 * images_seen))
     update = get_ema_multi_avg_fn(0.5 ** (training.batch_size / halflife_images))  # type: ignore[no-untyped-call]
-    update(list(average.parameters()), list(network.parameters()), None)
+    weights = list(zip(average.parameters(), network.parameters(), strict=True))
     # Running statistics of batch normalisation belong to the weights beside them, so they are averaged alike.
     buffers = list(zip(average.buffers(), network.buffers(), strict=True))
-    floats = [(kept, new) for kept, new in buffers if kept.is_floating_point()]
-    if floats:
-        update([kept for kept, _ in floats], [new for _, new in floats], None)
+    floats = weights + [(kept, new) for kept, new in buffers if kept.is_floating_point()]
+    update([kept for kept, _ in floats], [new for _, new in floats], None)
     for kept, new in buffers:
         if not kept.is_floating_point():
             kept.copy_(new)
