@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,3 +33,18 @@ def write_bundle(folder: Path, kind: str, trained: Trained, info: DatasetInfo) -
     weights = {key: value.detach().cpu().contiguous() for key, value in trained.network.state_dict().items()}
     save_file(weights, folder / "weights.safetensors")
     return folder
+
+
+def add_refiner(gan: Path, restorer: Path, version: str) -> None:
+    """Store the network of a restorer's bundle in that of a GAN, whose images will have passed through it.
+
+    Args:
+        gan: folder of the GAN's bundle.
+        restorer: folder of the restorer's.
+        version: of the restorer, `name/number`, to be kept with it.
+    """
+    config, other = (json.loads((folder / "config.json").read_text(encoding="utf-8")) for folder in (gan, restorer))
+    config["refiner"] = {"version": version, "builder": other["builder"], "network": other["network"]}
+    (gan / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+    shutil.copy(restorer / "network.py", gan / "refiner.py")
+    shutil.copy(restorer / "weights.safetensors", gan / "refiner.safetensors")

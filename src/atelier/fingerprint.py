@@ -41,27 +41,27 @@ def datasets_of(model: Model) -> list[str]:
     return [model.dataset, *([damaged] if damaged else [])]
 
 
-def training_inputs(params: Params, name: str, dataset_digests: Mapping[str, str]) -> dict[str, Any]:
+def training_inputs(params: Params, name: str, dataset_digests: Mapping[str, str], source: str = "") -> dict[str, Any]:
     """Everything that a training's result depends on.
 
     Args:
         params: the desired state.
         name: the model.
         dataset_digests: version of each of its datasets.
+        source: the version that it is built from, `name/number`, whatever the parameters call it; empty if none is.
     """
     model = params.models[name]
+    left_out: Any = {"training": RHYTHM, "data": {"extend": {"gan"}}, "refine": True, "compare_with": True}
     return {
-        "params": {
-            "seed": params.seed,
-            **model.model_dump(mode="json", exclude_none=True, exclude={"training": RHYTHM}),
-        },
+        "params": {"seed": params.seed, **model.model_dump(mode="json", exclude_none=True, exclude=left_out)},
         "data": dict(dataset_digests),
         "code": module_hashes(TRAINING_MODULES[model.kind]),
+        **({"source": source} if source else {}),
     }
 
 
 def evaluation_inputs(
-    params: Params, name: str, version: str, dataset_digests: Mapping[str, str], extractor: str
+    params: Params, name: str, version: str, dataset_digests: Mapping[str, str], extractor: str, compared: str = ""
 ) -> dict[str, Any]:
     """Everything that an evaluation's result depends on.
 
@@ -71,6 +71,7 @@ def evaluation_inputs(
         version: the version to be scored, `name/number`.
         dataset_digests: version of each of its datasets.
         extractor: the classifier version used, `name/number`; empty if none is.
+        compared: the version of `compare_with`, `name/number`; empty if there is none.
     """
     return {
         "version": version,
@@ -78,6 +79,7 @@ def evaluation_inputs(
         "params": evaluation_params(params, params.models[name]),
         "extractor": extractor,
         "code": module_hashes(EVALUATION_MODULE),
+        **({"compared": compared} if compared else {}),
     }
 
 
@@ -113,8 +115,9 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
         old = before.get("data", {}).get(name)
         if old != new:
             reasons.append(f"data: {name} changed ({(old or 'none')[:8]} -> {new[:8]})")
-    if before.get("extractor") != after.get("extractor"):
-        reasons.append(f"extractor: {before.get('extractor') or 'none'} -> {after.get('extractor') or 'none'}")
+    for key in ("extractor", "source", "compared"):
+        if before.get(key) != after.get(key):
+            reasons.append(f"{key}: {before.get(key) or 'none'} -> {after.get(key) or 'none'}")
     old_code, new_code = before.get("code", {}), after["code"]
     changed = sorted(file for file in old_code.keys() | new_code.keys() if old_code.get(file) != new_code.get(file))
     if changed:

@@ -10,8 +10,9 @@ from atelier.data.ingest import dataset_state
 from atelier.data.store import dataset_digest
 from atelier.errors import UsageError
 from atelier.fingerprint import datasets_of, differences, digest, evaluation_inputs, training_inputs, uses_extractor
-from atelier.params import Params
+from atelier.params import Params, RestorationModel
 from atelier.params.errors import nearest
+from atelier.params.references import in_order, model_of, source_of
 from atelier.project import Project
 from atelier.registry import CHAMPION, Registry, Version
 
@@ -64,15 +65,15 @@ def make_plan(project: Project, params: Params, registry: Registry, models: Sequ
 
 
 def selected_models(params: Params, models: Sequence[str]) -> list[str]:
-    """The named models (all if none is) and the classifier that scores them, in the order in which they are made."""
+    """The named models (all if none is) and those that they need, in the order in which they are made."""
     for name in models:
         if name not in params.models:
             raise UsageError(f"{name!r} is not a model of params.yaml.{nearest(name, list(params.models))}")
-    wanted = set(models or params.models)
+    wanted = in_order(params, models or params.models)
     classifier = params.evaluation.classifier
     if any(uses_extractor(params, name) for name in wanted):
-        wanted.add(classifier)
-    return sorted(wanted, key=lambda name: (name != classifier, list(params.models).index(name)))
+        wanted = in_order(params, [classifier, *wanted])
+    return sorted(wanted, key=lambda name: name != classifier)
 
 
 def plan_dataset(project: Project, params: Params, name: str) -> Item:
@@ -95,10 +96,9 @@ def plan_model(
     """
     model = params.models[name]
     versions = registry.versions(name)
-    if first := [dataset for dataset in datasets_of(model) if dataset in pending]:
-        state: State = "stale" if versions else "missing"
-        return Item(name, model.kind, state, tuple(f"data: {item} will be ingested first" for item in first), "train")
-    inputs = training_inputs(params, name, _digests(project, params, name))
+    if reasons := _waits_for(params, registry, name, pending):
+        return Item(name, model.kind, "stale" if versions else "missing", tuple(reasons), "train")
+    inputs = training_inputs(params, name, _digests(project, params, name), source_version(params, registry, name))
     fingerprint = digest(inputs)
     fresh = next((version for version in reversed(versions) if version.tags.get("fingerprint") == fingerprint), None)
     if fresh is None:
@@ -109,6 +109,39 @@ def plan_model(
     return _plan_evaluation(project, params, registry, fresh, pending)
 
 
+def _waits_for(params: Params, registry: Registry, name: str, pending: frozenset[str]) -> list[str]:
+    """Why it isn't known yet what a model will be made of; empty if it is.
+
+    Raises:
+        UsageError: if it is to be built from a model that neither this file nor the registry has.
+    """
+    model = params.models[name]
+    reasons = [f"data: {dataset} will be ingested first" for dataset in datasets_of(model) if dataset in pending]
+    source, made_here = source_of(model), "/" not in source_of(model) and model_of(source_of(model)) in params.models
+    if made_here and model_of(source) in pending:
+        return [*reasons, f"source: {model_of(source)} will be trained first"]
+    try:
+        source_version(params, registry, name)
+    except UsageError as error:
+        if not made_here:
+            raise
+        reasons.append(f"source: {error}")  # it may be there when this model's turn comes
+    return reasons
+
+
+def source_version(params: Params, registry: Registry, name: str) -> str:
+    """The version that a model is to be built from today, `name/number`; empty if it is built from none.
+
+    Raises:
+        UsageError: if there is no such version.
+    """
+    source = source_of(params.models[name])
+    try:
+        return str(registry.resolve(source)) if source else ""
+    except UsageError as error:
+        raise UsageError(f"models.{name} is built from {source}: {error}") from None
+
+
 def _plan_evaluation(
     project: Project, params: Params, registry: Registry, version: Version, pending: frozenset[str]
 ) -> Item:
@@ -116,6 +149,8 @@ def _plan_evaluation(
     if uses_extractor(params, name) and params.evaluation.classifier in pending:
         reason = f"evaluation: {params.evaluation.classifier} will be trained first"
         return Item(name, kind, "stale", (reason,), "evaluate", version)
+    if (compared := _compared_with(params, name)) in pending:
+        return Item(name, kind, "stale", (f"evaluation: {compared} will be trained first",), "evaluate", version)
     champion = registry.aliased(name, CHAMPION)
     for candidate in (version, champion):
         if candidate is not None and (reasons := evaluation_differences(project, params, registry, candidate)):
@@ -135,10 +170,17 @@ def evaluation_differences(project: Project, params: Params, registry: Registry,
 
 
 def current_evaluation_inputs(project: Project, params: Params, registry: Registry, version: Version) -> dict[str, Any]:
-    """The evaluation inputs of a version with today's data, parameters, extractor and code."""
+    """The evaluation inputs of a version with today's data, parameters, extractor, comparison and code."""
     name = version.model
     extractor = registry.aliased(params.evaluation.classifier, CHAMPION) if uses_extractor(params, name) else None
-    return evaluation_inputs(params, name, str(version), _digests(project, params, name), str(extractor or ""))
+    compared = registry.aliased(_compared_with(params, name), CHAMPION) if _compared_with(params, name) else None
+    digests = _digests(project, params, name)
+    return evaluation_inputs(params, name, str(version), digests, str(extractor or ""), str(compared or ""))
+
+
+def _compared_with(params: Params, name: str) -> str:
+    model = params.models[name]
+    return (model.compare_with if isinstance(model, RestorationModel) else None) or ""
 
 
 def _digests(project: Project, params: Params, name: str) -> dict[str, str]:

@@ -27,10 +27,14 @@ BATCH = 256  # images in one pass: bounds memory, does not change the result
 
 
 class ServedModel(PythonModel):  # type: ignore[misc]
-    """One registered version of any kind; `bundle` holds config.json, network.py and weights.safetensors."""
+    """One registered version of any kind; `bundle` holds config.json, network.py and weights.safetensors.
+
+    That of a GAN may hold a restorer as well, in refiner.py and refiner.safetensors, which all its images pass through.
+    """
 
     config: dict[str, Any]
     network: torch.nn.Module
+    refiner: torch.nn.Module | None
     # The signature checks the input. Without this MLflow 3.17 warns at every load that `predict` has no type hints.
     _skip_type_hint_validation = True
 
@@ -38,10 +42,10 @@ class ServedModel(PythonModel):  # type: ignore[misc]
         """Rebuild the network from its stored source and load its weights."""
         bundle = Path(context.artifacts["bundle"])
         self.config = json.loads((bundle / "config.json").read_text(encoding="utf-8"))
-        builder = getattr(_load_source(bundle / "network.py"), self.config["builder"])
-        self.network = builder(**{key: value for key, value in self.config["network"].items() if key != "name"})
-        self.network.load_state_dict(load_file(bundle / "weights.safetensors"))
-        self.network.eval().requires_grad_(False)
+        self.network = _load_network(self.config, bundle / "network.py", bundle / "weights.safetensors")
+        refiner = self.config.get("refiner")
+        files = bundle / "refiner.py", bundle / "refiner.safetensors"
+        self.refiner = _load_network(refiner, *files) if refiner else None
 
     # No type hints here: MLflow would read them as the schema, and warns of those it doesn't know.
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
@@ -50,8 +54,9 @@ class ServedModel(PythonModel):  # type: ignore[misc]
         Args:
             context: MLflow's, unused.
             model_input: restoration and classification: float32 NCHW in [0, 1]; gan: a table with any of the columns
-                `num_images`, `seed`, `class` (class -1: all classes in turn), one request a row.
-            params: gan: the same three, for all rows without that column; crnn: `iterations`, 0 for the trained number;
+                `num_images`, `seed`, `class` (class -1: all classes in turn), one request a row; where a restorer is
+                stored with it also `refined` (1 unless it is 0).
+            params: gan: the same, for all rows without that column; crnn: `iterations`, 0 for the trained number;
                 restorers with `noise_level`: `sigma`, the standard deviation of the noise of all these images in units
                 of their range, below 0 (the default) to estimate it from each.
 
@@ -95,11 +100,20 @@ class ServedModel(PythonModel):  # type: ignore[misc]
                 f"num_images = {num_images} must be at least 1, seed = {seed} at least 0, and class = {wanted} between "
                 f"0 and {num_classes - 1}, or -1 for all classes in turn."
             )
+        refiner = self.refiner if int(request.get("refined", 1)) else None
         device = next(self.network.parameters()).device
         z_NZ = torch.randn(num_images, latent_dim, generator=torch.Generator().manual_seed(seed)).to(device)
         labels_N = torch.arange(num_images) % num_classes if wanted < 0 else torch.full((num_images,), wanted)
         parts = zip(torch.split(z_NZ, BATCH), torch.split(labels_N.to(device), BATCH), strict=True)
-        return np.concatenate([np.asarray((self.network(*part) * 0.5 + 0.5).clamp(0, 1).cpu()) for part in parts])
+        images = [(self.network(*part) * 0.5 + 0.5).clamp(0, 1) for part in parts]
+        return np.concatenate([np.asarray((refiner(x).clamp(0, 1) if refiner else x).cpu()) for x in images])
+
+
+def _load_network(config: dict[str, Any], source: Path, weights: Path) -> torch.nn.Module:
+    builder = getattr(_load_source(source), config["builder"])
+    network: torch.nn.Module = builder(**{key: value for key, value in config["network"].items() if key != "name"})
+    network.load_state_dict(load_file(weights))
+    return network.eval().requires_grad_(False)
 
 
 def _load_source(path: Path) -> ModuleType:

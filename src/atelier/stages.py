@@ -7,12 +7,16 @@ import logging
 import os
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
+from atelier.built_from import draw_extension, fetch_refiner, generated_file
+from atelier.bundle import add_refiner
 from atelier.data.store import StoredDataset, read_dataset
 from atelier.data.versions import data_md5
 from atelier.evaluation import (
@@ -26,7 +30,7 @@ from atelier.evaluation import (
 from atelier.fingerprint import datasets_of, digest, flatten, training_inputs
 from atelier.gate import judge, record
 from atelier.params import ClassificationModel, GanModel, Model, Params, RestorationModel, TranslationModel
-from atelier.plan import current_evaluation_inputs, evaluation_differences, plan_model
+from atelier.plan import current_evaluation_inputs, evaluation_differences, plan_model, source_version
 from atelier.project import Project
 from atelier.provenance import git_state, installed_packages
 from atelier.registry import CHAMPION, PREVIOUS, Registry, Version
@@ -51,22 +55,29 @@ def train(project: Project, params: Params, name: str, flow_run_id: str) -> int:
     item = plan_model(project, params, registry, name)
     if item.version is not None:
         return item.version.number
-    datasets = _read_datasets(project, model)
-    inputs = training_inputs(params, name, {dataset.name: dataset.digest for dataset in datasets})
+    datasets, source = _read_datasets(project, model), source_version(params, registry, name)
+    inputs = training_inputs(params, name, {dataset.name: dataset.digest for dataset in datasets}, source)
     fingerprint = digest(inputs)
-    tags = _provenance_tags(project, params, fingerprint, flow_run_id)
+    checkpoints = project.checkpoints(name, fingerprint)
+    tags = _provenance_tags(project, params, fingerprint, flow_run_id) | ({"built.from": source} if source else {})
     with StopSignals() as signals:
         run_id = registry.runs.start(name, fingerprint, tags)
         try:
             _log_inputs(registry, run_id, project, inputs, tags)
             for dataset in datasets:
                 registry.runs.log_input(run_id, dataset.name, tags["data.md5"], "training", dataset.info.counts)
+            if count := draw_extension(registry, params, name, source, datasets[0], checkpoints):
+                registry.runs.log_params(run_id, {"generated_images": count})
             with tempfile.TemporaryDirectory() as folder:
                 bundle = Path(folder) / "bundle"
+                restorer = fetch_refiner(registry, params, name, source, datasets[0], Path(folder) / "restorer")
                 job = Job(str(project.root), name, run_id, fingerprint, str(bundle), os.getpid())
                 run_training(job, params, signals)
+                if restorer is not None:
+                    add_refiner(bundle, restorer, source)
                 version = registry.register(name, run_id, bundle, tags)
-            Checkpoints(project.checkpoints(name, fingerprint), fingerprint).clear()
+            Checkpoints(checkpoints, fingerprint).clear()
+            generated_file(checkpoints).unlink(missing_ok=True)
         except Exception as error:
             registry.runs.note(run_id, f"failed: {error}")
             registry.runs.end(run_id, "FAILED")
@@ -122,7 +133,7 @@ def _evaluate_one(project: Project, params: Params, registry: Registry, version:
     make_deterministic(params.threads)
     inputs = current_evaluation_inputs(project, params, registry, version)
     datasets = _read_datasets(project, params.models[version.model])
-    evaluated = score(registry, params, version, inputs["extractor"], *datasets)
+    evaluated = score(registry, params, version, inputs["extractor"], inputs.get("compared", ""), *datasets)
     md5 = data_md5(project.root) or ""
     for dataset in datasets:
         registry.runs.log_input(version.run_id, dataset.name, md5, "evaluation", dataset.info.counts)
@@ -140,6 +151,7 @@ def score(
     params: Params,
     version: Version,
     extractor: str,
+    compared: str,
     dataset: StoredDataset,
     damaged: StoredDataset | None = None,
 ) -> Evaluated:
@@ -148,26 +160,35 @@ def score(
     protocol = Protocol(params.evaluation, params.seed, device)
     served = registry.load(version).unwrap_python_model()
     network = served.network.to(device)
-    classifier = None
-    if extractor:
-        classifier = registry.load(registry.resolve(extractor)).unwrap_python_model().network.to(device)
+    classifier = _network(registry, extractor, device) if extractor else None
     if isinstance(model, ClassificationModel):
         return evaluate_classifier(network, dataset, protocol)
     if damaged is not None:
         assert classifier is not None  # params.checks: the only measure there is
         return evaluate_unpaired(network, damaged, dataset, classifier, protocol)
     if isinstance(model, (RestorationModel, TranslationModel)):
-        return evaluate_restorer(network, degradation_steps(model), dataset, classifier, protocol)
+        others = {compared: _network(registry, compared, device)} if compared else {}
+        return evaluate_restorer(network, degradation_steps(model), dataset, classifier, protocol, others)
     assert isinstance(model, GanModel) and classifier is not None  # params.checks: a GAN always has an extractor
 
-    def generate(num_images: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
-        request = pd.DataFrame({"num_images": [num_images], "seed": [seed]})
+    refiner = getattr(served, "refiner", None)
+    if refiner is not None:
+        refiner.to(device)
+
+    def generate(num_images: int, seed: int, refined: int = 1) -> tuple[np.ndarray, np.ndarray | None]:
+        request = pd.DataFrame({"num_images": [num_images], "seed": [seed], "refined": [refined]})
         num_classes = served.config["network"]["num_classes"]
         return served.predict(None, request), np.arange(num_images) % num_classes if num_classes > 1 else None
 
     recipe = params.models[params.evaluation.classifier]
     assert isinstance(recipe, ClassificationModel)
-    return evaluate_generator(generate, recipe, classifier, dataset, protocol)
+    unrefined = partial(generate, refined=0) if refiner is not None else None
+    return evaluate_generator(generate, recipe, classifier, dataset, protocol, unrefined)
+
+
+def _network(registry: Registry, version: str, device: torch.device) -> torch.nn.Module:
+    network: torch.nn.Module = registry.load(registry.resolve(version)).unwrap_python_model().network
+    return network.to(device)
 
 
 def decide(project: Project, params: Params, name: str, number: int) -> str:

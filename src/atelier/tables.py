@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SHOWN_METRICS = (  # the ones a table has room for; `atelier history --json` has all
     "accuracy", "macro_f1", "kid_classifier", "fd_classifier", "cas", "psnr", "ssim", "psnr_gain", "accuracy_gain",
+    "psnr_difference", "kid_classifier_difference",
 )  # fmt: skip
 STATE_STYLES = {"fresh": "green", "stale": "yellow", "missing": "cyan"}
 VERDICT_STYLES = {"promoted": "green", "rejected": "red", "rolled back": "red"}
@@ -58,6 +59,7 @@ def history_entry(registry: Registry, version: Version) -> dict[str, Any]:
         "fingerprint": tags.get("fingerprint"),
         "git_commit": tags.get("git.commit"),
         "data_md5": tags.get("data.md5"),
+        "built_from": tags.get("built.from"),
         "run_id": version.run_id,
     }
 
@@ -69,6 +71,8 @@ def print_history(entries: Iterable[Mapping[str, Any]]) -> None:
         verdict = entry["verdict"] or "not judged"
         style = VERDICT_STYLES.get(verdict, "yellow")
         name = f"{entry['model']}/{entry['version']}\n[dim]{entry['created']}[/]"
+        if entry["built_from"]:
+            name += f"\n[dim]from {entry['built_from']}[/]"
         if entry["aliases"]:
             name += f"\n[bold]{', '.join(entry['aliases'])}[/]"
         table.add_row(name, _scores(entry["metrics"]), "\n".join([f"[{style}]{verdict}[/]", *entry["reasons"]]))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from atelier.built_from import generated_file
 from atelier.bundle import write_bundle
 from atelier.data.store import read_dataset
 from atelier.degradations.blur import read_kernels
@@ -30,6 +31,7 @@ from atelier.training.classification import train_classifier
 from atelier.training.cost import cost_of
 from atelier.training.device import choose_device, make_deterministic
 from atelier.training.distributed import rank, world_size
+from atelier.training.extension import read_images
 from atelier.training.gan import train_gan
 from atelier.training.interruption import Stopped, StopSignals
 from atelier.training.restoration import train_restorer
@@ -87,14 +89,16 @@ def train_in_process(job: Job, params: Params, signals: StopSignals) -> None:
     registry, model = Registry(project), located(project, params, name)
     dataset, *others = (read_dataset(project.root, used) for used in datasets_of(model))
     device, threads = _devices(params)
-    first = rank() == 0
+    first, folder = rank() == 0, project.checkpoints(name, job.fingerprint)
+    extended = isinstance(model, RestorationModel) and model.data.extend is not None
     session = Session(
         device,
         params.seed,
-        Checkpoints(project.checkpoints(name, job.fingerprint), job.fingerprint, writable=first),
+        Checkpoints(folder, job.fingerprint, writable=first),
         on_log=lambda images_seen, values: None,
         on_sample=lambda images_seen, x_BCHW: None,
         stop_requested=lambda: signals.requested() or not _is_alive(job.parent),
+        generated_GHWC=read_images(generated_file(folder), dataset.info) if extended else None,
     )
     if not first:
         LOOPS[model.kind](model, dataset, session, *others)

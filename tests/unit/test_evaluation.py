@@ -253,6 +253,32 @@ def test_a_restorer_of_one_pass_has_no_iterations(fashion):
     assert set(evaluated.table.slice) == {"all"}
 
 
+@pytest.mark.parametrize("name", ["cnn", "crnn"])
+def test_another_restorer_is_scored_beside_the_model_and_the_difference_is_paired(fashion, crnn, name):
+    torch.manual_seed(1)
+    other = crnn if name == "crnn" else randomised(build_restorer("cnn", width=4, channels=1, depth=2))
+    evaluated = evaluate_restorer(crnn, [NOISE], fashion, None, PROTOCOL, {"other/2": other})
+    alone = [evaluate_restorer(network, [NOISE], fashion, None, PROTOCOL) for network in (crnn, other)]
+    for metric in PIXEL_METRICS:
+        (value,) = rows(evaluated, subject="compared:other/2", metric=metric).value
+        assert value == pytest.approx(alone[1].scores[metric].value, rel=1e-6)
+    assert {**evaluated.scores, "psnr_difference": None} == {**alone[0].scores, "psnr_difference": None}
+    difference = evaluated.scores["psnr_difference"]
+    assert difference.value == pytest.approx(alone[0].scores["psnr"].value - alone[1].scores["psnr"].value, abs=1e-6)
+    assert difference.protocol.startswith("paired difference to other/2, dB")
+    assert (difference.low, difference.high) == (0, 0) if name == "crnn" else difference.low < difference.value
+
+
+def test_another_restorer_is_told_the_noise_level_if_it_asks_for_it(fashion):
+    torch.manual_seed(0)
+    other = randomised(build_restorer("cnn", width=4, channels=1, depth=2, noise_level=True))
+    steps = [{"noise": {"sigma": [0.05, 0.4]}}]
+    evaluated = evaluate_restorer(nn.Identity(), steps, fashion, None, PROTOCOL, {"other/2": other})
+    alone = evaluate_restorer(other, steps, fashion, None, PROTOCOL)
+    (value,) = rows(evaluated, subject="compared:other/2", metric="psnr").value
+    assert value == pytest.approx(alone.scores["psnr"].value, rel=1e-6)
+
+
 # -- generation ----------------------------------------------------------------------------------------------------
 
 
@@ -287,3 +313,19 @@ def test_real_images_pass_for_generated_ones(fashion, classifier, generated):
         assert better * (1 if higher_is_better(metric) else -1) >= 0, metric
     assert real["class_accuracy"].value > 0.5 > generated.scores["class_accuracy"].value
     assert real["cas"].value > 0.4
+
+
+def test_what_a_gan_draws_without_its_restorer_stands_beside_it(fashion, classifier, generate, generated):
+    def darker(num_images, seed):
+        x_MCHW, labels_M = generate(num_images, seed)
+        return 0.5 * x_MCHW, labels_M
+
+    evaluated = evaluate_generator(generate, CLASSIFIER, classifier, fashion, PROTOCOL, unrefined=darker)
+    own = {name: score for name, score in evaluated.scores.items() if name != "kid_classifier_difference"}
+    assert own == generated.scores
+    values = rows(evaluated, subject="unrefined").set_index("metric").value
+    assert sorted(values.index) == sorted(METRICS["gan"])
+    difference = evaluated.scores["kid_classifier_difference"]
+    assert difference.value == pytest.approx(own["kid_classifier"].value - values["kid_classifier"])
+    assert sorted(evaluated.pictures) == ["generated.png", "unrefined.png"]
+    assert not higher_is_better("kid_classifier_difference")

@@ -281,6 +281,18 @@ def test_reasons_name_data_code_and_extractor():
         "code: losses.py, metrics/pixels.py",
     ]
     assert differences({}, trained("fashion-gan"))[0] == "params: seed (not set) -> 7"
+    older, newer = (training_inputs(params(), "fashion-gan", {"fashion": "d0"}, f"r/{n}") for n in (1, 2))
+    assert differences(older, newer) == ["source: r/1 -> r/2"]
+    assert differences(trained("fashion-gan"), newer) == ["source: none -> r/2"]
+    compared = evaluation_inputs(params(), "fashion-gan", "m/1", {"fashion": "d0"}, "fashion-classifier/1", "twin/3")
+    assert differences(evaluated("fashion-gan"), compared) == ["compared: none -> twin/3"]
+
+
+def test_another_way_to_name_the_same_version_is_no_other_training():
+    extend, refine = "models.fashion-denoise.data.extend", f"{GAN}.refine"
+    for name, key, other in (("fashion-denoise", extend, "fashion-gan"), ("fashion-gan", refine, "fashion-denoise")):
+        one, two = (training_inputs(params(f"{key}={other}{end}"), name, {}, "x/1") for end in ("", "/1"))
+        assert one == two
 
 
 def test_equal_inputs_differ_in_nothing():

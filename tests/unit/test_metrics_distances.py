@@ -11,7 +11,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from atelier.errors import EvaluationError
-from atelier.metrics.distances import fd, frechet_distance, kid, polynomial_mmd2, precision_recall
+from atelier.metrics.distances import fd, frechet_distance, kid, kid_difference, polynomial_mmd2, precision_recall
 
 
 class Identity(torch.nn.Module):
@@ -149,6 +149,20 @@ def test_kid_uses_blocks_of_a_thousand():
     real, fake = _features(12_500, 2), _features(12_000, 2, seed=1)
     assert "12 disjoint blocks" in kid(real, fake, 0.95, seed=0).protocol
     assert "10 disjoint blocks" in kid(real[:500], fake, 0.95, seed=0).protocol
+
+
+def test_a_difference_of_kid_is_surer_than_its_parts():
+    real, old = _features(300), _features(300, shift=0.5, seed=1)
+    new = old - 0.05  # nearer, each image by as much
+    difference = kid_difference(real, new, old, "before", 0.95, seed=0)
+    scores = [kid(real, fake, 0.95, seed=0) for fake in (new, old)]
+    assert difference.value == pytest.approx(scores[0].value - scores[1].value)
+    assert difference.high < 0
+    assert scores[0].high > scores[1].low  # taken one by one, their intervals overlap
+    assert difference.high - difference.low < 0.3 * (scores[1].high - scores[1].low)
+    assert "paired difference to before" in difference.protocol and difference.num_samples == 300
+    same = kid_difference(real, old, old, "itself", 0.95, seed=0)
+    assert (same.low, same.value, same.high) == (0, 0, 0)
 
 
 def test_kid_refuses_too_few_images():

@@ -347,6 +347,7 @@ VARIABLES = {
     records.Augment: {"augment"},
     records.DiscriminatorAugment: {"wanted", "_wanted"},
     records.TrainingData: {"data"},
+    records.Extend: {"extend"},
     records.ClassificationModel: {"model", "recipe", "classifier"},
     records.GanModel: {"model"},
     records.RestorationModel: {"model"},
@@ -376,9 +377,9 @@ STEP_RECORDS = {get_args(field.annotation)[0]: name for name, field in records.D
 
 
 def read_attributes():
-    """(last word before the dot, attribute) of every `a.b` that is read in src/ and flows/, the records aside."""
+    """(last word before the dot, attribute) of every `a.b` read in src/ and flows/, but in records and checks."""
     files = [path for folder in ("src", "flows") for path in (REPOSITORY / folder).rglob("*.py")]
-    return attributes_in(path for path in files if path.parent.name != "params")
+    return attributes_in(path for path in files if path.parent.name != "params" or path.name == "references.py")
 
 
 def attributes_in(files):

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from atelier.bundle import write_bundle
+from atelier.bundle import add_refiner, write_bundle
 from atelier.data.store import DatasetInfo
 from atelier.networks.classifiers import build_classifier
 from atelier.networks.generators import build_generator
@@ -31,11 +32,14 @@ MODELS = {  # name -> (kind, configuration of the network)
         "restoration",
         {"name": "crnn", **RESTORER, "iterations": 2, "cell": "lstm", "noise_level": True},
     ),
+    "rgb-gan": ("gan", {"name": "dcgan", **SHAPE, "channels": 3, "width": 4, "latent_dim": 8}),
+    "crnn-rgb": ("restoration", {"name": "crnn", **RESTORER, "iterations": 2, "channels": 3}),
     "unet-rgb": ("restoration", {"name": "unet", **RESTORER, "levels": 2, "blocks": 1, "channels": 3}),
     "nafnet": ("restoration", {"name": "nafnet", **RESTORER, "levels": 2, "blocks": 1}),
     "resnet-rgb-x3": ("restoration", {"name": "resnet_sr", **RESTORER, "blocks": 1, "channels": 3, "upscale": 3}),
     "crnn-rgb-x2": ("restoration", {"name": "crnn", **RESTORER, "iterations": 2, "channels": 3, "upscale": 2}),
 }
+REFINED = {"refined-gan": ("gan", "cnn"), "refined-rgb-gan": ("rgb-gan", "crnn-rgb")}  # name -> (GAN, restorer)
 OF_ANY_SIZE = ("cnn", "crnn-rgb-x2")  # trained on pictures that keep their own size
 RESTORERS = [name for name, (kind, _) in MODELS.items() if kind == "restoration"]
 
@@ -75,6 +79,10 @@ REQUESTS = {  # what the fresh process asks for -> (model, input, params)
     "other seed": ("gan", pd.DataFrame([in_turn(5, 4, 2)]), None),
     "two rows": ("gan", pd.DataFrame([in_turn(5, 3, 2), in_turn(5, 4, 2)]), None),
     "more than a pass": ("gan", pd.DataFrame([in_turn(300, 3)]), None),
+    "refined": ("refined-gan", pd.DataFrame([in_turn(300, 3)]), None),
+    "refined by a crnn": ("refined-rgb-gan", pd.DataFrame([in_turn(5, 3)]), None),
+    "unrefined": ("refined-gan", pd.DataFrame([{**in_turn(300, 3), "refined": 0}]), None),
+    "unrefined by params": ("refined-gan", pd.DataFrame([in_turn(300, 3)]), {"refined": 0}),
     # refused:
     "restorer, wrong channels": ("cnn", RGB, None),
     "restorer, wrong type": ("cnn", GREY.astype(np.float64), None),
@@ -131,6 +139,11 @@ def served(registry, networks, tmp_path_factory):
         info = DatasetInfo(None if name in OF_ANY_SIZE else 28, config["channels"], 10, tuple("abcdefghij"), {})
         bundle = write_bundle(folder / name / "bundle", kind, Trained(networks[name], config, 0), info)
         registry.register(name, registry.runs.start(name, "print", {}), bundle, {})
+    for name, (gan, restorer) in REFINED.items():
+        bundle = folder / name / "bundle"
+        shutil.copytree(folder / gan / "bundle", bundle)
+        add_refiner(bundle, folder / restorer / "bundle", f"{restorer}/1")
+        registry.register(name, registry.runs.start(name, "print", {}), bundle, {})
     pd.to_pickle(REQUESTS, folder / "requests.pickle")
     environment = {key: os.environ[key] for key in ("PATH", "MLFLOW_TRACKING_URI", "MLFLOW_DISABLE_TELEMETRY")}
     command = [sys.executable, "-c", FRESH_PROCESS]
@@ -157,7 +170,8 @@ def test_a_fresh_process_imports_nothing_of_atelier(served):
 def test_no_artifact_is_a_pickle(registry, served):
     artifacts = registry._connection.project.root / "mlruns"
     files = [path for path in artifacts.rglob("*") if path.is_file()]
-    assert len([path for path in files if path.name == "weights.safetensors"]) == len(MODELS)
+    assert len([path for path in files if path.name == "weights.safetensors"]) == len(MODELS) + len(REFINED)
+    assert len([path for path in files if path.name == "refiner.safetensors"]) == len(REFINED)
     assert [path for path in files if path.suffix in (".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib")] == []
     zipped_or_pickled = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
     assert [path for path in files if path.read_bytes().startswith(zipped_or_pickled)] == []
@@ -221,6 +235,21 @@ def test_a_gan_gives_the_same_images_for_the_same_seed_only(answers):
     np.testing.assert_array_equal(answers["by column"], answers["by params"])
     assert np.abs(answers["by column"] - answers["other seed"]).max() > 0.01
     np.testing.assert_array_equal(answers["two rows"], np.concatenate([answers["by column"], answers["other seed"]]))
+
+
+def test_a_refined_gan_gives_what_its_restorer_makes_of_what_it_draws(answers, networks):
+    for key, gan, restorer in [("refined", "gan", "cnn"), ("refined by a crnn", "rgb-gan", "crnn-rgb")]:
+        num_images = len(answers[key])
+        z_NZ = torch.randn(num_images, 8, generator=torch.Generator().manual_seed(3))
+        x_NCHW = (networks[gan](z_NZ, torch.arange(num_images) % 10) * 0.5 + 0.5).clamp(0, 1)
+        refined_NCHW = networks[restorer](x_NCHW).clamp(0, 1)
+        assert_close(answers[key], refined_NCHW)
+        assert (refined_NCHW - x_NCHW).abs().max() > 0.01
+
+
+def test_a_refined_gan_gives_what_it_draws_itself_when_asked_to(answers):
+    for key in ("unrefined", "unrefined by params"):
+        np.testing.assert_array_equal(answers[key], answers["more than a pass"])
 
 
 def test_a_gan_that_is_asked_for_nothing_gives_sixteen_images(answers):

@@ -26,10 +26,11 @@ from atelier.evaluation.common import (
     row,
     test_images,
 )
+from atelier.metrics.distances import kid_difference
 from atelier.metrics.generation import generation_scores
 from atelier.metrics.intervals import Score
 from atelier.params import ClassificationModel, TrainingData
-from atelier.pictures import Floats, grid, to_pixels
+from atelier.pictures import Floats, Pixels, grid, to_pixels
 from atelier.training.batches import ArrayImages
 from atelier.training.checkpoint import Checkpoints
 from atelier.training.classification import train_classifier
@@ -37,9 +38,17 @@ from atelier.training.session import Session
 
 
 def evaluate_generator(
-    generate: Any, recipe: ClassificationModel, classifier: nn.Module, dataset: StoredDataset, protocol: Protocol
+    generate: Any,
+    recipe: ClassificationModel,
+    classifier: nn.Module,
+    dataset: StoredDataset,
+    protocol: Protocol,
+    unrefined: Any = None,
 ) -> Evaluated:
     """Distances on the classifier's features, class balance, and CAS; real training images give the floor.
+
+    Of a GAN that draws through a restorer also what it draws without it, as a second subject, and whether the restorer
+    helped: kid_classifier_difference, below 0 if it did.
 
     Args:
         generate: (num_images, seed) -> (x_MCHW float32 in [0, 1], labels_M int64, all classes in turn; None if the
@@ -48,23 +57,37 @@ def evaluate_generator(
         classifier: the feature extractor.
         dataset: whose test images are the reference.
         protocol: how to score.
+        unrefined: as `generate`, the same images without the restorer; None: there is none.
     """
     real_NCHW, labels_N = test_images(dataset, protocol)
     assert labels_N is not None  # the extractor was trained on the same, labelled, data
-    fake_MCHW, fake_labels_M = generate(protocol.params.num_images, protocol.seed)
+    count, confidence, seed = protocol.params.num_images, protocol.params.confidence, protocol.seed
     train_NCHW = images_of(dataset, "train", len(real_NCHW))
-    real, fake, train = (_features(classifier, x, protocol.device) for x in (real_NCHW, fake_MCHW, train_NCHW))
-    confidence, seed = protocol.params.confidence, protocol.seed
-    scores = generation_scores(real[0], fake[0], fake[1], fake_labels_M, confidence, seed)
-    floor = generation_scores(real[0], train[0], train[1], None, confidence, seed)
-    if fake_labels_M is not None:
-        scores["cas"] = classification_accuracy_score(fake_MCHW, fake_labels_M, recipe, dataset, protocol)
-    rows = [row("model", "all", name, score) for name, score in scores.items()]
-    rows += [row("floor:real training images", "all", name, score) for name, score in floor.items()]
-    rows_M = np.arange(len(fake_MCHW)) // 10 if fake_labels_M is None else fake_labels_M
-    shown = [np.flatnonzero(rows_M == label)[:10] for label in range(dataset.info.num_classes)]
-    picture = grid(fake_MCHW[np.concatenate(shown)], columns=10)
-    return Evaluated(scores, pd.DataFrame(rows), {"generated.png": picture})
+    real, train = (_features(classifier, x, protocol.device) for x in (real_NCHW, train_NCHW))
+    features, scores, pictures = {}, {}, {}
+    for subject, draw in {"model": generate, **({"unrefined": unrefined} if unrefined else {})}.items():
+        fake_MCHW, labels_M = draw(count, seed)
+        fake = _features(classifier, fake_MCHW, protocol.device)
+        features[subject] = fake[0]
+        scores[subject] = generation_scores(real[0], fake[0], fake[1], labels_M, confidence, seed)
+        if labels_M is not None:
+            scores[subject]["cas"] = classification_accuracy_score(fake_MCHW, labels_M, recipe, dataset, protocol)
+        name = "generated.png" if subject == "model" else f"{subject}.png"
+        pictures[name] = _ten_of_each(fake_MCHW, labels_M, dataset.info.num_classes)
+    if unrefined:
+        scores["model"]["kid_classifier_difference"] = kid_difference(
+            real[0], features["model"], features["unrefined"], "what it draws unrefined", confidence, seed
+        )
+    scores["floor:real training images"] = generation_scores(real[0], train[0], train[1], None, confidence, seed)
+    rows = [row(subject, "all", name, score) for subject, found in scores.items() for name, score in found.items()]
+    return Evaluated(scores["model"], pd.DataFrame(rows), pictures)
+
+
+def _ten_of_each(x_MCHW: Floats, labels_M: NDArray[Any] | None, num_classes: int) -> Pixels:
+    """A picture with ten images of a class a row, or as many images where no class was asked for."""
+    rows_M = np.arange(len(x_MCHW)) // 10 if labels_M is None else labels_M
+    shown = [np.flatnonzero(rows_M == label)[:10] for label in range(num_classes)]
+    return grid(x_MCHW[np.concatenate(shown)], columns=10)
 
 
 def classification_accuracy_score(

@@ -5,15 +5,16 @@ Shapes: N test images, n of them of one size, C channels, H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from atelier.data.store import StoredDataset
 from atelier.degradations import Steps, degrade_fixed, hidden_pixels, noise_levels, upscale_of
@@ -43,7 +44,7 @@ class Restored:
 
     first: int  # position of the first of them in the test split
     clean: Floats
-    guesses: dict[str, Floats]  # of each baseline
+    guesses: dict[str, Floats]  # of each baseline, and of the model that this one is compared with
     estimates: list[Floats]  # of the model, after each of its iterations if it is recurrent; the last is its result
 
 
@@ -58,7 +59,12 @@ class Measured:
 
 
 def evaluate_restorer(
-    network: Any, steps: Steps, dataset: StoredDataset, classifier: nn.Module | None, protocol: Protocol
+    network: Any,
+    steps: Steps,
+    dataset: StoredDataset,
+    classifier: nn.Module | None,
+    protocol: Protocol,
+    compared: Mapping[str, Any] | None = None,
 ) -> Evaluated:
     """MSE, PSNR and SSIM of the model and of the classical baselines, and what the classifier makes of the results.
 
@@ -69,9 +75,10 @@ def evaluate_restorer(
             pixels at most, and of a multiple of the downsampling factor.
         classifier: of the same classes; None leaves its scores out.
         protocol: how to score.
+        compared: another restorer of the same by its version, at most one: psnr_difference is the paired difference.
     """
     require_test_images(dataset)
-    passes = _restored(network, steps, dataset, protocol)
+    passes = _restored(network, compared or {}, steps, dataset, protocol)
     parts = [_measured(part, classifier, dataset, protocol) for part in passes]
     confidence = protocol.params.confidence
     scored = "" if dataset.info.image_size else f", of images larger than {protocol.params.max_side} pixels the centre"
@@ -85,10 +92,13 @@ def evaluate_restorer(
         rows += _iteration_rows([part.psnr_by_iteration for part in parts], confidence)
         rows += _compute_rows(network, dataset.info.channels, protocol.device)
 
-    baselines = [subject for subject in values if subject != "model"]
+    baselines = [subject for subject in values if subject.startswith("baseline:")]
     best = max(baselines, key=lambda subject: float(values[subject]["psnr"].mean()))
     gain_N, name = values["model"]["psnr"] - values[best]["psnr"], best.removeprefix("baseline:")
     others = {"psnr_gain": mean_interval(gain_N, confidence, f"paired difference to {name}, dB")}
+    for version in compared or {}:
+        difference_N = values["model"]["psnr"] - values[f"compared:{version}"]["psnr"]
+        others["psnr_difference"] = mean_interval(difference_N, confidence, f"paired difference to {version}, dB")
     if parts[0].predicted:
         views = {view: np.concatenate([part.predicted[view] for part in parts]) for view in parts[0].predicted}
         others |= _seen_by_classifier(views, dataset, protocol)
@@ -97,7 +107,9 @@ def evaluate_restorer(
     return Evaluated(named["model"] | others, pd.DataFrame(rows), {"restored.png": picture})
 
 
-def _restored(network: Any, steps: Steps, dataset: StoredDataset, protocol: Protocol) -> Iterator[Restored]:
+def _restored(
+    network: Any, compared: Mapping[str, Any], steps: Steps, dataset: StoredDataset, protocol: Protocol
+) -> Iterator[Restored]:
     """All test images that are scored, a few at a time, degraded and restored."""
     pixels, hashes, factor = dataset.images("test"), dataset.hashes("test"), upscale_of(steps)
     stored_N2 = sizes_of(pixels)[: protocol.params.num_images]
@@ -114,20 +126,26 @@ def _restored(network: Any, steps: Steps, dataset: StoredDataset, protocol: Prot
         x_nCHW = to_images(np.stack(cut), torch.device("cpu")).contiguous()
         seeds = [int(sha256[:12], 16) for sha256 in hashes[rows]]
         y, hidden = degrade_fixed(x_nCHW, steps, seeds), hidden_pixels(x_nCHW.shape, steps, seeds)
-        guesses = {name: baseline(y, hidden).numpy() for name, baseline in baselines_for(steps).items()}
-        with torch.inference_mode():
-            y = y.to(protocol.device)
-            told = {}
-            if getattr(network, "noise_level", False):  # versions of before have no such input
-                told = {"sigma": noise_levels(x_nCHW.shape, steps, seeds).to(y.device)}
-            estimates = network.estimates(y, **told) if hasattr(network, "iterations") else [network(y, **told)]
-        yield Restored(rows.start, x_nCHW.numpy(), guesses, [x.cpu().numpy().clip(0, 1) for x in estimates])
+        guesses = {f"baseline:{name}": guess(y, hidden).numpy() for name, guess in baselines_for(steps).items()}
+        y, levels = y.to(protocol.device), partial(noise_levels, x_nCHW.shape, steps, seeds)
+        guesses |= {f"compared:{version}": _estimates(other, y, levels)[-1] for version, other in compared.items()}
+        yield Restored(rows.start, x_nCHW.numpy(), guesses, _estimates(network, y, levels))
+
+
+@torch.inference_mode()
+def _estimates(network: Any, y_nCHW: Tensor, levels: Callable[[], Tensor]) -> list[Floats]:
+    """What a restorer makes of images, after each of its iterations if it is recurrent."""
+    told = {}
+    if getattr(network, "noise_level", False):  # versions of before have no such input
+        told = {"sigma": levels().to(y_nCHW.device)}
+    estimates = network.estimates(y_nCHW, **told) if hasattr(network, "iterations") else [network(y_nCHW, **told)]
+    return [x_hat_nCHW.cpu().numpy().clip(0, 1) for x_hat_nCHW in estimates]
 
 
 def _measured(part: Restored, classifier: nn.Module | None, dataset: StoredDataset, protocol: Protocol) -> Measured:
     restored = part.estimates[-1]
-    subjects = {"model": restored, **{f"baseline:{name}": guess for name, guess in part.guesses.items()}}
-    views = {"clean": part.clean, "degraded": part.guesses["identity"], "restored": restored}
+    subjects = {"model": restored, **part.guesses}
+    views = {"clean": part.clean, "degraded": part.guesses["baseline:identity"], "restored": restored}
     predicted, shown = {}, {}
     if classifier is not None and dataset.info.num_classes:
         predicted = {view: predicted_classes(classifier, x, protocol.device) for view, x in views.items()}

@@ -17,6 +17,7 @@ from atelier.params.models import (
     RestorationModel,
     TranslationModel,
 )
+from atelier.params.reference_checks import reference_errors
 
 # What an evaluation of each kind measures; a test compares it with what evaluations return.
 _VIEWS = ("clean", "degraded", "restored")
@@ -38,7 +39,7 @@ METRICS["translation"] = [*METRICS["restoration"], *UNPAIRED_METRICS]
 
 def combination_errors(params: Params) -> list[str]:
     """One line for each impossible combination, with its dotted path and what to do."""
-    return [*_evaluation_errors(params), *_model_errors(params), *_gate_errors(params)]
+    return [*_evaluation_errors(params), *_model_errors(params), *reference_errors(params), *_gate_errors(params)]
 
 
 def _evaluation_errors(params: Params) -> Iterator[str]:

@@ -18,7 +18,7 @@ from atelier.params.networks import (
     ResnetDiscriminatorNetwork,
     RestorerNetwork,
 )
-from atelier.params.record import Fraction, Name, Positive, Record
+from atelier.params.record import Fraction, Name, Positive, Record, Reference
 
 
 class Augment(Record):
@@ -73,6 +73,24 @@ class TrainingData(Record):
     """Which part of the dataset a model learns from."""
 
     limit: int | None = Field(default=None, ge=1)  # training images: a fixed subset, nested in every larger one
+
+
+class Extend(Record):
+    """Images that a registered GAN draws, added to the training images; `extend: GAN` for short."""
+
+    gan: Reference
+    images: int | None = Field(default=None, ge=1)  # none: as many as the training images, 20,000 at most
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, given: Any) -> Any:
+        return {"gan": given} if isinstance(given, str) else given
+
+
+class RestorationData(TrainingData):
+    """The same for a restorer, whose pictures need no labels, so that generated ones can be among them."""
+
+    extend: Extend | None = None
 
 
 class Training(Record):
@@ -132,6 +150,7 @@ class GanModel(Record):
     r2_gamma: float = Field(ge=0)  # the same on generated images
     gp_weight: float = Field(default=0.0, ge=0)  # of the penalty that holds slopes between the two at 1 (WGAN-GP: 10)
     discriminator_augment: DiscriminatorAugment | None = None
+    refine: Reference | None = None  # a restorer, stored with the generator: what is generated has passed through it
     training: Training
 
     @model_validator(mode="after")
@@ -162,11 +181,12 @@ class RestorationModel(Record):
 
     kind: Literal["restoration"]
     dataset: Name
-    data: TrainingData = TrainingData()
+    data: RestorationData = RestorationData()
     degradation: tuple[Degradation, ...] = Field(min_length=1)
     network: RestorerNetwork
     loss: Literal["l2", "l1", "charbonnier"]
     adversarial: Adversarial | None = None  # pix2pix: a sharper image, farther from the mean of all possible ones
+    compare_with: Name | None = None  # another restorer of the same: scored by the paired difference to its champion
     training: Training
 
 

@@ -38,6 +38,6 @@ def serving_signature(config: Mapping[str, Any]) -> tuple[Any, Any]:
     if config["kind"] == "classification":
         probabilities = Schema([TensorSpec(np.dtype(np.float32), (-1, config["network"]["num_classes"]))])
         return ModelSignature(images(size, size), probabilities), example
-    request = {"num_images": 16, "seed": 0, "class": -1}
+    request = {"num_images": 16, "seed": 0, "class": -1, **({"refined": 1} if "refiner" in config else {})}
     columns = Schema([ColSpec(DataType.long, name, required=False) for name in request])
     return ModelSignature(columns, images(size, size), params(request)), pd.DataFrame([request])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -172,6 +174,14 @@ class Registry:
         with self._connection.explained(f"tag {version}"):
             for key, value in tags.items():
                 self._client.set_model_version_tag(version.model, version.number, key, value)
+
+    def fetch_bundle(self, version: Version, folder: Path) -> Path:
+        """Copy a version's bundle (config.json, network.py, weights.safetensors) into a new folder; returns it."""
+        with self._connection.explained(f"fetch {version}"), tempfile.TemporaryDirectory() as scratch:
+            uri = f"models:/{version}"
+            fetched = Path(self._connection.mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=scratch))
+            shutil.copytree(fetched / "artifacts" / "bundle", folder)
+        return folder
 
     def load(self, version: Version) -> Any:
         """The pyfunc of a version; `.unwrap_python_model()` holds `network` and `config`."""

@@ -18,10 +18,11 @@ from atelier.data.splits import SPLITS, Split
 from atelier.data.store import DatasetInfo
 from atelier.errors import TrainingError
 from atelier.params import Model
+from atelier.training.extension import ExtendedImages, JoinedPixels
 from atelier.training.resident import ResidentPixels, fits
 from atelier.training.session import Session
 
-Pixels = Images | NDArray[np.uint8]  # both are indexed alike; of stored images only what is indexed is read
+Pixels = Images | NDArray[np.uint8] | JoinedPixels  # all are indexed alike; of stored ones only what is indexed is read
 
 
 class TrainingImages(Protocol):
@@ -61,10 +62,10 @@ def training_batches(model: Model, dataset: TrainingImages, session: Session) ->
     Raises:
         TrainingError: if there are fewer images than a batch needs.
     """
-    training = model.training
-    return Batches(
-        dataset, "train", training.batch_size, session.seed, session.device, training.crop_size, model.data.limit
-    )
+    training, limit = model.training, model.data.limit
+    if session.generated_GHWC is not None:
+        dataset, limit = ExtendedImages(dataset, limit, session.generated_GHWC), None
+    return Batches(dataset, "train", training.batch_size, session.seed, session.device, training.crop_size, limit)
 
 
 class Batches:

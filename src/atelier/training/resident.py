@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from atelier.data.images import Images
+from atelier.training.extension import JoinedPixels
 
 SHARE_OF_FREE_MEMORY = 0.5  # the rest is for networks, gradients and activations
 
@@ -34,7 +35,11 @@ class ResidentPixels:
     """
 
     def __init__(
-        self, pixels: Images | NDArray[np.uint8], sizes_N2: NDArray[np.int64], channels: int, device: torch.device
+        self,
+        pixels: Images | NDArray[np.uint8] | JoinedPixels,
+        sizes_N2: NDArray[np.int64],
+        channels: int,
+        device: torch.device,
     ) -> None:
         starts_N = np.cumsum([0, *(height * width for height, width in sizes_N2.tolist())])
         pixels_PC = np.empty((int(starts_N[-1]), channels), np.uint8)

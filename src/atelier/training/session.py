@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from atelier.params import Training
@@ -25,6 +27,7 @@ class Session:
         on_sample: called with (images_seen, x_BCHW in [0, 1]) every `sample_every_kimg`.
         on_note: called with (images_seen, sentence) when something happened that people should read.
         stop_requested: asked after every step; if true the training writes a checkpoint and stops.
+        generated_GHWC: uint8 images that extend the training images; None: none do.
     """
 
     device: torch.device
@@ -34,6 +37,7 @@ class Session:
     on_sample: Callable[[int, Tensor], None]
     on_note: Callable[[int, str], None] = lambda images_seen, note: None
     stop_requested: Callable[[], bool] = lambda: False
+    generated_GHWC: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,120 @@
+"""What a model takes from a registered version of another: a GAN's images to learn from, a restorer to draw through.
+
+`atelier.params.references` knows which model that is, `atelier.plan` which version.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from atelier.errors import TrainingError
+from atelier.params import GanModel, Params, RestorationModel
+from atelier.registry import Registry
+from atelier.training.device import choose_device, make_deterministic
+from atelier.training.extension import MOST, draw_images
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from atelier.data.store import StoredDataset
+
+log = logging.getLogger("atelier")
+
+
+def generated_file(checkpoints: Path) -> Path:
+    """Where the generated training images lie while the training that has these checkpoints isn't done."""
+    return checkpoints / "generated.bin"
+
+
+def draw_extension(
+    registry: Registry, params: Params, name: str, source: str, dataset: StoredDataset, checkpoints: Path
+) -> int:
+    """Draw the images that extend a model's training images, unless an interrupted training did; returns their number.
+
+    Args:
+        registry: that holds the GAN.
+        params: the desired state.
+        name: the model.
+        source: the GAN's version, `name/number`; empty if the model learns from its own images alone.
+        dataset: of the model.
+        checkpoints: folder of the training's checkpoints.
+
+    Raises:
+        TrainingError: if that version is no GAN, or none that learnt this dataset in this form.
+    """
+    model = params.models[name]
+    if not source or not isinstance(model, RestorationModel):
+        return 0
+    assert model.data.extend is not None
+    version, info = registry.resolve(source), dataset.info
+    served = registry.load(version).unwrap_python_model()
+    where, config = f"models.{name}.data.extend: {version}", served.config
+    if config["kind"] != "gan":
+        raise TrainingError(f"{where} is a {config['kind']} model. Name a GAN.")
+    if (config["image_size"], config["channels"]) != (info.image_size, info.channels):
+        raise TrainingError(
+            f"{where} draws squares of {config['image_size']} pixels in {config['channels']} channels, the images of "
+            f"{dataset.name} have {info.image_size} and {info.channels}. Train it again, or name another version."
+        )
+    learnt = list((registry.runs.read_json(version.run_id, "fingerprint.json") or {}).get("data", {}))
+    if dataset.name not in learnt:
+        raise TrainingError(
+            f"{where} learnt {', '.join(learnt) or 'nobody knows what'}, not {dataset.name}: what it draws may be test "
+            f"data here. Name a GAN of {dataset.name}."
+        )
+    limit, train = model.data.limit or MOST, info.counts["train"]
+    count = model.data.extend.images or min(train, limit, MOST)
+    device = choose_device(params.device)
+    for network in filter(None, (served.network, getattr(served, "refiner", None))):  # versions of before have no other
+        network.to(device)
+    make_deterministic(params.threads)
+    assert info.image_size is not None  # it is the GAN's
+    shape = count, info.image_size, info.image_size, info.channels
+    draw_images(lambda number, seed: _drawn(served, number, seed), shape, params.seed, generated_file(checkpoints))
+    log.info("%s  learns from %d images by %s as well", name, count, version)
+    return count
+
+
+def _drawn(served: Any, num_images: int, seed: int) -> np.ndarray:
+    import pandas as pd
+
+    drawn: np.ndarray = served.predict(None, pd.DataFrame({"num_images": [num_images], "seed": [seed]}))
+    return drawn
+
+
+def fetch_refiner(
+    registry: Registry, params: Params, name: str, source: str, dataset: StoredDataset, folder: Path
+) -> Path | None:
+    """Copy the bundle of the restorer that a GAN is to draw through into a new folder.
+
+    Args:
+        registry: that holds the restorer.
+        params: the desired state.
+        name: the model.
+        source: the restorer's version, `name/number`; empty if the model draws through none.
+        dataset: of the model.
+        folder: where the copy goes.
+
+    Returns:
+        The folder; None if the model draws through no restorer.
+
+    Raises:
+        TrainingError: if that version is no restorer of images like the GAN's.
+    """
+    if not source or not isinstance(params.models[name], GanModel):
+        return None
+    registry.fetch_bundle(registry.resolve(source), folder)
+    config, where = json.loads((folder / "config.json").read_text(encoding="utf-8")), f"models.{name}.refine: {source}"
+    if config["kind"] != "restoration":
+        raise TrainingError(f"{where} is a {config['kind']} model. Name a restorer.")
+    if (upscale := config["network"].get("upscale", 1)) != 1:
+        raise TrainingError(f"{where} would enlarge the images {upscale} times. Name a restorer that keeps their size.")
+    if config["channels"] != dataset.info.channels:
+        raise TrainingError(
+            f"{where} restores images of {config['channels']} channels, those of {dataset.name} have "
+            f"{dataset.info.channels}. Name another restorer."
+        )
+    return folder
