@@ -32,7 +32,7 @@ type: install  ## mypy --strict
 	$(BIN)/mypy
 
 test: install  ## all tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -m "not slow"
 
 bench: install  ## time the parts (benchmarks/)
 	$(BIN)/python benchmarks/throughput.py

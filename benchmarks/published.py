@@ -94,9 +94,9 @@ def history(registry: Registry, version: Version, picture: Path) -> list[tuple[f
     points = [(minutes[step], value) for step, value in psnr.items() if step in minutes]
     if len(points) < 2:
         raise UsageError(f"the run of {version} has logged {len(points)} values of validation/psnr: no line to draw.")
-    print("| CPU minutes | validation PSNR, dB |\n|---|---|")
+    print("\n| CPU minutes | validation PSNR, dB |\n|---|---|")
     for at, value in points:
-        print(f"| {at:.1f} | {value:.2f} |")
+        print(f"| {at:.2f} | {value:.2f} |")
     draw(picture, points, ("CPU minutes", f"{version}: PSNR on validation images, dB"))
     print(f"\n{picture}")
     return points

@@ -71,7 +71,7 @@ class Turns:
 
     Attributes:
         batch_size: of the training.
-        rounds: how many.
+        rounds: how many at least; beside a bare loop until each event has been seen.
         bare: a step of the other loop.
         steps: seconds of a step in which nothing else happens, in each round.
         bare_steps: the same of the other loop.
@@ -130,7 +130,7 @@ class Turns:
         else:
             self.products.append(product_rate())
         self._times.clear()
-        if len(self.steps) == self.rounds:
+        if len(self.steps) >= self.rounds and (self.bare is None or all(self.events.values())):
             raise Enough
 
 
