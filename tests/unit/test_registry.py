@@ -41,7 +41,7 @@ def registered(registry, tmp_path_factory):
     for number in (1, 2, 3):
         network = build_classifier(**CONFIG).eval()
         folder = tmp_path_factory.mktemp("bundles") / "bundle"
-        write_bundle(folder, "classification", Trained(network, CONFIG), INFO)
+        write_bundle(folder, "classification", Trained(network, CONFIG, 0), INFO)
         run_id = registry.runs.start("letters", f"fingerprint {number}", {})
         made.append((folder, run_id, registry.register("letters", run_id, folder, {"fingerprint": f"f{number}"})))
     return made
