@@ -12,6 +12,7 @@ from atelier.bundle import write_bundle
 from atelier.data.store import DatasetInfo
 from atelier.losses import gradient_penalty
 from atelier.networks.gans.progressive import PixelNorm, ProgressiveDiscriminator, ProgressiveGenerator
+from atelier.params import Training
 from atelier.training.ema import averaged_copy, update_average
 from atelier.training.session import Trained
 
@@ -150,7 +151,8 @@ def test_an_average_is_taken_of_all_layers_and_drawn_at_its_own_stage(networks):
     with torch.no_grad():
         for weight in G.parameters():
             weight.mul_(3)
-    update_average(average, G, 16, 10**9, halflife_kimg=0.016)
+    training = Training(kimg=1.0, batch_size=16, lr=0.1, ema_halflife_kimg=0.016)
+    update_average(average, G, training, 10**9)
     for kept, new in zip(average.parameters(), G.parameters(), strict=True):
         torch.testing.assert_close(kept, new * 2 / 3)
     average.stage = 2.0
@@ -160,7 +162,7 @@ def test_an_average_is_taken_of_all_layers_and_drawn_at_its_own_stage(networks):
 def test_a_stored_network_is_complete_whatever_its_stage_was(networks, tmp_path):
     G, _ = networks(0.5)
     config = {"channels": 1, "image_size": 32, "num_classes": 4, "latent_dim": 8, "width": 4, "growth": 0.5}
-    trained = Trained(G.eval(), {"name": "progressive", **config})
+    trained = Trained(G.eval(), {"name": "progressive", **config}, 0)
     write_bundle(tmp_path / "bundle", "gan", trained, DatasetInfo(32, 1, 4, tuple("abcd"), {}))
     stored = json.loads((tmp_path / "bundle" / "config.json").read_text(encoding="utf-8"))["network"]
     served = ProgressiveGenerator(**{key: value for key, value in stored.items() if key != "name"})
