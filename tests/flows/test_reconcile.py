@@ -201,7 +201,7 @@ def kill_at_first_checkpoint(project: SmallProject, model: str, *arguments: str)
     )
     checkpoints = project.root / ".atelier" / "checkpoints" / model
     try:
-        while not list(checkpoints.glob("*/checkpoint.pt")):
+        while not list(checkpoints.glob("*/checkpoint-*[1-9]*.pt")):  # the first is of the untrained network
             assert victim.poll() is None, "it ended before its first checkpoint"
             time.sleep(0.02)
     finally:
