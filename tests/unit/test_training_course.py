@@ -3,6 +3,7 @@ import os
 import re
 import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,29 @@ def test_weights_that_became_infinite_never_replace_a_good_checkpoint(tmp_path):
         setting.network.weight.data.fill_(math.inf)  # what a finite loss with an infinite gradient does
     assert setting.weight == 1.0
     assert "a weight of network became NaN or infinite" in setting.notes[0][1]
+
+
+def test_weights_that_break_in_the_last_step_are_not_the_result(tmp_path):
+    setting = Setting(tmp_path, checkpoint_every_kimg=0.3)
+    while setting.course.goes_on():
+        broken = setting.course.images_seen == 950 and not setting.notes
+        with setting.course.step():
+            if broken:
+                setting.network.weight.data.fill_(math.inf)
+    assert len(setting.notes) == 1
+    assert setting.weight == 1.0
+    assert setting.checkpoints.load()["images_seen"] == 1000
+
+
+def test_going_back_neither_forgets_nor_doubles_the_time_that_was_used(tmp_path):
+    setting = Setting(tmp_path)
+    began = time.process_time()
+    for factor in (1.0, math.nan, math.nan, 1.0):
+        while time.process_time() - began < 0.2:
+            pass
+        setting.step(factor, loss=1.0)
+    used = 60 * setting.logged[setting.course.images_seen]["minutes"]
+    assert 0.2 < used <= time.process_time() - began + 0.05
 
 
 def test_a_training_killed_after_it_went_back_goes_on_alike(tmp_path):

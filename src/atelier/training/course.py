@@ -69,7 +69,7 @@ class Course:
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """One step on `batch_size` images, from `start` to `images_seen`; afterwards a checkpoint if one is due.
+        """One step on `batch_size` images, from `start` to `images_seen`; then a checkpoint if due, or at the end.
 
         Raises:
             TrainingError: if the training is hopeless, or fails again and again, with the reason.
@@ -79,7 +79,7 @@ class Course:
         try:
             yield
             stopping = self._stop_requested()
-            if stopping or self.due(self._training.checkpoint_every_kimg):
+            if stopping or self.due(self._training.checkpoint_every_kimg) or self.progress() == 1:
                 self._refuse_broken_weights()
                 self.save()
         except NotFinite as failure:
@@ -200,10 +200,13 @@ class Course:
                 f"{reason} after {failed_at / 1000:.1f} kimg, at {self._rate_scale} times the learning rate, which was "
                 f"halved {MAX_ROLLBACKS} times; the last checkpoint is untouched. Lower training.lr."
             )
+        used = self._seconds + self._clock.seconds()
         state = self._session.checkpoints.load()
         assert state is not None  # the first one was written before the first step
         self._restore(state)
         self._num_rollbacks, self._rate_scale = num_rollbacks, scale
+        self._seconds, self._clock = used, Clock(self.device)  # what failed took its time as well
+        self._began_at = self.images_seen
         self.save()  # a kill from now on must not forget the lower learning rate
         self._session.on_note(
             failed_at,
