@@ -141,6 +141,7 @@ def _evaluate_one(project: Project, params: Params, registry: Registry, version:
     registry.runs.log_curve(version.run_id, "iterations", evaluated.table)
     files: dict[str, Any] = {**evaluated.pictures, "fingerprint.json": json.dumps(inputs, indent=2)}
     files["scores.csv"] = evaluated.table.assign(model=version.model, version=version.number)
+    files["units.csv"] = evaluated.units
     registry.runs.log_files(version.run_id, "evaluation", files)
     registry.tag(version, {"evaluation.fingerprint": digest(inputs)})  # last: a killed evaluation is done again
     log.info("%s  evaluated: %d scores", version, len(evaluated.scores))

@@ -13,7 +13,7 @@ from atelier.data.store import DatasetInfo
 from atelier.losses import gradient_penalty
 from atelier.networks.gans.progressive import PixelNorm, ProgressiveDiscriminator, ProgressiveGenerator
 from atelier.params import Training
-from atelier.training.ema import averaged_copy, update_average
+from atelier.training.ema import averaged_copy, averaging
 from atelier.training.session import Trained
 
 STAGES = (0.0, 0.5, 1.0, 1.25, 2.0)  # of 32 pixels: 8, 16, 32
@@ -152,7 +152,7 @@ def test_an_average_is_taken_of_all_layers_and_drawn_at_its_own_stage(networks):
         for weight in G.parameters():
             weight.mul_(3)
     training = Training(kimg=1.0, batch_size=16, lr=0.1, ema_halflife_kimg=0.016)
-    update_average(average, G, training, 10**9)
+    averaging(average, G, training)(10**9)
     for kept, new in zip(average.parameters(), G.parameters(), strict=True):
         torch.testing.assert_close(kept, new * 2 / 3)
     average.stage = 2.0

@@ -9,7 +9,7 @@ from torch import nn
 from atelier.errors import ConfigError
 from atelier.params import Training
 from atelier.training.device import choose_device, make_deterministic
-from atelier.training.ema import averaged_copy, update_average
+from atelier.training.ema import averaged_copy, averaging
 from atelier.training.schedules import due, learning_rate
 from atelier.training.session import adam, placed
 
@@ -24,7 +24,7 @@ def constant(value):
     return network
 
 
-def averaging(batch_size):
+def two_kimg(batch_size):
     return Training(kimg=1.0, batch_size=batch_size, lr=0.1, ema_halflife_kimg=2.0)
 
 
@@ -35,8 +35,9 @@ def values_of(network):
 @pytest.mark.parametrize("batch_size", [1, 16, 250])
 def test_after_a_halflife_the_old_weights_have_half_a_share(batch_size):
     old, new = constant(0), constant(8)
+    update = averaging(old, new, two_kimg(batch_size))
     for _ in range(2000 // batch_size):
-        update_average(old, new, averaging(batch_size), LATE)
+        update(LATE)
     for name, values in values_of(old).items():
         assert values == ([8] if name.endswith("num_batches_tracked") else [pytest.approx(4, rel=1e-4)])
 
@@ -44,14 +45,14 @@ def test_after_a_halflife_the_old_weights_have_half_a_share(batch_size):
 @pytest.mark.parametrize(("images_seen", "share"), [(100, 2**-20), (1000, 0.25), (2000, 0.5), (40_000, 2 ** (-1 / 20))])
 def test_early_on_the_halflife_is_a_twentieth_of_the_images_seen(images_seen, share):
     old, new = constant(1), constant(0)
-    update_average(old, new, averaging(100), images_seen)
+    averaging(old, new, two_kimg(100))(images_seen)
     assert values_of(old)["0.weight"] == [pytest.approx(share, rel=1e-4, abs=1e-6)]
 
 
 def test_the_average_of_equal_weights_stays_as_it_is():
     network = constant(0.3)
     average = averaged_copy(network)
-    update_average(average, network, averaging(16), LATE)
+    averaging(average, network, two_kimg(16))(LATE)
     assert values_of(average) == values_of(network)
 
 

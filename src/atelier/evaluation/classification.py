@@ -24,4 +24,11 @@ def evaluate_classifier(network: nn.Module, dataset: StoredDataset, protocol: Pr
     rows += [row("model", f"class:{names[label]}", "recall", score) for label, score in by_class.items()]
     confusion_KK = confusion_matrix(labels_N, predicted_N, dataset.info.num_classes).astype(np.float32)
     shares = confusion_KK / confusion_KK.sum(axis=1, keepdims=True).clip(min=1)
-    return Evaluated(scores, pd.DataFrame(rows), {"confusion.png": grid(1 - shares[None, None], 1, scale=16)})
+    units = pd.DataFrame(
+        {
+            "unit": dataset.hashes("test")[: len(labels_N)],
+            "class": [names[label] for label in labels_N],
+            "accuracy": (predicted_N == labels_N).astype(np.float64),
+        }
+    )
+    return Evaluated(scores, pd.DataFrame(rows), {"confusion.png": grid(1 - shares[None, None], 1, scale=16)}, units)

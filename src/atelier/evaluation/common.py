@@ -39,11 +39,21 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Scores of the model; a table with them, the baselines' and the slices'; pictures by file name."""
+    """What an evaluation finds.
+
+    Attributes:
+        scores: of the model.
+        table: these, the baselines' and the slices'.
+        pictures: by file name.
+        units: one line for each unit of the test data, so that two versions can be compared pair by pair. `unit` says
+            which: the content hash of a test image, or the number of a block of images. `class` and other columns of
+            text are slices; columns of numbers are metrics of the model, by the names of `scores`.
+    """
 
     scores: dict[str, Score]
     table: pd.DataFrame
     pictures: dict[str, Pixels]
+    units: pd.DataFrame
 
 
 def images_of(dataset: StoredDataset, split: Split, count: int) -> Floats:

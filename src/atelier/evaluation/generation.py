@@ -26,7 +26,7 @@ from atelier.evaluation.common import (
     row,
     test_images,
 )
-from atelier.metrics.distances import kid_difference
+from atelier.metrics.distances import kid_blocks, kid_difference
 from atelier.metrics.generation import generation_scores
 from atelier.metrics.intervals import Score
 from atelier.params import ClassificationModel, TrainingData
@@ -80,7 +80,14 @@ def evaluate_generator(
         )
     scores["floor:real training images"] = generation_scores(real[0], train[0], train[1], None, confidence, seed)
     rows = [row(subject, "all", name, score) for subject, found in scores.items() for name, score in found.items()]
-    return Evaluated(scores["model"], pd.DataFrame(rows), pictures)
+    units = block_units(real[0], features["model"], seed)
+    return Evaluated(scores["model"], pd.DataFrame(rows), pictures, units)
+
+
+def block_units(real_ND: NDArray[Any], fake_MD: NDArray[Any], seed: int) -> pd.DataFrame:
+    """KID of each block, by its number."""
+    estimates, _ = kid_blocks(real_ND, fake_MD, seed)
+    return pd.DataFrame({"unit": [str(block) for block in range(len(estimates))], "kid_classifier": estimates})
 
 
 def _ten_of_each(x_MCHW: Floats, labels_M: NDArray[Any] | None, num_classes: int) -> Pixels:

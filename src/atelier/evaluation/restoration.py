@@ -104,7 +104,11 @@ def evaluate_restorer(
         others |= _seen_by_classifier(views, dataset, protocol)
     rows += [row("model", "all", metric, score) for metric, score in others.items()]
     picture = _picture([part.shown for part in parts if part.shown], ("clean", "baseline:identity", best, "model"))
-    return Evaluated(named["model"] | others, pd.DataFrame(rows), {"restored.png": picture})
+    units = pd.DataFrame({"unit": dataset.hashes("test")[: len(gain_N)], **values["model"]})
+    labels = dataset.labels("test")
+    if labels is not None and dataset.info.num_classes:
+        units["class"] = [dataset.info.class_names[label] for label in labels[: len(units)]]
+    return Evaluated(named["model"] | others, pd.DataFrame(rows), {"restored.png": picture}, units)
 
 
 def _restored(

@@ -12,6 +12,7 @@ from torch import nn
 
 from atelier.data.store import StoredDataset
 from atelier.evaluation.common import Evaluated, Protocol, images_of, in_chunks, row, test_images
+from atelier.evaluation.generation import block_units
 from atelier.metrics.distances import fd, kid
 from atelier.metrics.intervals import Score
 from atelier.pictures import Floats, grid
@@ -38,18 +39,21 @@ def evaluate_unpaired(
     x_hat_MCHW = in_chunks(network, torch.from_numpy(y_MCHW), protocol.device).clip(0, 1)
     train_NCHW = images_of(clean, "train", len(x_NCHW))
     subjects = {"model": x_hat_MCHW, "baseline:identity": y_MCHW, "floor:real training images": train_NCHW}
-    scores = {name: _distances(classifier, x_NCHW, fake_MCHW, protocol) for name, fake_MCHW in subjects.items()}
+    features = {name: _features(classifier, x, protocol) for name, x in {"real": x_NCHW, **subjects}.items()}
+    scores = {name: _distances(features["real"], features[name], protocol) for name in subjects}
     rows = [row(name, "all", metric, score) for name, found in scores.items() for metric, score in found.items()]
     shown = np.concatenate([y_MCHW[:NUM_SHOWN], x_hat_MCHW[:NUM_SHOWN]])
     picture = grid(shown, columns=min(NUM_SHOWN, len(y_MCHW)))
-    return Evaluated(scores["model"], pd.DataFrame(rows), {"restored.png": picture})
+    units = block_units(features["real"], features["model"], protocol.seed)
+    return Evaluated(scores["model"], pd.DataFrame(rows), {"restored.png": picture}, units)
 
 
-def _distances(classifier: nn.Module, real_NCHW: Floats, fake_MCHW: Floats, protocol: Protocol) -> dict[str, Score]:
-    extract, confidence, seed = classifier.features, protocol.params.confidence, protocol.seed
-    real_ND, fake_MD = (
-        in_chunks(extract, torch.from_numpy(np.ascontiguousarray(x)), protocol.device) for x in (real_NCHW, fake_MCHW)
-    )
+def _features(classifier: nn.Module, x_NCHW: Floats, protocol: Protocol) -> Floats:
+    return in_chunks(classifier.features, torch.from_numpy(np.ascontiguousarray(x_NCHW)), protocol.device)
+
+
+def _distances(real_ND: Floats, fake_MD: Floats, protocol: Protocol) -> dict[str, Score]:
+    confidence, seed = protocol.params.confidence, protocol.seed
     return {
         "fd_classifier": fd(real_ND, fake_MD, confidence, seed),
         "kid_classifier": kid(real_ND, fake_MD, confidence, seed),

@@ -136,7 +136,7 @@ def kid(real_ND: Features, fake_MD: Features, confidence: float, seed: int) -> S
 
     Source: Binkowski et al. 2018, arXiv:1801.01401, section 4.
     """
-    estimates, protocol = _block_estimates(real_ND, fake_MD, seed)
+    estimates, protocol = kid_blocks(real_ND, fake_MD, seed)
     return replace(mean_interval(estimates, confidence, protocol), num_samples=len(fake_MD))
 
 
@@ -159,13 +159,17 @@ def kid_difference(
     Raises:
         EvaluationError: as `kid`.
     """
-    (new, protocol), (old, _) = (_block_estimates(real_ND, fake_MD, seed) for fake_MD in (new_MD, old_MD))
+    (new, protocol), (old, _) = (kid_blocks(real_ND, fake_MD, seed) for fake_MD in (new_MD, old_MD))
     score = mean_interval(new - old, confidence, f"paired difference to {old_name}; {protocol}")
     return replace(score, num_samples=len(new_MD))
 
 
-def _block_estimates(real_ND: Features, fake_MD: Features, seed: int) -> tuple[NDArray[np.float64], str]:
-    """`polynomial_mmd2` of each block, and the protocol of their mean."""
+def kid_blocks(real_ND: Features, fake_MD: Features, seed: int) -> tuple[NDArray[np.float64], str]:
+    """`polynomial_mmd2` of disjoint blocks, and the protocol of their mean, which is `kid`.
+
+    Of two sets of as many generated images, with the same real ones and the same seed, the blocks belong together in
+    pairs: they have the same real images.
+    """
     _check_features(real_ND, fake_MD)
     fewest = min(len(real_ND), len(fake_MD))
     if fewest < 2 * KID_MIN_BLOCKS:

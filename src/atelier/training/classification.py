@@ -17,7 +17,7 @@ from atelier.training.augmentation import augmented
 from atelier.training.batches import TrainingImages, require_labels, to_images, training_batches, validation_split
 from atelier.training.course import Course
 from atelier.training.distributed import share
-from atelier.training.ema import averaged_copy, update_average
+from atelier.training.ema import averaged_copy, averaging
 from atelier.training.session import Session, Trained, adam, placed
 
 
@@ -56,13 +56,14 @@ def train_classifier(model: ClassificationModel, dataset: TrainingImages, sessio
 
     if training.compile:
         network.compile()
+    update_average = averaging(average, network, training)
     course = Course(session, training, {"network": network, "average": average, "optimizer": optimizer}, rng)
     while course.goes_on():
         with course.step():
             x_BCHW, labels_B = batches.at(course.start)
             x_BCHW = augmented(x_BCHW, training.augment, rng)
             loss = course.minimise("the cross-entropy", optimizer, objective, share(x_BCHW), share(labels_B))
-            update_average(average, network, training, course.images_seen)
+            update_average(course.images_seen)
 
             if course.due(training.log_every_kimg):
                 course.log({"loss": loss})

@@ -23,7 +23,7 @@ from atelier.training.course import Course
 from atelier.training.discriminator_augmentation import DiscriminatorAugmentation
 from atelier.training.distributed import share
 from atelier.training.diversity import Diversity
-from atelier.training.ema import averaged_copy, update_average
+from atelier.training.ema import averaged_copy, averaging
 from atelier.training.growth import faded, grow
 from atelier.training.session import Session, Trained, adam, placed
 
@@ -87,6 +87,7 @@ def train_gan(model: GanModel, dataset: TrainingImages, session: Session) -> Tra
         return game.generator(real_logits_B, D(augment(fake_BCHW), labels_B).float())
 
     parts = {"G": G, "D": D, "G_ema": G_ema, "opt_G": opt_G, "opt_D": opt_D, "augment": augment}
+    update_average = averaging(G_ema, G, training)
     course = Course(session, training, parts, rng)
     while course.goes_on():
         with course.step():
@@ -106,7 +107,7 @@ def train_gan(model: GanModel, dataset: TrainingImages, session: Session) -> Tra
             D.requires_grad_(False)  # the generator's step needs the gradient through D, not of its weights
             batch = real_BCHW, fake_BCHW if one_pass else z_BZ, labels_B
             g_loss = course.minimise("the generator's loss", opt_G, g_objective, *batch)
-            update_average(G_ema, G, training, course.images_seen)
+            update_average(course.images_seen)
 
             if course.due(training.log_every_kimg):
                 course.log({"d_loss": d_loss, "g_loss": g_loss, **signals(game, *logits), **augment.values()})

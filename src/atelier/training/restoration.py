@@ -25,7 +25,7 @@ from atelier.training.augmentation import augmented
 from atelier.training.batches import TrainingImages, first_images, to_images, training_batches, validation_split
 from atelier.training.course import Course
 from atelier.training.distributed import share
-from atelier.training.ema import averaged_copy, update_average
+from atelier.training.ema import averaged_copy, averaging
 from atelier.training.session import Session, Trained, adam, placed
 
 NUM_VALIDATION = 512  # images, or central crops of images, in each validation
@@ -67,6 +67,7 @@ def train_restorer(model: RestorationModel, dataset: TrainingImages, session: Se
             loss = loss + opponent.weight * opponent.judge(beside(y_BCHW, estimates[-1]))
         return loss
 
+    update_average = averaging(average, network, training)
     course = Course(session, training, parts, rng)
     while course.goes_on():
         with course.step():
@@ -85,7 +86,7 @@ def train_restorer(model: RestorationModel, dataset: TrainingImages, session: Se
                 losses["d_loss"] = course.minimise(
                     "the discriminator's loss", opponent.optimizer, opponent.objective, *pairs
                 )
-            update_average(average, network, training, course.images_seen)
+            update_average(course.images_seen)
 
             if course.due(training.log_every_kimg):
                 course.log(losses)

@@ -26,7 +26,7 @@ from atelier.training.augmentation import augmented
 from atelier.training.batches import Batches, TrainingImages, first_images, to_images, validation_split
 from atelier.training.course import Course
 from atelier.training.distributed import share
-from atelier.training.ema import averaged_copy, update_average
+from atelier.training.ema import averaged_copy, averaging
 from atelier.training.restoration import NUM_VALIDATION, degradation_steps, validate
 from atelier.training.session import Session, Trained, adam, placed
 
@@ -76,6 +76,7 @@ def train_translation(
         logged.update({name: loss.detach() for name, loss in losses.items()})
         return weighted(losses, model)
 
+    update_average = averaging(average, restore, training)
     course = Course(session, training, parts, rng)
     while course.goes_on():
         with course.step():
@@ -93,7 +94,7 @@ def train_translation(
                 name: course.minimise(f"the loss {name}", opponent.optimizer, opponent.objective, real, shown)
                 for name, opponent, real, shown in players
             }
-            update_average(average, restore, training, course.images_seen)
+            update_average(course.images_seen)
 
             if course.due(training.log_every_kimg):
                 course.log({"loss": loss, **logged, **d_losses})
