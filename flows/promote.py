@@ -1,4 +1,4 @@
-"""Flow `promote`: let the gate judge one version."""
+"""Flow `promote`: load one version as a stranger would, and let the gate judge it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,29 @@ from pathlib import Path
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
 
-from atelier import stages
+from atelier import promotion, stages
 from atelier.params import load_params
 from atelier.project import Project, exclusive, find_project
+
+
+@task(name="inspect", task_run_name="inspect {name}/{number}", cache_policy=NO_CACHE)
+def inspect_version(project: Project, name: str, number: int) -> list[str]:
+    """Load and query a version in a fresh process unless that was done; returns why it is refused."""
+    return stages.inspect(project, name, number)
 
 
 @task(name="promote", task_run_name="promote {name}/{number}", cache_policy=NO_CACHE)
 def judge_version(project: Project, params_file: Path, overrides: list[str], name: str, number: int) -> str:
     """Let the gate decide about an evaluated version that was not judged yet; returns the verdict."""
-    return stages.decide(project, load_params(params_file, overrides), name, number)
+    return promotion.decide(project, load_params(params_file, overrides), name, number, str(flow_run.id))
 
 
 @flow(name="promote")
 def promote(params_file: Path, name: str, number: int, overrides: list[str] | None = None) -> str:
-    """Judge one evaluated version."""
+    """Inspect and judge one evaluated version."""
     project = find_project(params_file.parent)
     with exclusive(project):
+        inspect_version(project, name, number)
         return judge_version(project, params_file, overrides or [], name, number)

@@ -13,13 +13,13 @@ from atelier.plan import selected_models
 from atelier.project import Project, exclusive, find_project
 from flows.evaluate import evaluate_version
 from flows.ingest import ingest_datasets
-from flows.promote import judge_version
+from flows.promote import inspect_version, judge_version
 from flows.train import train_model
 
 
 @flow(name="reconcile")
 def reconcile(params_file: Path, overrides: list[str] | None = None, models: list[str] | None = None) -> None:
-    """Version the data, then train, evaluate and judge each model; every stage does nothing where nothing is stale."""
+    """Version the data, then train, evaluate, inspect and judge each model; a stage does nothing where nothing is stale."""
     project, changes = find_project(params_file.parent), overrides or []
     params = load_params(params_file, changes)
     names = selected_models(params, models or [])
@@ -32,10 +32,11 @@ def reconcile(params_file: Path, overrides: list[str] | None = None, models: lis
 
 
 def _advance(project: Project, params_file: Path, overrides: list[str], name: str) -> AtelierError | None:
-    """One model's three stages; its failure is returned, so that the other models still get their turn."""
+    """One model's four stages; its failure is returned, so that the other models still get their turn."""
     try:
         number = train_model(project, params_file, overrides, name)
         evaluate_version(project, params_file, overrides, name, number)
+        inspect_version(project, name, number)
         judge_version(project, params_file, overrides, name, number)
     except AtelierError as error:
         return error

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atelier import data_commands
+from atelier import data_commands, promotion_commands
 from atelier.errors import AtelierError, UsageError
+from atelier.project import open_project
 
 if TYPE_CHECKING:
     from atelier.params import Params
@@ -28,11 +28,11 @@ app = typer.Typer(
 )
 
 app.add_typer(data_commands.app, name="data")
+app.add_typer(promotion_commands.app)
 
 ParamsFile = Annotated[Path | None, typer.Option("--params", help="The desired state.  [default: params.yaml]")]
 Override = Annotated[list[str] | None, typer.Option("-S", "--set", help="Override: dotted.key=value. Repeatable.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with the version.")]
 
 
 def main() -> None:
@@ -117,8 +117,9 @@ def history(
 ) -> None:
     """List all versions of all models: scores with intervals, verdicts and their reasons."""
     from atelier import tables
+    from atelier.promotion import drift
 
-    registry = _registry(_project())
+    registry = _registry(open_project())
     known = registry.model_names()
     if model is not None and model not in known:
         from atelier.params.errors import nearest
@@ -130,6 +131,7 @@ def history(
         print(json.dumps(entries, indent=2))
     else:
         tables.print_history(entries)
+        tables.print_warnings(line for name in ([model] if model else known) for line in drift(registry, name))
 
 
 @app.command()
@@ -182,46 +184,11 @@ def pictures(
     """Fetch the pictures that the evaluation of each model left in the registry."""
     from atelier.registry import CHAMPION
 
-    registry = _registry(_project())
+    registry = _registry(open_project())
     champions = [name for name in registry.model_names() if registry.aliased(name, CHAMPION)]
     for version in map(registry.resolve, models or champions):
         for path in registry.runs.fetch_pictures(version.run_id, output, version.model):
             print(path)
-
-
-@app.command()
-def promote(
-    model: Annotated[str, typer.Argument(help="The model's name.")],
-    version: Annotated[int, typer.Argument(help="The version that becomes champion.")],
-    reason: Reason,
-    params_file: ParamsFile = None,
-) -> None:
-    """Make a version champion by hand; the floors of params.yaml still hold."""
-    from atelier.gate import promote_by_hand
-    from atelier.project import exclusive
-
-    project, params, _ = _open(params_file, None)
-    if model not in params.models:
-        from atelier.params.errors import nearest
-
-        raise UsageError(f"{model!r} is not a model of params.yaml.{nearest(model, list(params.models))}")
-    with exclusive(project):
-        registry = _registry(project)
-        gate = getattr(params.promotion, params.models[model].kind)
-        promote_by_hand(registry, gate, registry.version(model, version), reason)
-    print(f"{model}/{version} is champion now.")
-
-
-@app.command()
-def rollback(model: Annotated[str, typer.Argument(help="The model's name.")], reason: Reason = "rolled back") -> None:
-    """Give the title of champion back to the version that had it before."""
-    from atelier import gate
-    from atelier.project import exclusive
-
-    project = _project()
-    with exclusive(project):
-        champion, former = gate.rollback(_registry(project), model, reason)
-    print(f"{champion} is champion again; {former} is previous.")
 
 
 @app.command()
@@ -230,7 +197,7 @@ def doctor(as_json: Json = False) -> None:
     from atelier import tables
     from atelier.doctor import check_all
 
-    checks = check_all(_project())
+    checks = check_all(open_project())
     if as_json:
         print(json.dumps([check.as_json() for check in checks], indent=2))
     else:
@@ -239,19 +206,10 @@ def doctor(as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def _project() -> Project:
-    from atelier.project import find_project, set_environment
-
-    project = find_project()
-    set_environment(project)
-    _log_to_terminal()
-    return project
-
-
 def _open(params_file: Path | None, overrides: list[str] | None) -> tuple[Project, Params, Path]:
     from atelier.params import load_params
 
-    project = _project()
+    project = open_project()
     path = (params_file or project.params_file).resolve()
     return project, load_params(path, overrides or []), path
 
@@ -264,7 +222,7 @@ def _registry(project: Project) -> Registry:
 
 def _load(reference: str, kind: str) -> tuple[Any, Any, dict[str, Any]]:
     """The version, its pyfunc and its configuration, of the kind that the command needs."""
-    registry = _registry(_project())
+    registry = _registry(open_project())
     version = registry.resolve(reference)
     served = registry.load(version)
     config = served.unwrap_python_model().config
@@ -282,15 +240,6 @@ def _class_number(wanted: str | None, class_names: list[str]) -> int:
         known = ", ".join(f"{number} {name}" for number, name in enumerate(class_names)) or "none"
         raise UsageError(f"--class {wanted!r} is not a class of this model; its classes: {known}.")
     return by_name[wanted.lower()]
-
-
-def _log_to_terminal() -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
-    logger = logging.getLogger("atelier")
-    logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
-    logger.propagate = False  # the root logger becomes Prefect's, which would print each line again
 
 
 if __name__ == "__main__":

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from atelier.project import Project
+from atelier.project import open_project
 
 app = typer.Typer(
     help="What data/ holds, and its versions. REV is a git revision, an md5 of data/, or now: the working copy.",
@@ -29,7 +28,7 @@ def status(
     from atelier.data import report
     from atelier.params import load_params
 
-    project = _project()
+    project = open_project()
     params = load_params((params_file or project.params_file).resolve(), [])
     found = report.status(project.root, params.datasets)
     _print(found, as_json, data_tables.print_status)
@@ -41,7 +40,7 @@ def list_versions(as_json: Json = False) -> None:
     from atelier import data_tables
     from atelier.data import report
 
-    _print(report.versions_known(_project().root), as_json, data_tables.print_versions)
+    _print(report.versions_known(open_project().root), as_json, data_tables.print_versions)
 
 
 @app.command()
@@ -55,7 +54,7 @@ def diff(
     from atelier.data.changes import compare
     from atelier.data.history import open_snapshot
 
-    root = _project().root
+    root = open_project().root
     first, second = open_snapshot(root, before), open_snapshot(root, after)
     changes = [change.as_json() for change in compare(first, second)]
     sides = [{"revision": snapshot.revision, "md5": snapshot.md5} for snapshot in (first, second)]
@@ -77,7 +76,7 @@ def show(
     from atelier.errors import UsageError
     from atelier.pictures import save_picture
 
-    root = _project().root
+    root = open_project().root
     snapshot = open_snapshot(root, revision)
     found = lookup.find(root, snapshot, image)
     if output is not None:
@@ -96,7 +95,7 @@ def checkout(revision: Annotated[str, typer.Argument(metavar="REV")]) -> None:
     from atelier.errors import UsageError
     from atelier.project import exclusive
 
-    project = _project()
+    project = open_project()
     if revision == history.NOW:
         raise UsageError("the working copy is `now` already. Give a git revision, or an md5 of `atelier data list`.")
     with exclusive(project):
@@ -108,14 +107,6 @@ def checkout(revision: Annotated[str, typer.Argument(metavar="REV")]) -> None:
         print(
             "data.dvc differs from git's HEAD: commit it to keep this version, or go back: atelier data checkout HEAD"
         )
-
-
-def _project() -> Project:
-    from atelier.project import find_project, set_environment
-
-    project = find_project()
-    set_environment(project)
-    return project
 
 
 def _print(found: Any, as_json: bool, table: Any) -> None:

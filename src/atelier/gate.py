@@ -1,60 +1,118 @@
-"""Who becomes champion: floors hold, and the deciding metric is better than the champion's with intervals apart."""
+"""The quality blessing: floors and slices hold. And the test that a version is better than the champion.
+
+Everything here is arithmetic on what evaluations left behind; `promotion` reads and writes the registry.
+"""
 
 from __future__ import annotations
 
-import getpass
-import json
 import math
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
-from atelier.errors import RegistryError, UsageError
 from atelier.metrics.directions import higher_is_better
 from atelier.params import Gate
-from atelier.params.errors import nearest
-from atelier.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, Version
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
 
 ScoreTable = Mapping[str, Mapping[str, float]]  # {metric: {"value", "low", "high"}}
+MIN_UNITS = 20  # of a slice: with fewer Student's t is at the mercy of single images
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What the gate decided, and why.
+class Measured:
+    """What an evaluation found of one version.
 
     Attributes:
-        outcome: promoted; kept (the champion stays: no proof that this one is better); rejected (below a floor).
-        reasons: sentences for people, never empty.
+        name: of the version, `model/number`.
+        scores: its metrics with their intervals.
+        units: its metrics for each image or block (`Evaluated.units`); None for versions of before that was kept.
     """
 
-    outcome: Literal["promoted", "kept", "rejected"]
+    name: str
+    scores: ScoreTable
+    units: pd.DataFrame | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A paired one-sided test on the differences of two versions, unit by unit.
+
+    Attributes:
+        metric: what is compared.
+        champion: the version that it is compared with.
+        num_units: images or blocks that both were scored on.
+        difference: mean of new minus champion, in the direction of better: above 0 is better.
+        at_least: lower end of the one-sided interval of coverage 1 - alpha around the difference.
+        margin: what the difference has to exceed.
+        p: probability of such a difference, or a larger one, if the true one were the margin.
+        alpha: the test is passed if p is smaller.
+    """
+
+    metric: str
+    champion: str
+    num_units: int
+    difference: float
+    at_least: float
+    margin: float
+    p: float
+    alpha: float
+
+    @property
+    def better(self) -> bool:
+        """Whether the test is passed."""
+        return self.p < self.alpha
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What the gate finds of a version.
+
+    Attributes:
+        failures: why the quality blessing is refused; none: it is given.
+        better: whether it is proven better than the champion; True if there is none.
+        reasons: for the second, sentences for people.
+        comparison: the test behind it, if there was one.
+    """
+
+    failures: tuple[str, ...]
+    better: bool
     reasons: tuple[str, ...]
+    comparison: Comparison | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """As it is stored with the version."""
+        return {"blessed": not self.failures, **asdict(self)}
 
 
-def judge(gate: Gate, scores: ScoreTable, champion: ScoreTable | None) -> Verdict:
-    """Compare a new version with the floors and with the champion; both were scored on the same test images.
+def judge(gate: Gate, alpha: float, new: Measured, champion: Measured | None) -> Quality:
+    """Hold a version against the floors, and against the champion where there is one.
 
     Args:
-        gate: metric and floors.
-        scores: of the new version.
-        champion: scores of the champion, None if there is none.
+        gate: the rules for this kind of model.
+        alpha: accepted probability of promoting a version that is no better, and of rejecting one for a slice in which
+            it is no worse than allowed.
+        new: the version.
+        champion: scored on the same test images; None: the version is the first.
     """
-    if failures := floor_failures(gate, scores):
-        return Verdict("rejected", tuple(failures))
-    metric = gate.metric
-    if not _measured(metric, scores):
-        return Verdict("rejected", (f"{metric} was not measured, and it decides promotion",))
+    failures = tuple(floor_failures(gate, new.scores))
+    if not failures and not _measured(gate.metric, new.scores):
+        failures = (f"{gate.metric} was not measured, and it decides promotion",)
     if champion is None:
-        return Verdict("promoted", (f"first version; all floors hold; {_shown(metric, scores)}",))
-    if not _measured(metric, champion):
-        return Verdict("kept", (f"not proven better: the champion's {metric} was not measured",))
-    new, old = scores[metric], champion[metric]
-    better = new["low"] > old["high"] if higher_is_better(metric) else new["high"] < old["low"]
-    comparison = f"{_shown(metric, scores)} against the champion's {_shown(metric, champion)}"
-    if better:
-        return Verdict("promoted", (f"better, intervals apart: {comparison}",))
-    return Verdict("kept", (f"not proven better: {comparison}",))
+        return Quality(failures, True, (f"no champion before it; {_shown(gate.metric, new.scores)}",))
+    if failures:
+        return Quality(failures, False, ("below a floor",))
+    failures = tuple(slice_failures(gate, alpha, new, champion))
+    if not _measured(gate.metric, champion.scores):
+        return Quality(failures, False, (f"not proven better: {champion.name} has no {gate.metric}",))
+    pairs = paired_units(gate.metric, new.units, champion.units)
+    if pairs is None:
+        return Quality(failures, *_by_intervals(gate, new, champion))
+    comparison = compare(gate.metric, improvements_N(gate.metric, pairs), champion.name, gate.margin, alpha)
+    return Quality(failures, comparison.better, (_in_words(comparison),), comparison)
 
 
 def floor_failures(gate: Gate, scores: ScoreTable) -> list[str]:
@@ -71,78 +129,110 @@ def floor_failures(gate: Gate, scores: ScoreTable) -> list[str]:
     return failures
 
 
+def slice_failures(gate: Gate, alpha: float, new: Measured, champion: Measured) -> list[str]:
+    """One sentence for each slice in which a version is proven worse than the champion by more than is allowed.
+
+    Each of the k slices is tested at alpha / k (Bonferroni), so that a version that is nowhere worse than allowed is
+    rejected with probability alpha at most.
+    """
+    pairs = paired_units(gate.metric, new.units, champion.units)
+    if gate.slice_margin is None or pairs is None:
+        return []
+    slices = list(_slices(pairs))
+    failures = []
+    for name, rows in slices:
+        worse = compare(
+            gate.metric, -improvements_N(gate.metric, rows), champion.name, gate.slice_margin, alpha / len(slices)
+        )
+        if worse.better:
+            failures.append(
+                f"worse in the slice {name}: {gate.metric} by {worse.difference:.4g} on {worse.num_units} images (at "
+                f"least {worse.at_least:.4g}; allowed is {gate.slice_margin:g})"
+            )
+    return failures
+
+
+def paired_units(metric: str, new: pd.DataFrame | None, champion: pd.DataFrame | None) -> pd.DataFrame | None:
+    """The units that both versions were scored on, one a line: slices, the metric, and `champion`'s.
+
+    None if the metric isn't one of single units, or they have fewer than two in common.
+    """
+    if new is None or champion is None or metric not in new or metric not in champion:
+        return None
+    theirs = champion[["unit", metric]].rename(columns={metric: "champion"})
+    pairs = new.merge(theirs, on="unit", validate="one_to_one")
+    return pairs if len(pairs) > 1 else None
+
+
+def improvements_N(metric: str, pairs: pd.DataFrame) -> NDArray[np.float64]:
+    """New minus champion for each of N units, in the direction of better."""
+    differences_N: NDArray[np.float64] = (pairs[metric] - pairs["champion"]).to_numpy("float64")
+    return differences_N if higher_is_better(metric) else -differences_N
+
+
+def compare(metric: str, improvements_N: NDArray[np.float64], champion: str, margin: float, alpha: float) -> Comparison:
+    """Student's paired t test of "the mean improvement exceeds the margin", one-sided.
+
+    Args:
+        metric: what was measured.
+        improvements_N: of N >= 2 independent units, above 0 is better.
+        champion: name of what it is compared with.
+        margin: in units of the metric.
+        alpha: size of the test, in (0, 1).
+
+    Source: Student 1908, The probable error of a mean, Biometrika 6(1).
+    """
+    from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped,unused-ignore]  # 0.3 s to import
+
+    count, mean = len(improvements_N), float(improvements_N.mean())
+    error = float(improvements_N.std(ddof=1)) / math.sqrt(count)
+    if error > 0:
+        p = float(stdtr(count - 1, (margin - mean) / error))
+    else:  # all units improve alike: the same weights, or a constant
+        p = 0.0 if mean > margin else 1.0
+    at_least = mean - float(stdtrit(count - 1, 1 - alpha)) * error
+    return Comparison(metric, champion, count, mean, at_least, margin, p, alpha)
+
+
+def _slices(pairs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Each value of each column of text, with the units that have it, if there are enough."""
+    from pandas.api.types import is_numeric_dtype
+
+    for column in pairs.columns.drop("unit"):
+        if not is_numeric_dtype(pairs[column]):
+            for value, rows in pairs.groupby(column):
+                if len(rows) >= MIN_UNITS:
+                    yield f"{column} {value}", rows
+
+
+def _by_intervals(gate: Gate, new: Measured, champion: Measured) -> tuple[bool, tuple[str]]:
+    """For a metric of the whole set (FD, CAS), whose differences have no pairs: the intervals must lie apart."""
+    metric = gate.metric
+    ours, theirs = new.scores[metric], champion.scores[metric]
+    if higher_is_better(metric):
+        better = ours["low"] > theirs["high"] + gate.margin
+    else:
+        better = ours["high"] < theirs["low"] - gate.margin
+    shown = f"{_shown(metric, new.scores)} against {champion.name}'s {_shown(metric, champion.scores)}"
+    return better, (f"{'better, intervals apart' if better else 'not proven better'}: {shown}",)
+
+
+def _in_words(found: Comparison) -> str:
+    sign = "+" if (found.difference >= 0) == higher_is_better(found.metric) else "-"
+    verdict = "better" if found.better else "not proven better"
+    margin = f", margin {found.margin:g}" if found.margin else ""
+    return (
+        f"{verdict} than {found.champion}: {found.metric} {sign}{abs(found.difference):.4g} on {found.num_units} pairs "
+        f"(p = {found.p:.2g}, alpha {found.alpha:g}{margin})"
+    )
+
+
 def _measured(metric: str, scores: ScoreTable) -> bool:
     return metric in scores and not any(math.isnan(part) for part in scores[metric].values())
 
 
 def _shown(metric: str, scores: ScoreTable) -> str:
+    if not _measured(metric, scores):
+        return f"{metric} not measured"
     score = scores[metric]
     return f"{metric} {score['value']:.4g} [{score['low']:.4g}, {score['high']:.4g}]"
-
-
-def record(registry: Registry, version: Version, verdict: Verdict) -> None:
-    """Write the verdict to the version, and move the aliases if it says so."""
-    if verdict.outcome == "promoted":
-        move_champion(registry, version)
-    registry.tag(version, verdict_tags(verdict.outcome, verdict.reasons))
-
-
-def verdict_tags(outcome: str, reasons: tuple[str, ...]) -> dict[str, str]:
-    """The tags that keep a verdict with its version: what, why, when, who."""
-    return {
-        "verdict": outcome,
-        "verdict.reasons": json.dumps(list(reasons)),
-        "verdict.at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "verdict.by": getpass.getuser(),
-    }
-
-
-def move_champion(registry: Registry, version: Version) -> None:
-    """Make `version` champion and the champion before it `previous`; there is a champion at every moment."""
-    champion = registry.aliased(version.model, CHAMPION)
-    if champion is not None and champion.number != version.number:
-        registry.set_alias(version.model, PREVIOUS, champion.number)
-    registry.set_alias(version.model, CHAMPION, version.number)
-    if CHALLENGER in version.aliases:
-        registry.delete_alias(version.model, CHALLENGER)
-
-
-def promote_by_hand(registry: Registry, gate: Gate, version: Version, reason: str) -> None:
-    """Promote on a person's word; the floors still hold.
-
-    Raises:
-        UsageError: if it is champion already.
-        RegistryError: if it was never evaluated or fails a floor.
-    """
-    if CHAMPION in version.aliases:
-        raise UsageError(f"{version} is the champion already.")
-    scores = registry.scores(version)
-    if not scores:
-        raise RegistryError(
-            f"{version} was never evaluated, so it can't be promoted. `atelier run {version.model}` does."
-        )
-    if failures := floor_failures(gate, scores):
-        raise RegistryError(f"{version} can't be promoted: {'; '.join(failures)}. The floors are in params.yaml.")
-    move_champion(registry, version)
-    registry.tag(version, verdict_tags("promoted", (f"by hand: {reason}",)))
-
-
-def rollback(registry: Registry, model: str, reason: str) -> tuple[Version, Version]:
-    """Swap `champion` and `previous`; returns (new champion, the version that was rolled back).
-
-    Raises:
-        UsageError: if the model isn't registered, or there is nothing to go back to.
-    """
-    if model not in (known := registry.model_names()):
-        raise UsageError(f"no model {model!r} is registered.{nearest(model, known)}")
-    champion, previous = registry.aliased(model, CHAMPION), registry.aliased(model, PREVIOUS)
-    if champion is None or previous is None:
-        missing = CHAMPION if champion is None else PREVIOUS
-        raise UsageError(
-            f"{model} has no {missing}, so there is nothing to roll back to. See `atelier history {model}`."
-        )
-    move_champion(registry, previous)
-    registry.tag(champion, verdict_tags("rolled back", (reason,)))
-    if previous.tags.get("verdict") == "rolled back":  # a second rollback undoes the first
-        registry.tag(previous, verdict_tags("promoted", (f"by rollback: {reason}",)))
-    return previous, champion

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,6 +73,23 @@ def set_environment(project: Project) -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+
+
+def open_project() -> Project:
+    """The project of a command: found, with its environment set, and with log lines on the terminal.
+
+    Raises:
+        UsageError: as `find_project`.
+    """
+    project = find_project()
+    set_environment(project)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("atelier")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False  # the root logger becomes Prefect's, which would print each line again
+    return project
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""The stages of the factory, one verb each: train, evaluate, judge. They exchange names and version numbers."""
+"""The stages of the factory, one verb each: train, evaluate, inspect. They exchange names and version numbers.
+
+The last one, who is to be champion, is `atelier.promotion`.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +31,12 @@ from atelier.evaluation import (
     evaluate_unpaired,
 )
 from atelier.fingerprint import datasets_of, digest, flatten, training_inputs
-from atelier.gate import judge, record
 from atelier.params import ClassificationModel, GanModel, Model, Params, RestorationModel, TranslationModel
 from atelier.plan import current_evaluation_inputs, evaluation_differences, plan_model, source_version
 from atelier.project import Project
+from atelier.promotion import INFRASTRUCTURE
 from atelier.provenance import git_state, installed_packages
-from atelier.registry import CHAMPION, PREVIOUS, Registry, Version
+from atelier.registry import CHAMPION, Registry, Version
 from atelier.training.checkpoint import Checkpoints
 from atelier.training.device import choose_device, make_deterministic
 from atelier.training.interruption import StopSignals
@@ -192,20 +195,15 @@ def _network(registry: Registry, version: str, device: torch.device) -> torch.nn
     return network.to(device)
 
 
-def decide(project: Project, params: Params, name: str, number: int) -> str:
-    """Let the gate judge an evaluated version unless it has been judged, and move the aliases as it says.
-
-    Returns:
-        The verdict: promoted, kept, rejected, or rolled back.
-    """
+def inspect(project: Project, name: str, number: int) -> list[str]:
+    """Load and query a version in a fresh process unless that was done; returns why it is refused, nothing if not."""
     registry = Registry(project)
-    version, champion = registry.version(name, number), registry.aliased(name, CHAMPION)
-    if "verdict" in version.tags:
-        return version.tags["verdict"]
-    if champion is not None and champion.number == version.number:  # killed after the alias moved: judge as then
-        champion = registry.aliased(name, PREVIOUS)
-    gate = getattr(params.promotion, params.models[name].kind)
-    verdict = judge(gate, registry.scores(version), registry.scores(champion) if champion else None)
-    record(registry, version, verdict)
-    log.info("%s  %s: %s", version, verdict.outcome, "; ".join(verdict.reasons))
-    return verdict.outcome
+    version = registry.version(name, number)
+    if (found := registry.runs.read_json(version.run_id, INFRASTRUCTURE)) is None:
+        found = registry.inspect(version)
+        registry.runs.log_files(version.run_id, "", {INFRASTRUCTURE: json.dumps(found, indent=2)})
+        registry.tag(version, {"blessing.infrastructure": "refused" if found["failures"] else "given"})
+        log.info(
+            "%s  inspected: %s", version, "; ".join(found["failures"]) or f"{found['milliseconds']:.3g} ms an image"
+        )
+    return list(found["failures"])

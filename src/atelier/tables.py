@@ -7,19 +7,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
     from atelier.doctor import Check
     from atelier.plan import Item
-    from atelier.registry import Registry, Version
+    from atelier.registry import Entry, Registry, Version
 
 SHOWN_METRICS = (  # the ones a table has room for; `atelier history --json` has all
     "accuracy", "macro_f1", "kid_classifier", "fd_classifier", "cas", "psnr", "ssim", "psnr_gain", "accuracy_gain",
     "psnr_difference", "kid_classifier_difference",
 )  # fmt: skip
 STATE_STYLES = {"fresh": "green", "stale": "yellow", "missing": "cyan"}
-VERDICT_STYLES = {"promoted": "green", "rejected": "red", "rolled back": "red"}
+VERDICT_STYLES = {"promoted": "green", "approved": "green", "rejected": "red", "rolled back": "red"}
 
 
 def console() -> Console:
@@ -83,6 +84,30 @@ def print_history(entries: Iterable[Mapping[str, Any]]) -> None:
 def _scores(metrics: Mapping[str, Mapping[str, float]]) -> str:
     shown = [(name, metrics[name]) for name in SHOWN_METRICS if name in metrics]
     return "\n".join(f"{name} {s['value']:.4g} \\[{s['low']:.4g}, {s['high']:.4g}]" for name, s in shown)
+
+
+def print_warnings(lines: Iterable[str]) -> None:
+    """What somebody should look at."""
+    for line in lines:
+        console().print(f"[yellow]{escape(line)}[/]", highlight=False)
+
+
+def print_ledger(entries: Iterable[Entry]) -> None:
+    """What was decided, oldest first."""
+    table = Table("", "when, by whom", "about", "decision", "champion", "why")
+    for entry in entries:
+        decision = entry.decision
+        style = VERDICT_STYLES.get(decision.action, "yellow")
+        champion = f"{decision.champion_before or 'none'} -> {decision.champion or 'none'}"
+        table.add_row(
+            f"{entry.sequence}\n[dim]{entry.hash[:8]}[/]",
+            f"{decision.at}\n[dim]{decision.who}[/]",
+            f"{decision.model}/{decision.version}",
+            f"[{style}]{decision.action}[/]{' (interrupted)' if entry.is_open else ''}",
+            champion if decision.champion_before != decision.champion else str(decision.champion or "none"),
+            escape("\n".join(decision.reasons)),
+        )
+    console().print(table)
 
 
 def print_checks(checks: Iterable[Check]) -> None:

@@ -160,14 +160,14 @@ def is_clean(project_root: Path) -> bool:
     return not json.loads(_dvc(project_root, "status", "--json", DATA_DVC))
 
 
-def in_remote(project_root: Path) -> bool:
-    """Whether the remote holds every file of the version that `data.dvc` names.
+def in_remote(project_root: Path, md5: str | None = None) -> bool:
+    """Whether the remote holds every file of a version, by default of that which `data.dvc` names.
 
     Raises:
         RemoteError: if the remote can't be reached.
     """
-    md5 = data_md5(project_root)
-    if md5 is None:
+    md5 = data_md5(project_root) if md5 is None else md5
+    if not md5:
         return False
     try:
         files = objects.listing(project_root, md5)

@@ -230,7 +230,7 @@ def _smallest(sides: Mapping[str, int]) -> tuple[str, int]:
 
 
 def _gate_errors(params: Params) -> Iterator[str]:
-    for kind in type(params.promotion).model_fields:
+    for kind in METRICS:
         gate = getattr(params.promotion, kind)
         for key, metric in [("metric", gate.metric), *((f"floors.{name}", name) for name in gate.floors)]:
             if metric not in METRICS[kind]:

@@ -3,7 +3,20 @@
 A registered model is a key of params.yaml. Aliases, lower case: `challenger`, `champion`, `previous`.
 """
 
+from atelier.registry.ledger import START, Decision, Entry, Ledger, signed_now
 from atelier.registry.runs import RunLog
 from atelier.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Registry, Version
 
-__all__ = ["CHALLENGER", "CHAMPION", "PREVIOUS", "Registry", "RunLog", "Version"]
+__all__ = [
+    "CHALLENGER",
+    "CHAMPION",
+    "PREVIOUS",
+    "START",
+    "Decision",
+    "Entry",
+    "Ledger",
+    "Registry",
+    "RunLog",
+    "Version",
+    "signed_now",
+]

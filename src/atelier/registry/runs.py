@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import tempfile
@@ -31,7 +32,7 @@ class Runs:
     def start(self, experiment_name: str, fingerprint: str, tags: Mapping[str, str], kind: str = "training") -> str:
         """The run of the work with this fingerprint: an unfinished one is taken up again, else a new one."""
         with self._connection.explained("start a run"):
-            experiment = self._experiment(experiment_name)
+            experiment = self.experiment(experiment_name)
             unfinished = self._connection.client.search_runs(
                 [experiment],
                 f"tags.fingerprint = '{fingerprint}' and attributes.status != 'FINISHED'",
@@ -51,13 +52,14 @@ class Runs:
         """Whether the work with this fingerprint has been done."""
         with self._connection.explained("look for a run"):
             found = self._connection.client.search_runs(
-                [self._experiment(experiment_name)],
+                [self.experiment(experiment_name)],
                 f"tags.fingerprint = '{fingerprint}' and attributes.status = 'FINISHED'",
                 max_results=1,
             )
         return bool(found)
 
-    def _experiment(self, name: str) -> str:
+    def experiment(self, name: str) -> str:
+        """Number of the experiment of this name, which is made if it isn't there."""
         existing = self._connection.client.get_experiment_by_name(name)
         if existing is not None:
             return str(existing.experiment_id)
@@ -115,11 +117,28 @@ class Runs:
 
     def read_json(self, run_id: str, path: str) -> dict[str, Any] | None:
         """A JSON artifact of a run, or None if it has none of that name."""
-        try:
-            local = self._connection.mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path)
-        except (self._connection.mlflow.exceptions.MlflowException, OSError):
+        text = self._read(run_id, path)
+        return None if text is None else dict(json.loads(text))
+
+    def read_table(self, run_id: str, path: str) -> pd.DataFrame | None:
+        """A table of units (`Evaluated.units`) that was logged as CSV, or None if a run has none of that name."""
+        import pandas as pd
+
+        text = self._read(run_id, path)
+        if text is None:
             return None
-        return dict(json.loads(Path(local).read_text(encoding="utf-8")))
+        names = {"unit": str, "class": str, "level": str}  # a class may be called 7, or NA
+        return pd.read_csv(io.StringIO(text), dtype=names, keep_default_na=False)
+
+    def _read(self, run_id: str, path: str) -> str | None:
+        """A text artifact of a run, or None if it has none of that name."""
+        with self._connection.explained(f"read {path} of run {run_id}"):
+            found = self._connection.client.list_artifacts(run_id, path.rpartition("/")[0] or None)
+            if path not in {item.path for item in found}:
+                return None
+            with tempfile.TemporaryDirectory() as scratch:
+                local = self._connection.client.download_artifacts(run_id, path, scratch)
+                return Path(local).read_text(encoding="utf-8")
 
     def fetch_pictures(self, run_id: str, folder: Path, prefix: str) -> list[Path]:
         """Copy the pictures of a run's evaluation to `folder/PREFIX-NAME`; returns the copies."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,7 @@ from atelier.errors import UsageError
 from atelier.params.errors import nearest
 from atelier.project import Project
 from atelier.registry.connection import Connection
+from atelier.registry.ledger import EXPERIMENT, Ledger
 from atelier.registry.runs import RunLog, Runs
 from atelier.registry.signatures import serving_requirements, serving_signature
 
@@ -46,7 +51,7 @@ class Version:
 
 
 class Registry:
-    """The registered models at `uri`; `runs` holds the trainings behind them."""
+    """The registered models at `uri`; `runs` holds the trainings behind them, `ledger` what was decided about them."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
@@ -54,6 +59,12 @@ class Registry:
         self._client = self._connection.client
         self.runs = Runs(self._connection)
         self.uri = self._connection.uri
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """All decisions about versions."""
+        with self._connection.explained("open the ledger"):
+            return Ledger(self._connection, self.runs.experiment(EXPERIMENT))
 
     def run_log(self, run_id: str) -> RunLog:
         """A buffered log for a running training."""
@@ -79,7 +90,7 @@ class Registry:
         with self._connection.explained(f"register {model}"):
             already = [version for version in self.versions(model) if version.run_id == run_id]
             if already:
-                return already[-1]
+                return self._as_challenger(already[-1])
             with self._connection.mlflow.start_run(run_id=run_id):
                 logged = self._connection.mlflow.pyfunc.log_model(
                     name=model,
@@ -94,8 +105,14 @@ class Registry:
             created = self._client.create_model_version(
                 model, logged.model_uri, run_id, tags=dict(tags), model_id=logged.model_id
             )
-            self.set_alias(model, CHALLENGER, int(created.version))
-        return self.version(model, int(created.version))
+        return self._as_challenger(self.version(model, int(created.version)))
+
+    def _as_challenger(self, version: Version) -> Version:
+        """A new version waits to be judged; a process that was killed may have left it without the alias."""
+        if "verdict" in version.tags:
+            return version
+        self.set_alias(version.model, CHALLENGER, version.number)
+        return self.version(version.model, version.number)
 
     def versions(self, model: str) -> list[Version]:
         """All versions of a model, oldest first; empty if the model isn't registered."""
@@ -182,6 +199,30 @@ class Registry:
             fetched = Path(self._connection.mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=scratch))
             shutil.copytree(fetched / "artifacts" / "bundle", folder)
         return folder
+
+    def inspect(self, version: Version) -> dict[str, Any]:
+        """Load and query a version in a fresh process that never saw this project, as `atelier.inspection` says.
+
+        Returns:
+            `failures`, sentences; where it could be loaded also `load_seconds`, `milliseconds` and `size`.
+        """
+        from atelier import __file__ as package
+
+        with tempfile.TemporaryDirectory() as folder:
+            bundle = self.fetch_bundle(version, Path(folder) / "bundle")
+            signature, _ = serving_signature(json.loads((bundle / "config.json").read_text(encoding="utf-8")))
+            done = subprocess.run(
+                [sys.executable, str(Path(package).with_name("inspection.py")), f"models:/{version}"],
+                input=json.dumps(signature.to_dict()),
+                cwd=folder,
+                env={**os.environ, "MLFLOW_TRACKING_URI": self.uri, "PYTHONPATH": ""},
+                capture_output=True,
+                text=True,
+            )
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["without a message"])[-1]
+            return {"failures": [f"the process that loaded it ended with code {done.returncode}: {last}"]}
+        return dict(json.loads(done.stdout.splitlines()[-1]))
 
     def load(self, version: Version) -> Any:
         """The pyfunc of a version; `.unwrap_python_model()` holds `network` and `config`."""

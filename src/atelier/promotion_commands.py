@@ -1,0 +1,164 @@
+"""Commands that decide who is champion, and the ledger of all decisions. Every import of weight is inside a command."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from atelier.errors import UsageError
+from atelier.project import open_project
+
+if TYPE_CHECKING:
+    from atelier.params import Params
+    from atelier.project import Project
+    from atelier.promotion import Proposal
+    from atelier.registry import Registry, Version
+
+app = typer.Typer()
+
+MAX_REASON = 1000  # characters: MLflow cuts longer values
+ModelName = Annotated[str, typer.Argument(help="The model's name.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept in the ledger.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")]
+ParamsFile = Annotated[Path | None, typer.Option("--params", help="[default: params.yaml]")]
+Number = Annotated[int | None, typer.Argument(metavar="[VERSION]", help="The version.")]
+
+
+@app.command()
+def promote(
+    model: ModelName,
+    version: Annotated[int, typer.Argument(help="The version that becomes champion.")],
+    reason: Reason,
+    dry_run: DryRun = False,
+    params_file: ParamsFile = None,
+) -> None:
+    """Make a version champion by hand, also if it isn't proven better; both blessings are needed."""
+    from atelier.promotion import propose_promotion
+
+    project, params, registry = _open(model, params_file)
+    found = registry.version(model, version)
+    _carry_out(registry, propose_promotion(project, params, registry, found, _checked(reason)), dry_run)
+
+
+@app.command()
+def approve(
+    model: ModelName,
+    reason: Reason,
+    version: Number = None,
+    dry_run: DryRun = False,
+    params_file: ParamsFile = None,
+) -> None:
+    """Make the version that the gate found better champion, where params.yaml says `approval: manual`."""
+    from atelier.promotion import propose_approval
+
+    project, params, registry = _open(model, params_file)
+    found = _challenger(registry, model, version)
+    _carry_out(registry, propose_approval(project, params, registry, found, _checked(reason)), dry_run)
+
+
+@app.command()
+def reject(model: ModelName, reason: Reason, version: Number = None, dry_run: DryRun = False) -> None:
+    """Decide that a version, by default the challenger, is not to become champion."""
+    from atelier.promotion import propose_rejection
+
+    registry = _settled(model)
+    found = _challenger(registry, model, version)
+    _carry_out(registry, propose_rejection(registry, found, _checked(reason)), dry_run)
+
+
+@app.command()
+def rollback(
+    model: ModelName,
+    version: Annotated[int | None, typer.Argument(metavar="[VERSION]", help="[default: the champion before]")] = None,
+    reason: Reason = "rolled back",
+    dry_run: DryRun = False,
+) -> None:
+    """Give the title of champion back to a version that had it before."""
+    from atelier.promotion import propose_rollback
+
+    registry = _settled(model)
+    _carry_out(registry, propose_rollback(registry, model, version, _checked(reason)), dry_run)
+
+
+@app.command()
+def ledger(
+    model: Annotated[str | None, typer.Argument(help="Only this model.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show every decision about every version, check the chain of hashes, and say where the aliases differ from it."""
+    from atelier import tables
+    from atelier.promotion import drift
+
+    registry = _registry()
+    names = [_known(registry, model)] if model else registry.model_names()
+    entries = [entry for name in names for entry in registry.ledger.entries(name)]
+    differences = [line for name in names for line in drift(registry, name)]
+    if as_json:
+        print(json.dumps({"entries": [asdict(entry) for entry in entries], "drift": differences}, indent=2))
+    else:
+        tables.print_ledger(entries)
+        tables.print_warnings(differences)
+    if differences:
+        raise typer.Exit(1)
+
+
+def _carry_out(registry: Registry, proposal: Proposal, dry_run: bool) -> None:
+    from atelier.promotion import commit
+
+    decision = proposal.decision
+    if not dry_run:
+        commit(registry, proposal)
+    would = "would be " if dry_run else ""
+    print(f"{decision.model}/{decision.version} {would}{decision.action}.")
+    champion = f"{decision.model}/{decision.champion}" if decision.champion else "nobody"
+    same = "still " if decision.champion == decision.champion_before else ""
+    print(f"Champion {'would be' if dry_run else 'is'} {same}{champion}; previous: {decision.previous or 'none'}.")
+
+
+def _open(model: str, params_file: Path | None) -> tuple[Project, Params, Registry]:
+    """The project, its parameters, which must have the model, and the registry with nothing half-done in it."""
+    from atelier.params import load_params
+    from atelier.params.errors import nearest
+
+    registry = _settled(model)
+    params = load_params((params_file or registry.project.params_file).resolve())
+    if model not in params.models:
+        raise UsageError(f"{model!r} is not a model of params.yaml.{nearest(model, list(params.models))}")
+    return registry.project, params, registry
+
+
+def _settled(model: str) -> Registry:
+    from atelier.promotion import settle
+
+    registry = _registry()
+    settle(registry, _known(registry, model))
+    return registry
+
+
+def _registry() -> Registry:
+    project = open_project()
+    from atelier.registry import Registry
+
+    return Registry(project)
+
+
+def _known(registry: Registry, model: str) -> str:
+    from atelier.params.errors import nearest
+
+    if model not in (known := registry.model_names()):
+        raise UsageError(f"no model {model!r} is registered.{nearest(model, known)}")
+    return model
+
+
+def _challenger(registry: Registry, model: str, number: int | None) -> Version:
+    return registry.version(model, number) if number is not None else registry.resolve(f"{model}@challenger")
+
+
+def _checked(reason: str) -> str:
+    if not reason.strip() or len(reason) > MAX_REASON:
+        raise UsageError(f"--reason has {len(reason)} characters: give at least one, and {MAX_REASON} at most.")
+    return reason

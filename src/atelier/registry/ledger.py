@@ -1,0 +1,197 @@
+"""The ledger: every decision about a model's versions, in a chain of hashes that is only ever added to.
+
+An entry is a run of the MLflow experiment `ledger`. It is written before the aliases move, as RUNNING, and closed as
+FINISHED when they have: an entry that stays open is a decision that was killed half-way, and says how to complete it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import hashlib
+import json
+import random
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from atelier.errors import RegistryError, UsageError
+
+if TYPE_CHECKING:
+    from atelier.registry.connection import Connection
+
+EXPERIMENT = "ledger"
+START = "0" * 64  # what the first entry of a model follows
+# MLflow can't add an entry under a condition, so one that was added looks back whether it is alone.
+ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided about a version, by whom and why.
+
+    Attributes:
+        model: the registered model.
+        action: promoted, kept, waiting, rejected, approved, or rolled back.
+        version: the version that it is about.
+        reasons: sentences for people.
+        champion_before: the champion until then; None: there was none.
+        champion: the champion from then on.
+        previous: the version to roll back to from then on.
+        challenger: the version that waits to be judged or approved from then on.
+        who: user name.
+        at: time, ISO 8601, UTC.
+        flow_run_id: of Prefect; empty if it was decided by hand.
+    """
+
+    model: str
+    action: str
+    version: int
+    reasons: tuple[str, ...]
+    champion_before: int | None
+    champion: int | None
+    previous: int | None
+    challenger: int | None
+    who: str
+    at: str
+    flow_run_id: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A decision in its place in the chain.
+
+    Attributes:
+        sequence: 1 for the first about this model.
+        decision: what was decided.
+        follows: hash of the entry before.
+        hash: SHA-256 of all the above.
+        run_id: the MLflow run that holds it.
+        is_open: whether it was killed before all of it was done.
+    """
+
+    sequence: int
+    decision: Decision
+    follows: str
+    hash: str
+    run_id: str
+    is_open: bool
+
+
+def decision_hash(sequence: int, follows: str, decision: Decision) -> str:
+    """SHA-256 of the canonical JSON of an entry."""
+    content = json.dumps([sequence, follows, asdict(decision)], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def signed_now() -> dict[str, str]:
+    """Who decides, and when."""
+    return {"who": getpass.getuser(), "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+
+
+class Ledger:
+    """The entries about all models."""
+
+    def __init__(self, connection: Connection, experiment_id: str) -> None:
+        self._connection = connection
+        self._client = connection.client
+        self._experiment = experiment_id
+
+    def entries(self, model: str) -> list[Entry]:
+        """All entries about a model, oldest first.
+
+        Raises:
+            RegistryError: if an entry was changed or removed, naming it.
+        """
+        entries = sorted(self._read(model), key=lambda entry: entry.sequence)
+        follows = START
+        for position, entry in enumerate(entries, start=1):
+            whole = entry.hash == decision_hash(entry.sequence, entry.follows, entry.decision)
+            if not whole or entry.sequence != position or entry.follows != follows:
+                what = "was changed" if not whole else "does not follow the one before it"
+                raise RegistryError(
+                    f"the ledger of {model} can't be trusted: entry {entry.sequence} (run {entry.run_id}) {what}. "
+                    "Nothing is decided on it. Restore MLflow's database from a backup, or find out who did it."
+                )
+            follows = entry.hash
+        head = self._client.get_registered_model(model).tags.get("ledger.head") if entries else None
+        if head is not None and head not in {entry.hash for entry in entries}:
+            raise RegistryError(
+                f"the ledger of {model} can't be trusted: its newest entries are gone (the last one known has the hash "
+                f"{head[:8]}). Restore MLflow's database from a backup, or find out who did it."
+            )
+        return entries
+
+    def append(self, decision: Decision, head: str) -> Entry:
+        """Add a decision that was made knowing the chain up to `head`; it is open until `close`.
+
+        Raises:
+            UsageError: if another decision about this model came first.
+            RegistryError: if the ledger can't be trusted.
+        """
+        for _ in range(ATTEMPTS):
+            entries = self.entries(decision.model)
+            if (entries[-1].hash if entries else START) != head:
+                newest = entries[-1].decision
+                raise UsageError(
+                    f"another decision about {decision.model} came first: {newest.action} version {newest.version}, by "
+                    f"{newest.who}. Nothing was changed; look at `atelier ledger {decision.model}`, and decide again."
+                )
+            entry = self._write(decision, len(entries) + 1, head)
+            if [other.run_id for other in self._read(decision.model) if other.sequence == entry.sequence] == [
+                entry.run_id
+            ]:
+                self._client.set_registered_model_tag(decision.model, "ledger.head", entry.hash)
+                return entry
+            self._client.delete_run(entry.run_id)  # two at the same moment on two machines: both step back
+            time.sleep(random.uniform(0.1, 1.0))
+        raise RegistryError(f"somebody else is deciding about {decision.model} all the time. Try again later.")
+
+    def close(self, entry: Entry) -> None:
+        """Note that everything an entry says has been done."""
+        with self._connection.explained("close an entry of the ledger"):
+            self._client.set_terminated(entry.run_id, "FINISHED")
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold off other decisions of this project folder; those of other machines are noticed by `append`."""
+        with (self._connection.project.cache / "ledger.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _read(self, model: str) -> list[Entry]:
+        with self._connection.explained("read the ledger"):
+            found: list[Any] = []
+            token = None
+            while token != "":
+                page = self._client.search_runs(
+                    [self._experiment], f"tags.model = '{model}'", max_results=1000, page_token=token
+                )
+                found += page
+                token = page.token or ""
+        return [self._entry(run) for run in found]
+
+    @staticmethod
+    def _entry(run: Any) -> Entry:
+        tags: Mapping[str, str] = run.data.tags
+        told = json.loads(tags["decision"])
+        decision = Decision(**{**told, "reasons": tuple(told["reasons"])})
+        is_open = run.info.status != "FINISHED"
+        return Entry(int(tags["sequence"]), decision, tags["follows"], tags["hash"], run.info.run_id, is_open)
+
+    def _write(self, decision: Decision, sequence: int, follows: str) -> Entry:
+        digest = decision_hash(sequence, follows, decision)
+        tags = {
+            "model": decision.model,
+            "sequence": str(sequence),
+            "follows": follows,
+            "hash": digest,
+            "decision": json.dumps(asdict(decision)),
+            "mlflow.note.content": f"{decision.who}: " + "; ".join(decision.reasons),
+        }
+        name = f"{decision.model} {sequence}: {decision.action} {decision.version}"
+        with self._connection.explained("write to the ledger"):  # one call: an entry is there whole, or not at all
+            run = self._client.create_run(self._experiment, run_name=name, tags=tags)
+        return Entry(sequence, decision, follows, digest, str(run.info.run_id), True)

@@ -1,0 +1,494 @@
+import getpass
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from atelier import promotion, stages
+from atelier.bundle import write_bundle
+from atelier.data import versions as data_versions
+from atelier.data.store import DatasetInfo
+from atelier.errors import RegistryError, UsageError
+from atelier.metrics.intervals import Score
+from atelier.networks.restorers import build_restorer
+from atelier.params import load_params
+from atelier.project import Project
+from atelier.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry
+from atelier.training.session import Trained
+from tests.dvc_projects import commit as commit_to_git
+from tests.dvc_projects import new_project
+
+MODEL = "fashion-denoise"
+GAINS = {
+    1: 0.0,
+    2: 0.5,
+    3: 0.6,
+    4: 0.1,
+}  # dB above version 1, in the mean; of 4 with so much noise that it proves nothing
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["atelier.promotion", "atelier.registry", "mlflow", "pandas"])  # imported once
+CONFIG = {"name": "cnn", "channels": 1, "width": 4, "depth": 2}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, migrated_database, tracking_at):
+    """A project with pushed data and four evaluated and inspected versions of a tiny restorer.
+
+    In its folder are the registry before any of them was judged (0.db) and after that of the first, second and third.
+    """
+    root = new_project(tmp_path_factory.mktemp("promotion") / "project")
+    (root / "data" / "fashion").mkdir(parents=True)
+    (root / "data" / "fashion" / "dataset.json").write_text("{}")
+    md5 = data_versions.track(root)
+    data_versions.push(root)
+    commit_to_git(root, "data")
+    shutil.copy(Path(__file__).with_name("example_params.yaml"), root / "params.yaml")
+    shutil.copy(migrated_database, root / "mlflow.db")
+    with tracking_at(f"sqlite:///{root / 'mlflow.db'}"):
+        registry = Registry(Project(root))
+        torch.manual_seed(0)
+        info = DatasetInfo(28, 1, 0, (), {"train": 1, "validation": 1, "test": 1})
+        trained = Trained(build_restorer(**CONFIG).eval(), CONFIG, 0)
+        bundle = write_bundle(root / "bundle", "restoration", trained, info)
+        tags = {"data.md5": md5}
+        first = registry.register(MODEL, registry.runs.start(MODEL, "f1", {}), bundle, tags)
+        for number in (2, 3, 4, 5):  # the bundle is logged once: that takes seconds
+            run_id = registry.runs.start(MODEL, f"f{number}", {})
+            registry._client.create_model_version(MODEL, f"runs:/{first.run_id}/x", run_id, tags=tags)
+        for number, gain in GAINS.items():
+            evaluate(registry, number, gain)
+        params = load_params(root / "params.yaml")
+        shutil.copy(root / "mlflow.db", root / "0.db")
+        for number in (1, 2, 3):
+            assert promotion.decide(Project(root), params, MODEL, number) == "promoted"
+            shutil.copy(root / "mlflow.db", root / f"{number}.db")
+    return root
+
+
+def evaluate(registry, number, gain):
+    """What an evaluation and an inspection leave behind."""
+    rng = np.random.default_rng(number)
+    psnr = np.random.default_rng(0).normal(25, 3, 200) + gain + rng.normal(0, 3.0 if number == 4 else 0.3, 200)
+    run_id, mean = registry.version(MODEL, number).run_id, float(psnr.mean())
+    values = {"psnr": Score(mean, mean - 1, mean + 1, 200, "dB"), "psnr_gain": Score(1, 1, 1, 200, "dB")}
+    registry.runs.log_scores(run_id, values)
+    units = pd.DataFrame({"unit": [f"{i:064x}" for i in range(200)], "psnr": psnr, "class": ["NA", "7"] * 100})
+    registry.runs.log_files(run_id, "evaluation", {"units.csv": units})
+    inspected = {"failures": [], "load_seconds": 1.0, "milliseconds": 5.0, "size": 28}
+    registry.runs.log_files(run_id, "", {promotion.INFRASTRUCTURE: json.dumps(inspected)})
+
+
+@pytest.fixture
+def judged():
+    """How many versions have been promoted when a test begins; see `after`."""
+    return 0
+
+
+def after(count):
+    """A test that begins when so many versions have been promoted."""
+    return pytest.mark.parametrize("judged", [count], ids=[f"after {count}"])
+
+
+@pytest.fixture
+def project(made, tmp_path, tracking_at, judged):
+    """A copy of that project, whose registry can be changed; MLflow's files are shared by all copies."""
+    root = tmp_path / "project"
+    shutil.copytree(made, root, ignore=shutil.ignore_patterns("mlruns", "*.db"))
+    shutil.copy(made / f"{judged}.db", root / "mlflow.db")
+    with tracking_at(f"sqlite:///{root / 'mlflow.db'}"):
+        yield Project(root)
+
+
+@pytest.fixture
+def registry(project):
+    return Registry(project)
+
+
+@pytest.fixture
+def params(project):
+    return load_params(project.params_file)
+
+
+def with_promotion(params, **changes):
+    return params.model_copy(update={"promotion": params.promotion.model_copy(update=changes)})
+
+
+def with_gate(params, **changes):
+    return with_promotion(params, restoration=params.promotion.restoration.model_copy(update=changes))
+
+
+def aliases(registry):
+    return {alias: version.number for version in registry.versions(MODEL) for alias in version.aliases}
+
+
+def tags(registry, number):
+    return registry.version(MODEL, number).tags
+
+
+def decided(registry):
+    return [(entry.decision.action, entry.decision.version) for entry in registry.ledger.entries(MODEL)]
+
+
+# -- the gate's decisions --------------------------------------------------------------------------------------------
+
+
+@after(2)
+def test_versions_that_are_better_follow_each_other_as_champion(project, registry, params):
+    assert aliases(registry) == {CHAMPION: 2, PREVIOUS: 1}
+    assert tags(registry, 2)["verdict"] == "promoted" and tags(registry, 2)["blessing.quality"] == "given"
+    (reason,) = json.loads(tags(registry, 2)["verdict.reasons"])
+    assert reason.startswith("better than fashion-denoise/1: psnr +0.") and "200 pairs" in reason
+    blessing = registry.runs.read_json(registry.version(MODEL, 2).run_id, promotion.QUALITY)
+    assert blessing["blessed"] and blessing["comparison"]["champion"] == "fashion-denoise/1"
+    assert promotion.decide(project, params, MODEL, 2) == "promoted"  # judged once
+    assert decided(registry) == [("promoted", 1), ("promoted", 2)]
+
+
+@after(2)
+def test_a_version_that_is_not_proven_better_is_kept(project, registry, params):
+    assert promotion.decide(project, params, MODEL, 4) == "kept"
+    assert aliases(registry)[CHAMPION] == 2
+    assert json.loads(tags(registry, 4)["verdict.reasons"])[0].startswith("not proven better than fashion-denoise/2")
+
+
+def test_manual_approval_waits_for_a_person(project, registry, params):
+    careful = with_promotion(params, approval="manual")
+    assert promotion.decide(project, careful, MODEL, 1) == "waiting"
+    assert aliases(registry) == {CHALLENGER: 1}
+    version = registry.version(MODEL, 1)
+    promotion.commit(registry, promotion.propose_approval(project, careful, registry, version, "seen it"))
+    assert aliases(registry) == {CHAMPION: 1}
+    assert tags(registry, 1)["verdict"] == "promoted"
+    assert decided(registry) == [("waiting", 1), ("approved", 1)]
+    with pytest.raises(UsageError, match="does not wait for approval: promoted"):
+        promotion.propose_approval(project, careful, registry, registry.version(MODEL, 1), "again")
+
+
+# -- what is refused, each with its own reason -----------------------------------------------------------------------
+
+
+def refused(project, registry, params, number):
+    """Why the gate rejects a version; a person can't promote it either."""
+    assert promotion.decide(project, params, MODEL, number) == "rejected"
+    reasons = json.loads(tags(registry, number)["verdict.reasons"])
+    with pytest.raises(RegistryError, match="can't be promoted"):
+        promotion.propose_promotion(project, params, registry, registry.version(MODEL, number), "please")
+    assert CHAMPION not in registry.version(MODEL, number).aliases
+    return reasons
+
+
+def test_a_version_that_was_never_inspected_lacks_a_blessing(project, registry, params):
+    run_id = registry.version(MODEL, 5).run_id
+    registry.runs.log_scores(run_id, {"psnr": Score(9, 8, 10, 9, "dB"), "psnr_gain": Score(1, 1, 1, 9, "dB")})
+    assert refused(project, registry, params, 5) == [
+        "the infrastructure blessing is missing: it was never loaded and queried"
+    ]
+
+
+def test_a_version_below_a_floor_is_refused(project, registry, params):
+    assert refused(project, registry, with_gate(params, floors={"psnr_gain": 1.5}), 1) == [
+        "psnr_gain is 1, below the floor 1.5"
+    ]
+
+
+def test_a_version_that_answers_too_slowly_is_refused(project, registry, params):
+    assert refused(project, registry, with_gate(params, max_milliseconds=4.0), 1) == [
+        "too slow: 5 ms for an image of 28 pixels on one core; at most 4"
+    ]
+
+
+@after(1)
+def test_a_version_that_is_worse_in_a_class_is_refused(project, registry, params):
+    run_id = registry.version(MODEL, 2).run_id
+    units = registry.runs.read_table(run_id, "evaluation/units.csv")
+    worse = units.assign(psnr=units["psnr"] - (units["class"] == "7"))
+    registry.runs.log_files(run_id, "evaluation", {"units.csv": worse})
+    try:
+        (reason,) = refused(project, registry, with_gate(params, slice_margin=0.1), 2)
+    finally:  # all copies of the project share MLflow's files
+        registry.runs.log_files(run_id, "evaluation", {"units.csv": units})
+    assert reason.startswith("worse in the slice class 7: psnr by ")
+
+
+def test_a_version_whose_data_are_not_in_the_remote_is_refused(project, registry, params):
+    md5 = data_versions.data_md5(project.root)
+    for path in (project.root / ".dvcstore").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    assert refused(project, registry, params, 1) == [f"unpushed data: the DVC remote lacks files of {md5}"]
+
+
+def test_weights_that_are_not_numbers_and_a_wrong_signature_are_found_in_a_fresh_process(project, registry, tmp_path):
+    network = build_restorer(**CONFIG)
+    with torch.no_grad():
+        network.body[0].weight[0] = torch.nan
+    info = DatasetInfo(28, 1, 0, (), {"train": 1})
+    broken = write_bundle(tmp_path / "bundle", "restoration", Trained(network.eval(), CONFIG, 0), info)
+    version = registry.register("broken", registry.runs.start("broken", "nan", {}), broken, {})
+    (reason,) = stages.inspect(project, "broken", version.number)
+    assert reason.startswith("NaN or infinite weights in the network: body.0.weight")
+    assert registry.version("broken", 1).tags["blessing.infrastructure"] == "refused"
+
+    good = registry.version(MODEL, 1)
+    model = Path(registry._connection.mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{good}")) / "MLmodel"
+    text = model.read_text()
+    model.write_text(text.replace("signature:", "unread_signature:"))
+    try:
+        assert registry.inspect(good)["failures"][0].startswith("wrong signature: None; this kind of model has {")
+    finally:
+        model.write_text(text)
+
+
+def test_a_healthy_version_is_loaded_queried_and_timed(registry):
+    found = registry.inspect(registry.version(MODEL, 1))
+    assert found["failures"] == [] and found["size"] == 28
+    assert 0 < found["milliseconds"] < 60_000 and found["load_seconds"] > 0
+
+
+# -- people's decisions ----------------------------------------------------------------------------------------------
+
+
+@after(2)
+def test_a_person_may_promote_what_is_not_proven_better(project, registry, params):
+    promotion.decide(project, params, MODEL, 4)
+    version = registry.version(MODEL, 4)
+    promotion.commit(registry, promotion.propose_promotion(project, params, registry, version, "looks better"))
+    assert aliases(registry) == {CHAMPION: 4, PREVIOUS: 2}
+    entry = registry.ledger.entries(MODEL)[-1]
+    assert entry.decision.reasons == ("by hand: looks better",)
+    assert entry.decision.who == getpass.getuser()
+    assert (entry.decision.champion_before, entry.decision.champion, entry.is_open) == (2, 4, False)
+    with pytest.raises(UsageError, match="is the champion already"):
+        promotion.propose_promotion(project, params, registry, registry.version(MODEL, 4), "again")
+
+
+def test_what_was_never_evaluated_can_not_be_promoted(project, registry, params):
+    with pytest.raises(RegistryError, match=r"fashion-denoise/5 was never evaluated.*`atelier run fashion-denoise`"):
+        promotion.propose_promotion(project, params, registry, registry.version(MODEL, 5), "please")
+
+
+@after(1)
+def test_a_proposal_changes_nothing_until_it_is_carried_out(project, registry, params):
+    before = aliases(registry), decided(registry)
+    promotion.propose_promotion(project, params, registry, registry.version(MODEL, 2), "maybe")
+    promotion.propose_rejection(registry, registry.version(MODEL, 2), "maybe not")
+    assert (aliases(registry), decided(registry)) == before
+
+
+def test_a_rejected_version_is_no_challenger_any_more(project, registry, params):
+    version = registry.version(MODEL, 1)
+    assert aliases(registry) == {CHALLENGER: 1}
+    promotion.commit(registry, promotion.propose_rejection(registry, version, "artefacts"))
+    assert aliases(registry) == {}
+    with pytest.raises(UsageError, match="was rejected already"):
+        promotion.propose_rejection(registry, registry.version(MODEL, 1), "again")
+    promotion.commit(registry, promotion.propose_promotion(project, params, registry, version, "after all"))
+    with pytest.raises(UsageError, match=r"is the champion: take it back with `atelier rollback fashion-denoise`"):
+        promotion.propose_rejection(registry, registry.version(MODEL, 1), "no")
+
+
+def roll_back(registry, number=None, reason="bad on shoes"):
+    return promotion.commit(registry, promotion.propose_rollback(registry, MODEL, number, reason))
+
+
+@after(2)
+def test_rollback_swaps_champion_and_previous_and_a_second_one_swaps_them_back(project, registry, params):
+    roll_back(registry)
+    assert aliases(registry) == {CHAMPION: 1, PREVIOUS: 2}
+    assert tags(registry, 2)["verdict"] == "rolled back"
+    assert json.loads(tags(registry, 2)["verdict.reasons"]) == ["bad on shoes"]
+    assert json.loads(tags(registry, 1)["verdict.reasons"])[0].startswith("no champion before it")  # why it was good
+    roll_back(registry, reason="the shoes were mislabelled")
+    assert aliases(registry) == {CHAMPION: 2, PREVIOUS: 1}
+    assert tags(registry, 2)["verdict"] == "promoted"  # no champion that is called rolled back
+    assert decided(registry)[-2:] == [("rolled back", 2), ("rolled back", 1)]
+
+
+@after(3)
+def test_rollback_goes_to_any_version_that_was_champion_and_to_no_other(project, registry, params):
+    with pytest.raises(UsageError, match=r"no version 4 to roll back to|has version 4 to roll back to"):
+        roll_back(registry, 4)
+    roll_back(registry, 1)
+    assert aliases(registry) == {CHAMPION: 1, PREVIOUS: 3}
+
+
+@after(1)
+def test_without_a_former_champion_there_is_nothing_to_roll_back_to(project, registry, params):
+    with pytest.raises(UsageError, match=r"nothing to roll back to; versions that were champion before: none\."):
+        roll_back(registry)
+
+
+@after(3)
+def test_a_deleted_champion_is_shown_and_can_be_rolled_back_from(project, registry, params):
+    registry._client.delete_model_version(MODEL, "3")
+    assert promotion.drift(registry, MODEL) == [
+        "fashion-denoise/3 was champion and has been deleted; champion is nobody now"
+    ]
+    decision = roll_back(registry)
+    assert (decision.version, decision.champion) == (3, 2)
+    assert aliases(registry)[CHAMPION] == 2
+    assert promotion.drift(registry, MODEL) == []
+    roll_back(registry)  # its own previous was deleted as well as any champion later: the ledger knows version 1
+    assert aliases(registry)[CHAMPION] == 1
+
+
+@after(2)
+def test_an_alias_that_was_moved_by_hand_is_shown(project, registry, params):
+    assert promotion.drift(registry, MODEL) == []
+    registry.set_alias(MODEL, CHAMPION, 1)
+    assert promotion.drift(registry, MODEL) == [
+        "champion of fashion-denoise was moved by hand: it is 1, the ledger says 2"
+    ]
+
+
+# -- two at once, and kills ------------------------------------------------------------------------------------------
+
+
+@after(1)
+def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(project, registry, params):
+    first, second = (
+        promotion.propose_promotion(project, params, registry, registry.version(MODEL, number), "mine")
+        for number in (2, 3)
+    )
+    promotion.commit(registry, first)
+    with pytest.raises(UsageError, match="another decision about fashion-denoise came first: promoted version 2, by "):
+        promotion.commit(registry, second)
+    assert aliases(registry)[CHAMPION] == 2
+    assert decided(registry) == [("promoted", 1), ("promoted", 2)]
+
+
+@after(1)
+def test_of_two_machines_that_write_at_the_same_moment_both_step_back_and_one_goes_on(
+    project, registry, params, monkeypatch
+):
+    first, second = (
+        promotion.propose_promotion(project, params, registry, registry.version(MODEL, number), "mine")
+        for number in (2, 3)
+    )
+    real_create, real_delete, others = registry._client.create_run, registry._client.delete_run, []
+
+    def create(*arguments, **named):
+        run = real_create(*arguments, **named)
+        if not others:  # the other machine writes at the same moment
+            others.append("")
+            others[0] = registry.ledger._write(second.decision, 2, second.head).run_id
+        return run
+
+    def delete(run_id):
+        real_delete(run_id)
+        real_delete(others[0])  # it sees ours, and steps back as well
+
+    monkeypatch.setattr(registry._client, "create_run", create)
+    monkeypatch.setattr(registry._client, "delete_run", delete)
+    promotion.commit(registry, first)
+    assert others[0]
+    assert decided(registry) == [("promoted", 1), ("promoted", 2)]
+
+
+WRITES = (
+    "create_run", "set_registered_model_tag", "set_registered_model_alias", "delete_registered_model_alias",
+    "set_model_version_tag", "set_terminated",
+)  # fmt: skip
+
+
+def promote_and_die(root, steps):
+    """Promote version 2 in this process, which is killed before its next write to MLflow after so many."""
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{root / 'mlflow.db'}"
+    project, left = Project(root), [steps]
+    registry = Registry(project)
+    proposal = promotion.propose_promotion(
+        project, load_params(project.params_file), registry, registry.version(MODEL, 2), "x"
+    )
+
+    def counted(real):
+        def write(*arguments, **named):
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left[0] -= 1
+            return real(*arguments, **named)
+
+        return write
+
+    for name in WRITES:
+        setattr(registry._client, name, counted(getattr(registry._client, name)))
+    promotion.commit(registry, proposal)
+
+
+@after(1)
+@pytest.mark.parametrize("steps", range(10))
+def test_a_promotion_that_is_killed_between_any_two_steps_is_completed_by_the_next_command(
+    project, registry, params, steps
+):
+    process = PROCESSES.Process(target=promote_and_die, args=(project.root, steps))
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    champions = [version for version in registry.versions(MODEL) if CHAMPION in version.aliases]
+    assert len(champions) == 1
+    promotion.settle(registry, MODEL)
+    expected = 1 if steps == 0 else 2  # before the entry was written nothing had been decided
+    assert aliases(registry)[CHAMPION] == expected
+    assert all(not entry.is_open for entry in registry.ledger.entries(MODEL))
+    assert promotion.drift(registry, MODEL) == []
+    assert (tags(registry, 2).get("verdict") == "promoted") == (expected == 2)
+
+
+@after(1)
+def test_there_is_exactly_one_champion_at_every_moment(project, registry, params, monkeypatch):
+    seen = []
+    for name in ("set_alias", "delete_alias", "tag"):
+        real = getattr(Registry, name)
+
+        def spied(*arguments, real=real):
+            seen.append(sum(CHAMPION in version.aliases for version in registry.versions(MODEL)))
+            real(*arguments)
+            seen.append(sum(CHAMPION in version.aliases for version in registry.versions(MODEL)))
+
+        monkeypatch.setattr(Registry, name, spied)
+    promotion.decide(project, params, MODEL, 2)
+    roll_back(registry)
+    assert len(seen) >= 16
+    assert set(seen) == {1}
+
+
+# -- the ledger ------------------------------------------------------------------------------------------------------
+
+
+@after(2)
+def test_a_changed_entry_is_found(project, registry, params):
+    first = registry.ledger.entries(MODEL)[0]
+    changed = json.dumps({**json.loads(registry._client.get_run(first.run_id).data.tags["decision"]), "who": "eve"})
+    registry._client.set_tag(first.run_id, "decision", changed)
+    with pytest.raises(RegistryError, match=r"the ledger of fashion-denoise can't be trusted: entry 1 .* was changed"):
+        registry.ledger.entries(MODEL)
+    with pytest.raises(RegistryError, match="can't be trusted"):
+        promotion.decide(project, params, MODEL, 3)
+    assert aliases(registry)[CHAMPION] == 2
+
+
+@after(3)
+def test_a_removed_entry_is_found_also_the_last(project, registry, params):
+    entries = registry.ledger.entries(MODEL)
+    registry._client.delete_run(entries[2].run_id)
+    with pytest.raises(RegistryError, match="its newest entries are gone"):
+        registry.ledger.entries(MODEL)
+    registry._client.restore_run(entries[2].run_id)
+    registry._client.delete_run(entries[1].run_id)
+    with pytest.raises(RegistryError, match="entry 3 .* does not follow the one before it"):
+        registry.ledger.entries(MODEL)
+
+
+@after(1)
+def test_two_models_have_chains_of_their_own(project, registry, params):
+    (entry,) = registry.ledger.entries(MODEL)
+    registry._client.create_registered_model("other")
+    registry.ledger.append(replace(entry.decision, model="other"), "0" * 64)
+    assert [len(registry.ledger.entries(name)) for name in (MODEL, "other")] == [1, 1]
