@@ -193,7 +193,19 @@ MISTAKES = [
     ("restore photo-denoise/1 raw -o raw", 2, "raw/0.png is one of the inputs and would be overwritten."),
     ("restore photo-denoise/1 raw/0.png -o out --iterations 3", 2, "photo-denoise/1 is not recurrent, so --iterations"),
     ("generate photo-denoise/1 -o out.png", 2, "is a restoration model; this command needs a gan model."),
-    ("rollback photo-denoise", 2, "photo-denoise has no champion, so there is nothing to roll back to."),
+    (
+        "rollback photo-denoise",
+        2,
+        "photo-denoise has nothing to roll back to; versions that were champion before: none.",
+    ),
+    (
+        "rollback photo-denoise 1",
+        2,
+        "photo-denoise has no version 1 to roll back to; versions that were champion before",
+    ),
+    ("reject photo-denois --reason why", 2, UNKNOWN),
+    ("approve photo-denoise --reason why", 2, "photo-denoise/1 does not wait for approval: not judged."),
+    ("ledger photo-denois", 2, UNKNOWN),
     ("promote photo-denoise 1 --reason why", 1, "photo-denoise/1 was never evaluated, so it can't be promoted."),
     ("promote photo-denoise 7 --reason why", 2, "photo-denoise has no version 7; its versions: 1."),
 ]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from atelier.errors import UsageError
 
@@ -92,6 +93,19 @@ def open_project() -> Project:
     return project
 
 
+def open_lock(project: Project, name: str) -> TextIO:
+    """The file on which processes wait for each other, opened; whoever closes it lets go.
+
+    Raises:
+        UsageError: if the folder can't be written.
+    """
+    try:
+        project.cache.mkdir(parents=True, exist_ok=True)
+        return (project.cache / f"{name}.lock").open("a+")
+    except OSError as error:
+        raise UsageError(f"{project.root} can't be written: {error}. Atelier keeps its state there.") from None
+
+
 @contextmanager
 def exclusive(project: Project) -> Iterator[None]:
     """Hold the project for one run that changes it; the lock goes with the process, however it ends.
@@ -99,12 +113,7 @@ def exclusive(project: Project) -> Iterator[None]:
     Raises:
         UsageError: if another process holds it, or the folder can't be written.
     """
-    try:
-        project.cache.mkdir(parents=True, exist_ok=True)
-        file = (project.cache / "run.lock").open("a+")
-    except OSError as error:
-        raise UsageError(f"{project.root} can't be written: {error}. A run keeps its state there.") from None
-    with file as lock:
+    with open_lock(project, "run") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

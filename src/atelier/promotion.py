@@ -166,7 +166,7 @@ def propose_rollback(registry: Registry, model: str, number: int | None, reason:
     target = next((there[n] for n in candidates if n in there and n in known and n != now), None)
     if target is None:
         been = ", ".join(str(n) for n in sorted(n for n in known if n is not None and n in there and n != now))
-        wanted = "nothing to roll back to" if number is None else f"version {number} to roll back to"
+        wanted = "nothing to roll back to" if number is None else f"no version {number} to roll back to"
         raise UsageError(
             f"{model} has {wanted}; versions that were champion before: {been or 'none'}. See `atelier ledger {model}`."
         )

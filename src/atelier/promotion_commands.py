@@ -65,7 +65,7 @@ def reject(model: ModelName, reason: Reason, version: Number = None, dry_run: Dr
     """Decide that a version, by default the challenger, is not to become champion."""
     from atelier.promotion import propose_rejection
 
-    registry = _settled(model)
+    registry = _settled(open_project(), model)
     found = _challenger(registry, model, version)
     _carry_out(registry, propose_rejection(registry, found, _checked(reason)), dry_run)
 
@@ -80,7 +80,7 @@ def rollback(
     """Give the title of champion back to a version that had it before."""
     from atelier.promotion import propose_rollback
 
-    registry = _settled(model)
+    registry = _settled(open_project(), model)
     _carry_out(registry, propose_rollback(registry, model, version, _checked(reason)), dry_run)
 
 
@@ -92,8 +92,9 @@ def ledger(
     """Show every decision about every version, check the chain of hashes, and say where the aliases differ from it."""
     from atelier import tables
     from atelier.promotion import drift
+    from atelier.registry import Registry
 
-    registry = _registry()
+    registry = Registry(open_project())
     names = [_known(registry, model)] if model else registry.model_names()
     entries = [entry for name in names for entry in registry.ledger.entries(name)]
     differences = [line for name in names for line in drift(registry, name)]
@@ -124,26 +125,21 @@ def _open(model: str, params_file: Path | None) -> tuple[Project, Params, Regist
     from atelier.params import load_params
     from atelier.params.errors import nearest
 
-    registry = _settled(model)
-    params = load_params((params_file or registry.project.params_file).resolve())
+    project = open_project()
+    params = load_params((params_file or project.params_file).resolve())
     if model not in params.models:
         raise UsageError(f"{model!r} is not a model of params.yaml.{nearest(model, list(params.models))}")
-    return registry.project, params, registry
+    return project, params, _settled(project, model)
 
 
-def _settled(model: str) -> Registry:
+def _settled(project: Project, model: str) -> Registry:
+    """The registry, with no decision about this model half-done."""
     from atelier.promotion import settle
-
-    registry = _registry()
-    settle(registry, _known(registry, model))
-    return registry
-
-
-def _registry() -> Registry:
-    project = open_project()
     from atelier.registry import Registry
 
-    return Registry(project)
+    registry = Registry(project)
+    settle(registry, _known(registry, model))
+    return registry
 
 
 def _known(registry: Registry, model: str) -> str:

@@ -53,7 +53,7 @@ def test_the_task_history_outlives_the_process(finished_project):
     assert [state for _, state in flows] == ["COMPLETED"]
     expected = {f"{stage} fashion" for stage in ("read", "validate", "store", "describe")}
     expected |= {f"train {name}" for name in MODELS}
-    expected |= {f"{stage} {name}/1" for name in MODELS for stage in ("evaluate", "promote")}
+    expected |= {f"{stage} {name}/1" for name in MODELS for stage in ("evaluate", "inspect", "promote")}
     assert expected <= {name for name, _ in tasks}
     assert {state for _, state in tasks} == {"COMPLETED"}
 
@@ -231,6 +231,20 @@ def test_promote_and_rollback_move_the_title(finished_project):
     assert entries["fashion-denoise/1"]["aliases"] == ["champion"]
     assert entries["fashion-denoise/2"]["verdict"] == "rolled back"
     assert entries["fashion-denoise/2"]["reasons"] == ["and of the way back"]
+    ledger = json.loads(finished_project("ledger", "fashion-denoise", "--json").stdout)
+    decisions = [(entry["decision"]["action"], entry["decision"]["version"]) for entry in ledger["entries"]]
+    assert decisions == [("promoted", 1), ("kept", 2), ("promoted", 2), ("rolled back", 2)]
+    assert ledger["entries"][0]["decision"]["flow_run_id"] and ledger["drift"] == []
+
+
+def test_blessings_and_scores_of_single_images_are_kept_with_the_version(finished_project):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{finished_project.root / 'mlflow.db'}")
+    for name in MODELS:
+        run_id = history(finished_project)[f"{name}/1"]["run_id"]
+        found = {item.path for folder in ("blessings", "evaluation") for item in client.list_artifacts(run_id, folder)}
+        assert {"blessings/quality.json", "blessings/infrastructure.json", "evaluation/units.csv"} <= found
 
 
 def test_changing_the_evaluation_retrains_nothing(finished_project):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from atelier.errors import RegistryError
-from atelier.project import Project
+from atelier.project import Project, open_lock
 
 
 class Connection:
@@ -76,7 +76,6 @@ def _ping(uri: str) -> None:
 @contextmanager
 def _first_use_lock(project: Project) -> Iterator[None]:
     """Two processes that create the database at once break it (`duplicate column name`), so one waits."""
-    project.cache.mkdir(parents=True, exist_ok=True)
-    with (project.cache / "registry.lock").open("w") as lock:
+    with open_lock(project, "registry") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from atelier.errors import RegistryError, UsageError
+from atelier.project import open_lock
 
 if TYPE_CHECKING:
     from atelier.registry.connection import Connection
@@ -157,7 +158,7 @@ class Ledger:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold off other decisions of this project folder; those of other machines are noticed by `append`."""
-        with (self._connection.project.cache / "ledger.lock").open("w") as file:
+        with open_lock(self._connection.project, "ledger") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
