@@ -29,6 +29,10 @@ from atelier.evaluation import (
     evaluate_generator,
     evaluate_restorer,
     evaluate_unpaired,
+    explain_classifier,
+    explain_generator,
+    explain_restorer,
+    with_pictures,
 )
 from atelier.fingerprint import datasets_of, digest, flatten, training_inputs
 from atelier.params import ClassificationModel, GanModel, Model, Params, RestorationModel, TranslationModel
@@ -166,13 +170,16 @@ def score(
     network = served.network.to(device)
     classifier = _network(registry, extractor, device) if extractor else None
     if isinstance(model, ClassificationModel):
-        return evaluate_classifier(network, dataset, protocol)
+        evaluated = evaluate_classifier(network, dataset, protocol)
+        return with_pictures(evaluated, explain_classifier(network, dataset, evaluated.units, device))
     if damaged is not None:
         assert classifier is not None  # params.checks: the only measure there is
         return evaluate_unpaired(network, damaged, dataset, classifier, protocol)
     if isinstance(model, (RestorationModel, TranslationModel)):
         others = {compared: _network(registry, compared, device)} if compared else {}
-        return evaluate_restorer(network, degradation_steps(model), dataset, classifier, protocol, others)
+        steps = degradation_steps(model)
+        evaluated = evaluate_restorer(network, steps, dataset, classifier, protocol, others)
+        return with_pictures(evaluated, explain_restorer(network, steps, dataset, evaluated.units, device))
     assert isinstance(model, GanModel) and classifier is not None  # params.checks: a GAN always has an extractor
 
     refiner = getattr(served, "refiner", None)
@@ -187,7 +194,8 @@ def score(
     recipe = params.models[params.evaluation.classifier]
     assert isinstance(recipe, ClassificationModel)
     unrefined = partial(generate, refined=0) if refiner is not None else None
-    return evaluate_generator(generate, recipe, classifier, dataset, protocol, unrefined)
+    evaluated = evaluate_generator(generate, recipe, classifier, dataset, protocol, unrefined)
+    return with_pictures(evaluated, explain_generator(network, served.config["network"], params.seed))
 
 
 def _network(registry: Registry, version: str, device: torch.device) -> torch.nn.Module:

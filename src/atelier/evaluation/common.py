@@ -5,8 +5,8 @@ Shapes: N test images, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,11 @@ class Evaluated:
     table: pd.DataFrame
     pictures: dict[str, Pixels]
     units: pd.DataFrame
+
+
+def with_pictures(evaluated: Evaluated, more: Mapping[str, Pixels]) -> Evaluated:
+    """The same with more pictures."""
+    return replace(evaluated, pictures={**evaluated.pictures, **more})
 
 
 def images_of(dataset: StoredDataset, split: Split, count: int) -> Floats:
