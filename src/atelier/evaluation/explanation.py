@@ -45,7 +45,7 @@ def explain_restorer(
     pixels, hashes, factor = dataset.images("test"), dataset.hashes("test"), upscale_of(steps)
     worst = units["psnr"].nsmallest(NUM_EXPLAINED).index.tolist()
     side = min(SHOWN_SIDE, *sizes_of(pixels)[worst].min(axis=0).tolist()) // factor * factor
-    whole = [to_images(pixels[row][None], device) for row in worst]
+    whole = [to_images(np.array(pixels[row])[None], device) for row in worst]
     x_NCHW = torch.cat([_centre(x_1CHW, side) for x_1CHW in whole])
     seeds = [int(hashes[row][:12], 16) for row in worst]
     y_NCHW = degrade_fixed(x_NCHW.cpu(), steps, seeds).to(device)
