@@ -3,7 +3,8 @@
 A registered model is a key of params.yaml. Aliases, lower case: `challenger`, `champion`, `previous`.
 """
 
+from atelier.registry.records import RunRecord
 from atelier.registry.runs import RunLog
 from atelier.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Registry, Version
 
-__all__ = ["CHALLENGER", "CHAMPION", "PREVIOUS", "Registry", "RunLog", "Version"]
+__all__ = ["CHALLENGER", "CHAMPION", "PREVIOUS", "Registry", "RunLog", "RunRecord", "Version"]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from atelier.metrics.intervals import Score
 from atelier.registry.connection import Connection
+from atelier.registry.records import RunRecord, record_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,13 +114,28 @@ class Runs:
                 else:
                     self._connection.client.log_image(run_id, content, target)
 
-    def read_json(self, run_id: str, path: str) -> dict[str, Any] | None:
-        """A JSON artifact of a run, or None if it has none of that name."""
+    def record(self, run_id: str) -> RunRecord | None:
+        """What MLflow knows of a run; None if there is none, or none any more."""
+        with self._connection.explained("read a run"):
+            try:
+                return record_of(self._connection.client.get_run(run_id))
+            except self._connection.mlflow.exceptions.MlflowException as error:
+                if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                    return None
+                raise
+
+    def read_bytes(self, run_id: str, path: str) -> bytes | None:
+        """An artifact of a run, or None if it has none of that name."""
         try:
             local = self._connection.mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path)
+            return Path(local).read_bytes()
         except (self._connection.mlflow.exceptions.MlflowException, OSError):
             return None
-        return dict(json.loads(Path(local).read_text(encoding="utf-8")))
+
+    def read_json(self, run_id: str, path: str) -> dict[str, Any] | None:
+        """A JSON artifact of a run, or None if it has none of that name."""
+        content = self.read_bytes(run_id, path)
+        return None if content is None else dict(json.loads(content))
 
     def fetch_pictures(self, run_id: str, folder: Path, prefix: str) -> list[Path]:
         """Copy the pictures of a run's evaluation to `folder/PREFIX-NAME`; returns the copies."""

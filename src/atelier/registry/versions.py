@@ -53,6 +53,7 @@ class Registry:
         self._connection = Connection(project)
         self._client = self._connection.client
         self.runs = Runs(self._connection)
+        self.explained = self._connection.explained
         self.uri = self._connection.uri
 
     def run_log(self, run_id: str) -> RunLog:
@@ -178,10 +179,16 @@ class Registry:
     def fetch_bundle(self, version: Version, folder: Path) -> Path:
         """Copy a version's bundle (config.json, network.py, weights.safetensors) into a new folder; returns it."""
         with self._connection.explained(f"fetch {version}"), tempfile.TemporaryDirectory() as scratch:
-            uri = f"models:/{version}"
-            fetched = Path(self._connection.mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=scratch))
+            fetched = self.fetch_files(version, Path(scratch))
             shutil.copytree(fetched / "artifacts" / "bundle", folder)
         return folder
+
+    def fetch_files(self, version: Version, folder: Path) -> Path:
+        """Copy everything that serves a version, its code too, into a folder; returns where it lies."""
+        with self._connection.explained(f"fetch {version}"):
+            folder.mkdir(parents=True, exist_ok=True)
+            uri, target = f"models:/{version}", str(folder)
+            return Path(self._connection.mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=target))
 
     def load(self, version: Version) -> Any:
         """The pyfunc of a version; `.unwrap_python_model()` holds `network` and `config`."""
