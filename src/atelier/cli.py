@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atelier import data_commands, promotion_commands
+from atelier import data_commands, past_commands, promotion_commands
 from atelier.errors import AtelierError, UsageError
 from atelier.project import open_project
 
@@ -29,6 +29,8 @@ app = typer.Typer(
 
 app.add_typer(data_commands.app, name="data")
 app.add_typer(promotion_commands.app)
+for command in (past_commands.lineage, past_commands.reproduce, past_commands.compare):
+    app.command()(command)
 
 ParamsFile = Annotated[Path | None, typer.Option("--params", help="The desired state.  [default: params.yaml]")]
 Override = Annotated[list[str] | None, typer.Option("-S", "--set", help="Override: dotted.key=value. Repeatable.")]

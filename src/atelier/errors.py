@@ -8,7 +8,8 @@ AtelierError (ValueError)
 │   └── LostError     neither cache nor remote holds a version of the data    exit code 1
 ├── TrainingError     a training can't start or can't go on                     exit code 1
 ├── EvaluationError   a score can't be computed                                 exit code 1
-└── RegistryError     the registry can't be reached or refuses                  exit code 1
+├── RegistryError     the registry can't be reached or refuses                  exit code 1
+└── ProvenanceError   what a version was made of is lost, or gives another one  exit code 1
 """
 
 from __future__ import annotations
@@ -54,3 +55,7 @@ class EvaluationError(AtelierError):
 
 class RegistryError(AtelierError):
     """The registry can't be reached, or refuses."""
+
+
+class ProvenanceError(AtelierError):
+    """What a version was made of is lost, or makes another version now."""

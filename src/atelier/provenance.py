@@ -27,7 +27,8 @@ def git_state(root: Path) -> GitState:
     """Commit and uncommitted changes of the project folder."""
     commit = _git(root, "rev-parse", "--verify", "HEAD").strip()
     # In a form that `git apply` takes, whatever the user's configuration shows to people.
-    diff = _git(root, "diff", "HEAD", "--binary", "--no-color", "--no-ext-diff", "--src-prefix=a/", "--dst-prefix=b/")
+    plain = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-relative", "--src-prefix=a/", "--dst-prefix=b/")
+    diff = _git(root, "diff", "HEAD", "--binary", *plain)
     return GitState(commit, diff, bool(_git(root, "status", "--porcelain")))
 
 

@@ -70,7 +70,7 @@ def train(project: Project, params: Params, name: str, flow_run_id: str) -> int:
     with StopSignals() as signals:
         run_id = registry.runs.start(name, fingerprint, tags)
         try:
-            _log_inputs(registry, run_id, project, inputs, tags)
+            _log_inputs(registry, run_id, params, inputs)
             for dataset in datasets:
                 registry.runs.log_input(run_id, dataset.name, tags["data.md5"], "training", dataset.info.counts)
             if count := draw_extension(registry, params, name, source, datasets[0], checkpoints):
@@ -116,13 +116,15 @@ def _provenance_tags(project: Project, params: Params, fingerprint: str, flow_ru
     }
 
 
-def _log_inputs(
-    registry: Registry, run_id: str, project: Project, inputs: Mapping[str, Any], tags: Mapping[str, str]
-) -> None:
+def _log_inputs(registry: Registry, run_id: str, params: Params, inputs: Mapping[str, Any]) -> None:
+    """What `atelier lineage` shows and `atelier reproduce` needs; a resumed run writes all of it again."""
     registry.runs.log_params(run_id, flatten(inputs["params"]))
-    files = {"fingerprint.json": json.dumps(inputs, indent=2), "packages.txt": installed_packages()}
-    if diff := git_state(project.root).diff:
-        files["uncommitted.diff"] = diff
+    files = {
+        "fingerprint.json": json.dumps(inputs, indent=2),
+        "params.json": json.dumps(params.resolved(), indent=2),
+        "packages.txt": installed_packages(),
+        "uncommitted.diff": git_state(registry.project.root).diff,  # empty too, in place of one from before
+    }
     registry.runs.log_files(run_id, "", files)
 
 

@@ -4,6 +4,7 @@ A registered model is a key of params.yaml. Aliases, lower case: `challenger`, `
 """
 
 from atelier.registry.ledger import START, Decision, Entry, Ledger, signed_now
+from atelier.registry.records import RunRecord
 from atelier.registry.runs import RunLog
 from atelier.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Registry, Version
 
@@ -17,6 +18,7 @@ __all__ = [
     "Ledger",
     "Registry",
     "RunLog",
+    "RunRecord",
     "Version",
     "signed_now",
 ]

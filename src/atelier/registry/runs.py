@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from atelier.metrics.intervals import Score
 from atelier.registry.connection import Connection
+from atelier.registry.records import RunRecord, record_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -115,30 +116,41 @@ class Runs:
                 else:
                     self._connection.client.log_image(run_id, content, target)
 
-    def read_json(self, run_id: str, path: str) -> dict[str, Any] | None:
-        """A JSON artifact of a run, or None if it has none of that name."""
-        text = self._read(run_id, path)
-        return None if text is None else dict(json.loads(text))
+    def record(self, run_id: str) -> RunRecord | None:
+        """What MLflow knows of a run; None if there is none, or none any more."""
+        with self._connection.explained("read a run"):
+            try:
+                return record_of(self._connection.client.get_run(run_id))
+            except self._connection.mlflow.exceptions.MlflowException as error:
+                if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                    return None
+                raise
 
-    def read_table(self, run_id: str, path: str) -> pd.DataFrame | None:
-        """A table of units (`Evaluated.units`) that was logged as CSV, or None if a run has none of that name."""
-        import pandas as pd
-
-        text = self._read(run_id, path)
-        if text is None:
-            return None
-        names = {"unit": str, "class": str, "level": str}  # a class may be called 7, or NA
-        return pd.read_csv(io.StringIO(text), dtype=names, keep_default_na=False)
-
-    def _read(self, run_id: str, path: str) -> str | None:
-        """A text artifact of a run, or None if it has none of that name."""
+    def read_bytes(self, run_id: str, path: str) -> bytes | None:
+        """An artifact of a run, or None if it has none of that name, or there is no such run."""
         with self._connection.explained(f"read {path} of run {run_id}"):
+            if self.record(run_id) is None:
+                return None
             found = self._connection.client.list_artifacts(run_id, path.rpartition("/")[0] or None)
             if path not in {item.path for item in found}:
                 return None
             with tempfile.TemporaryDirectory() as scratch:
-                local = self._connection.client.download_artifacts(run_id, path, scratch)
-                return Path(local).read_text(encoding="utf-8")
+                return Path(self._connection.client.download_artifacts(run_id, path, scratch)).read_bytes()
+
+    def read_json(self, run_id: str, path: str) -> dict[str, Any] | None:
+        """A JSON artifact of a run, or None if it has none of that name."""
+        content = self.read_bytes(run_id, path)
+        return None if content is None else dict(json.loads(content))
+
+    def read_table(self, run_id: str, path: str) -> pd.DataFrame | None:
+        """A table that was logged as CSV, or None if a run has none of that name."""
+        import pandas as pd
+
+        content = self.read_bytes(run_id, path)
+        if content is None:
+            return None
+        names = {"unit": str, "class": str, "level": str, "slice": str}  # a class may be called 7, or NA
+        return pd.read_csv(io.BytesIO(content), dtype=names, keep_default_na=False)
 
     def fetch_pictures(self, run_id: str, folder: Path, prefix: str) -> list[Path]:
         """Copy the pictures of a run's evaluation to `folder/PREFIX-NAME`; returns the copies."""

@@ -58,6 +58,7 @@ class Registry:
         self._connection = Connection(project)
         self._client = self._connection.client
         self.runs = Runs(self._connection)
+        self.explained = self._connection.explained
         self.uri = self._connection.uri
 
     @cached_property
@@ -195,8 +196,7 @@ class Registry:
     def fetch_bundle(self, version: Version, folder: Path) -> Path:
         """Copy a version's bundle (config.json, network.py, weights.safetensors) into a new folder; returns it."""
         with self._connection.explained(f"fetch {version}"), tempfile.TemporaryDirectory() as scratch:
-            uri = f"models:/{version}"
-            fetched = Path(self._connection.mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=scratch))
+            fetched = self.fetch_files(version, Path(scratch))
             shutil.copytree(fetched / "artifacts" / "bundle", folder)
         return folder
 
@@ -223,6 +223,13 @@ class Registry:
             last = (done.stderr.strip().splitlines() or ["without a message"])[-1]
             return {"failures": [f"the process that loaded it ended with code {done.returncode}: {last}"]}
         return dict(json.loads(done.stdout.splitlines()[-1]))
+
+    def fetch_files(self, version: Version, folder: Path) -> Path:
+        """Copy everything that serves a version, its code too, into a folder; returns where it lies."""
+        with self._connection.explained(f"fetch {version}"):
+            folder.mkdir(parents=True, exist_ok=True)
+            uri, target = f"models:/{version}", str(folder)
+            return Path(self._connection.mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=target))
 
     def load(self, version: Version) -> Any:
         """The pyfunc of a version; `.unwrap_python_model()` holds `network` and `config`."""

@@ -1,0 +1,99 @@
+"""The commands that look back: `atelier lineage`, `atelier reproduce`, `atelier compare`."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from atelier.errors import ProvenanceError, UsageError
+
+if TYPE_CHECKING:
+    from atelier.registry import Registry
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def lineage(
+    model: Annotated[str | None, typer.Argument(help="A version.")] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="MD5", help="Or who used this version of data/?")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a version was made of and what was made of it; a link that leads nowhere is an error."""
+    from atelier import past_tables
+    from atelier.lineage import lineage as both_directions
+    from atelier.lineage import trace, users_of_data
+
+    if (model is None) == (data is None):
+        raise UsageError("atelier lineage needs one of two: MODEL, or --data MD5.")
+    registry = _registry()
+    if data is not None:
+        found = users_of_data(registry, data)
+        _print(found, as_json, past_tables.print_users)
+    else:
+        found = both_directions(registry, trace(registry, registry.resolve(model or "")))
+        _print(found, as_json, past_tables.print_lineage)
+    if problems := [f"{item['link']}: {item['problem']}" for item in found["missing"]]:
+        raise ProvenanceError(f"{len(problems)} missing:\n  " + "\n  ".join(problems))
+
+
+def reproduce(
+    model: Annotated[str, typer.Argument(help="A version; or its model, and the number after it.")],
+    number: Annotated[int | None, typer.Argument(metavar="[VERSION]", help="The number of the version.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a version again as it was trained, in a git worktree, and compare the weights bit by bit.
+
+    The exit code is 0 if they are identical, else 1. The report is kept with the version.
+    """
+    from atelier import past_tables
+    from atelier.reproduction import reproduce as make_again
+
+    logging.basicConfig(format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("atelier").setLevel(logging.INFO)
+    registry = _registry()
+    found = make_again(registry, registry.resolve(model if number is None else f"{model}/{number}"))
+    _print(found, as_json, past_tables.print_reproduction)
+    if not found["weights"]["identical"]:
+        raise typer.Exit(1)
+
+
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="A version, or the id of an MLflow run.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The other one.")],
+    html: Annotated[Path | None, typer.Option("--html", help="Write a page with pictures, in one file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show in what two versions differ: parameters, data, code, and scores in pairs of the same test images."""
+    from atelier import comparison, past_tables
+
+    registry = _registry()
+    sides = comparison.open_side(registry, a), comparison.open_side(registry, b)
+    found = comparison.compare(registry, *sides)
+    if html is not None:
+        page = past_tables.comparison_page(found, comparison.fetch_pictures(registry, *sides))
+        html.write_text(page, encoding="utf-8")
+    _print(found, as_json, past_tables.print_comparison)
+
+
+def _registry() -> Registry:
+    from atelier.project import find_project, set_environment
+
+    project = find_project()
+    set_environment(project)
+    from atelier.registry import Registry
+
+    return Registry(project)
+
+
+def _print(found: Mapping[str, Any], as_json: bool, table: Any) -> None:
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        table(found)

@@ -1,0 +1,140 @@
+"""What `atelier lineage`, `reproduce` and `compare` show: tables for the terminal, and a page."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from atelier.tables import console
+
+Pictures = Mapping[str, Sequence[bytes | None]]  # by file name: PNG of A and of B
+VERDICTS = {"a": "A is better", "b": "B is better", "not proven": "not proven", "different": "differs", "untested": ""}
+SHOWN = 20  # lines of a list that a terminal has room for; --json has all
+
+
+def print_lineage(found: Mapping[str, Any]) -> None:
+    """One version, with what it was made of and what was made of it."""
+    table = Table(show_header=False, title=escape(found["version"]), title_justify="left")
+    data, code, run = found["data"], found["code"], found["run"]
+    images = [f"{name}: {_counts(of['images'])} ({of['digest'][:12]})" for name, of in data["datasets"].items()]
+    dirty = {"true": f"not clean, {code['uncommitted_lines']} lines of changes stored", "false": "clean"}
+    commit = f"{code['commit']} ({dirty.get(code['dirty'], 'not known whether clean')})"
+    settings = ", ".join(f"{key} {value}" for key, value in run["settings"].items())
+    evaluation = found["evaluation"]
+    rows = {
+        "aliases": found["aliases"],
+        "registered": [found["created"]],
+        "data": [data["md5"] or "", *images],
+        "code": [commit, f"{code.get('date', '')}  {code.get('subject', '')}", f"{len(code['modules'])} modules"],
+        "parameters": [f"sha256 {found['params']['sha256']}, seed {found['params']['seed']}"],
+        "packages": [f"{len(found['packages'])} in packages.txt"],
+        "run": [f"{run['id']} {run['status']}", f"{run['started']} to {run['ended']}", settings],
+        "Prefect flow run": [run["prefect_flow_run"] or ""],
+        "built from": [found["built_from"] or ""],
+        "evaluation": [evaluation["fingerprint"] or "not evaluated yet"],
+        "scored by": [evaluation["extractor"] or ""],
+        "compared with": [evaluation["compared"] or ""],
+        "reproduced": [found["reproduced"] or ""],
+        "built from it": found["built_from_it"],
+        "scored with it": found["scored_with_it"],
+    }
+    for key, lines in rows.items():
+        if text := "\n".join(filter(None, map(str, lines))):
+            table.add_row(key, escape(text))
+    console().print(table)
+
+
+def print_users(found: Mapping[str, Any]) -> None:
+    """The versions that used a version of the data."""
+    console().print(f"data {found['md5']}", highlight=False)
+    table = Table(show_header=False)
+    for role in ("trained", "evaluated"):
+        table.add_row(f"{role} on it", escape("\n".join(found[role]) or "none"))
+    console().print(table)
+
+
+def print_reproduction(found: Mapping[str, Any]) -> None:
+    """The verdict and what may explain it."""
+    weights, style = found["weights"], "green" if found["weights"]["identical"] else "red"
+    lines = [f"[bold]{escape(found['version'])}[/]  [{style}]{found['verdict']}[/]"]
+    if weights["identical"]:
+        lines.append(f"all {weights['tensors']} tensors have the same bits")
+    else:
+        many = f"{len(weights['differing'])} of {weights['tensors']} tensors differ"
+        lines.append(f"{many}, by at most {weights['max_abs_difference']:.3g}")
+    lines += [f"[yellow]inputs differ[/]: {escape(line)}" for line in found["inputs_differ"]]
+    for name, (before, now) in list(found["packages_differ"].items())[:SHOWN]:
+        lines.append(f"[yellow]another package[/]: {escape(name)} {before or 'none'} -> {now or 'none'}")
+    lines += [escape(note) for note in found["notes"]]
+    for line in lines:
+        console().print(line, highlight=False)
+    if found["scores"]:
+        table = Table("metric", "stored", "again", "difference")
+        for metric, of in found["scores"].items():
+            table.add_row(escape(metric), *(f"{of[key]:.6g}" for key in ("stored", "again", "difference")))
+        console().print(table)
+
+
+def print_comparison(found: Mapping[str, Any]) -> None:
+    """A and B, one part after the other; slices are in --json and --html."""
+    terminal = console()
+    for key in ("a", "b"):
+        side = found[key]
+        aliases = f" ({', '.join(side['aliases'])})" if side["aliases"] else ""
+        terminal.print(escape(f"{key.upper()}: {side['name']}{aliases}, {side['started']}"), highlight=False)
+    for line in found["evaluation"]["differ"]:
+        terminal.print(f"[yellow]the evaluations differ[/]: {escape(line)}", highlight=False)
+    if reason := found["evaluation"]["not_paired"]:
+        terminal.print(f"[yellow]not compared in pairs[/]: {escape(reason)}", highlight=False)
+    table = Table("metric", "A", "B", "B minus A", "")
+    for row in found["metrics"]:
+        if row["slice"] == "all":
+            interval = "" if row["low"] is None else f" [{row['low']:+.4g}, {row['high']:+.4g}]"
+            difference = escape(f"{row['difference']:+.4g}{interval}")
+            table.add_row(
+                escape(row["metric"]), f"{row['a']:.4g}", f"{row['b']:.4g}", difference, VERDICTS[row["better"]]
+            )
+    terminal.print(table)
+    table = Table("differs", "A", "B")
+    for item in found["params"]:
+        shown = ["(not set)" if item[side] is None else str(item[side]) for side in ("a", "b")]
+        table.add_row(escape(item["key"]), *map(escape, shown))
+    for item in found["data"]["datasets"]:
+        shown = [f"{(item[side] or 'none')[:12]}" for side in ("a", "b")]
+        if item["a"] != item["b"]:
+            table.add_row(escape(f"data: {item['name']}\n{data_change(item)}"), *shown)
+    for item in found["code"]["modules"]:
+        table.add_row(escape(f"code: {item['file']}"), "", item["change"])
+    terminal.print(table)
+    for problem in filter(None, (found["data"]["problem"], found["code"]["problem"], found["code"]["diff_stat"])):
+        terminal.print(escape(problem.rstrip()), highlight=False)
+
+
+def comparison_page(found: Mapping[str, Any], pictures: Pictures) -> str:
+    """One HTML file with everything in it; whatever comes from parameters or file names is escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    inline = {
+        name: [base64.b64encode(picture).decode() if picture else "" for picture in pair]
+        for name, pair in pictures.items()
+    }
+    changes = {item["name"]: data_change(item) for item in found["data"]["datasets"]}
+    pages = Environment(loader=PackageLoader("atelier"), autoescape=True, undefined=StrictUndefined)
+    page = pages.get_template("comparison.html")
+    return page.render(found=found, pictures=inline, changes=changes, verdicts=VERDICTS)
+
+
+def data_change(item: Mapping[str, Any]) -> str:
+    """What became of a dataset, in words."""
+    if item["a"] == item["b"]:
+        return "the same"
+    counts = {what: item[what] for what in ("added", "removed", "relabelled", "moved") if item.get(what)}
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items()) or "another version"
+
+
+def _counts(images: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {split}" for split, count in images.items() if count) or "counts not known"

@@ -1,0 +1,75 @@
+"""What MLflow knows of one run, as plain values."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class DatasetUse:
+    """A dataset that a run used.
+
+    Attributes:
+        name: of the dataset.
+        md5: the version of data/, as data.dvc names it.
+        context: what it was used for: "training" or "evaluation". Of the same version MLflow keeps the first use.
+        counts: images in each split.
+    """
+
+    name: str
+    md5: str
+    context: str
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run.
+
+    Attributes:
+        run_id: of MLflow.
+        status: RUNNING, FINISHED, FAILED or KILLED.
+        deleted: whether somebody deleted it; MLflow keeps it until `mlflow gc`.
+        started: ISO 8601, UTC.
+        ended: the same; empty while it runs.
+        tags: of the run, without MLflow's own.
+        params: as strings, by dotted name.
+        datasets: what it used.
+    """
+
+    run_id: str
+    status: str
+    deleted: bool
+    started: str
+    ended: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    datasets: tuple[DatasetUse, ...]
+
+
+def record_of(run: Any) -> RunRecord:
+    """The record of a run as MLflow's client gives it."""
+    info, data = run.info, run.data
+    return RunRecord(
+        str(info.run_id),
+        str(info.status),
+        info.lifecycle_stage == "deleted",
+        _moment(info.start_time),
+        _moment(info.end_time),
+        {key: value for key, value in data.tags.items() if not key.startswith("mlflow.")},
+        dict(data.params),
+        tuple(_use(used) for used in run.inputs.dataset_inputs),
+    )
+
+
+def _use(used: Any) -> DatasetUse:
+    context = next((tag.value for tag in used.tags if tag.key == "mlflow.data.context"), "")
+    return DatasetUse(used.dataset.name, used.dataset.digest, context, json.loads(used.dataset.profile or "{}"))
+
+
+def _moment(milliseconds: int | None) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds / 1000)) if milliseconds else ""

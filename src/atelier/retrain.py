@@ -1,0 +1,57 @@
+"""Trains or scores for `atelier reproduce`, in a process of its own: `python -P retrain.py TASK.json`.
+
+This file is run by its path, so that every `atelier` that it imports is the code of the worktree, which may be older
+than this file: it uses of it only the stages, the parameters and the registry.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from atelier import stages
+from atelier.errors import AtelierError
+from atelier.params import Params
+from atelier.project import Project, set_environment
+from atelier.registry import Registry
+
+
+def main(file: Path) -> None:
+    """Do what `file` asks for, and write the answer, or the error, beside it."""
+    logging.basicConfig(format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("atelier").setLevel(logging.INFO)
+    task = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        answer = _train(task) if task["numbers"] is None else _score(task)
+    except AtelierError as error:
+        answer = {"error": str(error)}
+    file.with_suffix(".answer").write_text(json.dumps(answer), encoding="utf-8")
+
+
+def _opened(task: dict[str, Any]) -> tuple[Project, Params, str]:
+    project = Project(Path(task["project"]))
+    set_environment(project)
+    return project, Params.model_validate_json(json.dumps(task["params"])), task["model"]
+
+
+def _train(task: dict[str, Any]) -> dict[str, Any]:
+    """Train and register, and copy the bundle to where the parent looks for it."""
+    project, params, name = _opened(task)
+    number = stages.train(project, params, name, task["reason"])
+    registry = Registry(project)
+    version = registry.version(name, number)
+    registry.fetch_bundle(version, Path(task["bundle"]))
+    return {"number": number, "inputs": registry.runs.read_json(version.run_id, "fingerprint.json")}
+
+
+def _score(task: dict[str, Any]) -> dict[str, Any]:
+    """Evaluate versions by the same code on the same data."""
+    project, params, name = _opened(task)
+    return {"scores": [stages.evaluate(project, params, name, number) for number in task["numbers"]]}
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
