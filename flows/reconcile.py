@@ -19,7 +19,7 @@ from flows.train import train_model
 
 @flow(name="reconcile")
 def reconcile(params_file: Path, overrides: list[str] | None = None, models: list[str] | None = None) -> None:
-    """Version the data, then train, evaluate, inspect and judge each model; a stage does nothing where nothing is stale."""
+    """Version the data, then train, evaluate, inspect and judge each model; where nothing is stale nothing happens."""
     project, changes = find_project(params_file.parent), overrides or []
     params = load_params(params_file, changes)
     names = selected_models(params, models or [])

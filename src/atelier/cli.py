@@ -189,7 +189,10 @@ def pictures(
     registry = _registry(open_project())
     champions = [name for name in registry.model_names() if registry.aliased(name, CHAMPION)]
     for version in map(registry.resolve, models or champions):
-        for path in registry.runs.fetch_pictures(version.run_id, output, version.model):
+        output.mkdir(parents=True, exist_ok=True)
+        for name, png in registry.runs.pictures(version.run_id).items():
+            path = output / f"{version.model}-{name}"
+            path.write_bytes(png)
             print(path)
 
 

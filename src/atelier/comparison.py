@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +168,7 @@ def _not_paired(a: Side, b: Side) -> str:
 
 def _metrics(registry: Registry, a: Side, b: Side) -> list[dict[str, Any]]:
     """Paired differences of what was scored by unit, and plain ones of all other scores."""
-    tables = [_units(registry, side) for side in (a, b)]
+    tables = [registry.runs.read_table(side.run.run_id, "evaluation/units.csv") for side in (a, b)]
     rows = []
     if not _not_paired(a, b) and tables[0] is not None and tables[1] is not None:
         same_data = a.evaluation.get("data") == b.evaluation.get("data")
@@ -182,16 +180,6 @@ def _metrics(registry: Registry, a: Side, b: Side) -> list[dict[str, Any]]:
         plain = {"metric": metric, "slice": "all", "a": values[0], "b": values[1], "difference": values[1] - values[0]}
         rows.append({**plain, "low": None, "high": None, "num_units": None, "better": "untested"})
     return rows
-
-
-def _units(registry: Registry, side: Side) -> pd.DataFrame | None:
-    import pandas as pd
-
-    content = registry.runs.read_bytes(side.run.run_id, "evaluation/units.csv")
-    if content is None:
-        return None
-    # A class may be called "NA" or "1": text stays text.
-    return pd.read_csv(io.BytesIO(content), dtype={"unit": str, "class": str}, na_filter=False)
 
 
 def paired_rows(a: pd.DataFrame, b: pd.DataFrame, same_data: bool, confidence: float) -> Iterator[dict[str, Any]]:
@@ -243,10 +231,6 @@ def _paired(metric: str, slice_name: str, a_N: Any, b_N: Any, confidence: float)
 
 def fetch_pictures(registry: Registry, a: Side, b: Side) -> dict[str, tuple[bytes | None, bytes | None]]:
     """The pictures of both evaluations, PNG, by file name."""
-    found = []
-    for side in (a, b):
-        with tempfile.TemporaryDirectory() as folder:
-            paths = registry.runs.fetch_pictures(side.run.run_id, Path(folder), "of") if side.evaluation else []
-            found.append({path.name.removeprefix("of-"): path.read_bytes() for path in paths})
+    found = [registry.runs.pictures(side.run.run_id) for side in (a, b)]
     names = sorted({*found[0], *found[1]})
     return {name: (found[0].get(name), found[1].get(name)) for name in names}

@@ -51,7 +51,8 @@ def training_inputs(params: Params, name: str, dataset_digests: Mapping[str, str
         source: the version that it is built from, `name/number`, whatever the parameters call it; empty if none is.
     """
     model = params.models[name]
-    left_out: Any = {"training": RHYTHM, "data": {"extend": {"gan"}}, "refine": True, "compare_with": True}
+    left_out: Any = {"training": RHYTHM, "data": {"extend": {"gan"}}}
+    left_out |= {"refine": True, "compare_with": True, "purpose": True}
     return {
         "params": {"seed": params.seed, **model.model_dump(mode="json", exclude_none=True, exclude=left_out)},
         "data": dict(dataset_digests),

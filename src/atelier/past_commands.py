@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from atelier.errors import ProvenanceError, UsageError
+from atelier.project import open_project
 
 if TYPE_CHECKING:
     from atelier.registry import Registry
@@ -83,10 +84,7 @@ def compare(
 
 
 def _registry() -> Registry:
-    from atelier.project import find_project, set_environment
-
-    project = find_project()
-    set_environment(project)
+    project = open_project()
     from atelier.registry import Registry
 
     return Registry(project)

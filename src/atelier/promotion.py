@@ -11,6 +11,7 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from atelier.card import completed, rendered
 from atelier.data import versions as data_versions
 from atelier.errors import DataError, RegistryError, UsageError
 from atelier.gate import Measured, Quality, judge
@@ -60,6 +61,9 @@ def decide(project: Project, params: Params, name: str, number: int, flow_run_id
         action = "kept"
     else:
         action = "waiting" if params.promotion.approval == "manual" else "promoted"
+    card = rendered(completed(registry, version, action, reasons), registry.runs.pictures(version.run_id))
+    registry.runs.log_files(version.run_id, "card", card)
+    registry.describe(version, card["card.md"])
     commit(registry, _proposal(registry, version, action, reasons, flow_run_id))
     log.info("%s  %s: %s", version, action, "; ".join(reasons))
     return action

@@ -20,6 +20,7 @@ import torch
 
 from atelier.built_from import draw_extension, fetch_refiner, generated_file
 from atelier.bundle import add_refiner
+from atelier.card import described
 from atelier.data.store import StoredDataset, read_dataset
 from atelier.data.versions import data_md5
 from atelier.evaluation import (
@@ -73,6 +74,9 @@ def train(project: Project, params: Params, name: str, flow_run_id: str) -> int:
             _log_inputs(registry, run_id, params, inputs)
             for dataset in datasets:
                 registry.runs.log_input(run_id, dataset.name, tags["data.md5"], "training", dataset.info.counts)
+            counts = {dataset.name: dataset.info.counts for dataset in datasets}
+            card = described(params, name, counts, tags)  # before the work: without a card it would be for nothing
+            registry.runs.log_files(run_id, "card", {"card.json": json.dumps(card, indent=2)})
             if count := draw_extension(registry, params, name, source, datasets[0], checkpoints):
                 registry.runs.log_params(run_id, {"generated_images": count})
             with tempfile.TemporaryDirectory() as folder:

@@ -14,6 +14,7 @@ import torch
 
 from atelier import promotion, stages
 from atelier.bundle import write_bundle
+from atelier.card import described
 from atelier.data import versions as data_versions
 from atelier.data.store import DatasetInfo
 from atelier.errors import RegistryError, UsageError
@@ -27,6 +28,7 @@ from tests.dvc_projects import commit as commit_to_git
 from tests.dvc_projects import new_project
 
 MODEL = "fashion-denoise"
+EXAMPLE = Path(__file__).with_name("example_params.yaml")
 GAINS = {
     1: 0.0,
     2: 0.5,
@@ -50,7 +52,7 @@ def made(tmp_path_factory, migrated_database, tracking_at):
     md5 = data_versions.track(root)
     data_versions.push(root)
     commit_to_git(root, "data")
-    shutil.copy(Path(__file__).with_name("example_params.yaml"), root / "params.yaml")
+    shutil.copy(EXAMPLE, root / "params.yaml")
     shutil.copy(migrated_database, root / "mlflow.db")
     with tracking_at(f"sqlite:///{root / 'mlflow.db'}"):
         registry = Registry(Project(root))
@@ -82,6 +84,9 @@ def evaluate(registry, number, gain):
     registry.runs.log_scores(run_id, values)
     units = pd.DataFrame({"unit": [f"{i:064x}" for i in range(200)], "psnr": psnr, "class": ["NA", "7"] * 100})
     registry.runs.log_files(run_id, "evaluation", {"units.csv": units})
+    counts = {"fashion": {"train": 1, "test": 200}}
+    facts = described(load_params(EXAMPLE), MODEL, counts, {"fingerprint": f"f{number}", "seed": "7"})
+    registry.runs.log_files(run_id, "card", {"card.json": json.dumps(facts)})
     inspected = {"failures": [], "load_seconds": 1.0, "milliseconds": 5.0, "size": 28}
     registry.runs.log_files(run_id, "", {promotion.INFRASTRUCTURE: json.dumps(inspected)})
 
@@ -148,6 +153,8 @@ def test_versions_that_are_better_follow_each_other_as_champion(project, registr
     assert reason.startswith("better than fashion-denoise/1: psnr +0.") and "200 pairs" in reason
     blessing = registry.runs.read_json(registry.version(MODEL, 2).run_id, promotion.QUALITY)
     assert blessing["blessed"] and blessing["comparison"]["champion"] == "fashion-denoise/1"
+    stored = registry._client.get_model_version(MODEL, "2")
+    assert stored.description.startswith("# fashion-denoise/2\n\nRestores images like those of fashion from: noise.")
     assert promotion.decide(project, params, MODEL, 2) == "promoted"  # judged once
     assert decided(registry) == [("promoted", 1), ("promoted", 2)]
 
@@ -188,6 +195,8 @@ def refused(project, registry, params, number):
 def test_a_version_that_was_never_inspected_lacks_a_blessing(project, registry, params):
     run_id = registry.version(MODEL, 5).run_id
     registry.runs.log_scores(run_id, {"psnr": Score(9, 8, 10, 9, "dB"), "psnr_gain": Score(1, 1, 1, 9, "dB")})
+    facts = described(params, MODEL, {"fashion": {"train": 1}}, {"fingerprint": "f5", "seed": "7"})
+    registry.runs.log_files(run_id, "card", {"card.json": json.dumps(facts)})
     assert refused(project, registry, params, 5) == [
         "the infrastructure blessing is missing: it was never loaded and queried"
     ]

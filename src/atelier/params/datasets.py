@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from atelier.params.record import Fraction, Record
+from atelier.params.record import Fraction, Record, Sentence
 
 MIN_SIZE = 64  # pixels, where pictures keep their own size: the training crops of most restorers fit in
 # Keys that each kind of source understands besides `source`.
@@ -52,6 +52,7 @@ class Dataset(Record):
     sources: tuple[Source, ...] = Field(min_length=1)
     image_size: int | None = Field(default=None, ge=16, le=256)  # side of the stored squares; none: each its own size
     channels: Literal[1, 3]
+    licence: Sentence | None = None  # for the model card: what may be done with the pictures, and who says so
     fit: Literal["center-crop", "top-crop", "pad", "stretch"] = "center-crop"  # how a picture becomes a square
     min_size: int | None = Field(default=None, ge=8)  # shortest side allowed; default: image_size, or MIN_SIZE
     max_pixels: int = Field(default=90_000_000, ge=1)  # read from the header: what claims more is not decoded

@@ -18,7 +18,7 @@ from atelier.params.networks import (
     ResnetDiscriminatorNetwork,
     RestorerNetwork,
 )
-from atelier.params.record import Fraction, Name, Positive, Record, Reference
+from atelier.params.record import Fraction, Name, Positive, Record, Reference, Sentence
 
 
 class Augment(Record):
@@ -130,6 +130,7 @@ class ClassificationModel(Record):
     """A classifier; it also serves as feature extractor for the scores of other models."""
 
     kind: Literal["classification"]
+    purpose: Sentence | None = None  # for the model card; none: what its parameters say
     dataset: Name
     data: TrainingData = TrainingData()
     network: CnnClassifierNetwork
@@ -140,6 +141,7 @@ class GanModel(Record):
     """A generator trained against a discriminator."""
 
     kind: Literal["gan"]
+    purpose: Sentence | None = None  # for the model card; none: what its parameters say
     dataset: Name
     data: TrainingData = TrainingData()
     generator: GeneratorNetwork
@@ -180,6 +182,7 @@ class RestorationModel(Record):
     """A network that undoes a degradation."""
 
     kind: Literal["restoration"]
+    purpose: Sentence | None = None  # for the model card; none: what its parameters say
     dataset: Name
     data: RestorationData = RestorationData()
     degradation: tuple[Degradation, ...] = Field(min_length=1)
@@ -194,6 +197,7 @@ class TranslationModel(Record):
     """A restorer that learns from damaged and clean pictures of which no two belong together (CycleGAN)."""
 
     kind: Literal["translation"]
+    purpose: Sentence | None = None  # for the model card; none: what its parameters say
     dataset: Name  # clean pictures
     data: TrainingData = TrainingData()
     damaged: Name | None = None  # a dataset of really damaged pictures; or

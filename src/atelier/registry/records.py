@@ -38,6 +38,7 @@ class RunRecord:
         ended: the same; empty while it runs.
         tags: of the run, without MLflow's own.
         params: as strings, by dotted name.
+        metrics: the newest value of each.
         datasets: what it used.
     """
 
@@ -48,6 +49,7 @@ class RunRecord:
     ended: str
     tags: Mapping[str, str]
     params: Mapping[str, str]
+    metrics: Mapping[str, float]
     datasets: tuple[DatasetUse, ...]
 
 
@@ -62,6 +64,7 @@ def record_of(run: Any) -> RunRecord:
         _moment(info.end_time),
         {key: value for key, value in data.tags.items() if not key.startswith("mlflow.")},
         dict(data.params),
+        dict(data.metrics),
         tuple(_use(used) for used in run.inputs.dataset_inputs),
     )
 

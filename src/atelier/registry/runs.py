@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import tempfile
 import time
 from collections.abc import Mapping
@@ -152,15 +151,13 @@ class Runs:
         names = {"unit": str, "class": str, "level": str, "slice": str}  # a class may be called 7, or NA
         return pd.read_csv(io.BytesIO(content), dtype=names, keep_default_na=False)
 
-    def fetch_pictures(self, run_id: str, folder: Path, prefix: str) -> list[Path]:
-        """Copy the pictures of a run's evaluation to `folder/PREFIX-NAME`; returns the copies."""
-        copies = []
+    def pictures(self, run_id: str) -> dict[str, bytes]:
+        """The PNG files of a run's evaluation, by name."""
         with self._connection.explained("fetch pictures"), tempfile.TemporaryDirectory() as scratch:
+            if "evaluation" not in {item.path for item in self._connection.client.list_artifacts(run_id)}:
+                return {}
             fetched = Path(self._connection.client.download_artifacts(run_id, "evaluation", scratch))
-            folder.mkdir(parents=True, exist_ok=True)
-            for picture in sorted(fetched.glob("*.png")):
-                copies.append(Path(shutil.copy(picture, folder / f"{prefix}-{picture.name}")))
-        return copies
+            return {picture.name: picture.read_bytes() for picture in sorted(fetched.glob("*.png"))}
 
     def log_scores(self, run_id: str, scores: Mapping[str, Score]) -> None:
         """Log each score as three metrics: `test/NAME`, `test/NAME.low`, `test/NAME.high`."""

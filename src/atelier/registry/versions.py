@@ -23,6 +23,7 @@ from atelier.registry.ledger import EXPERIMENT, Ledger
 from atelier.registry.runs import RunLog, Runs
 from atelier.registry.signatures import serving_requirements, serving_signature
 
+MAX_DESCRIPTION = 5000  # characters that MLflow's tables have room for
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 
 
@@ -192,6 +193,11 @@ class Registry:
         with self._connection.explained(f"tag {version}"):
             for key, value in tags.items():
                 self._client.set_model_version_tag(version.model, version.number, key, value)
+
+    def describe(self, version: Version, markdown: str) -> None:
+        """Give a version the description that MLflow shows on its page."""
+        with self._connection.explained(f"describe {version}"):
+            self._client.update_model_version(version.model, str(version.number), markdown[:MAX_DESCRIPTION])
 
     def fetch_bundle(self, version: Version, folder: Path) -> Path:
         """Copy a version's bundle (config.json, network.py, weights.safetensors) into a new folder; returns it."""

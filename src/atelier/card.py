@@ -1,0 +1,189 @@
+"""The model card of a version: what it is for, what it was made of, how good it is, where it fails, what it costs.
+
+Source of the sections: Mitchell et al. 2019, arXiv:1810.03993.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from atelier.errors import RegistryError
+from atelier.fingerprint import flatten
+from atelier.params import GanModel, Model, Params, RestorationModel, TranslationModel
+from atelier.registry import Registry, Version
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Licences of what Atelier fetches itself.
+LICENCES = {"fashion-mnist": "MIT, Zalando SE (github.com/zalandoresearch/fashion-mnist)"}
+UNSTATED = "not stated (`licence:` of the dataset in params.yaml): don't pass the pictures on"
+# A card without one of these is none, and a version without a card is not registered.
+REQUIRED = ("purpose", "data.licence", "data.images", "parameters", "provenance.fingerprint", "provenance.seed")
+PROVENANCE = {
+    "fingerprint": "fingerprint",
+    "git.commit": "git commit",
+    "git.dirty": "uncommitted changes",
+    "params.sha256": "sha256 of params",
+    "seed": "seed",
+    "prefect.flow_run_id": "Prefect flow run",
+    "built.from": "built from",
+}
+CAPTIONS = {
+    "restored.png": "Clean, degraded, best baseline, restored",
+    "errors.png": "The worst test images: clean, degraded, restored, and where it errs (white: a quarter of the range)",
+    "attribution.png": "Which pixels the details in the marked patch come from",
+    "generated.png": "Generated, a class a row",
+    "unrefined.png": "The same before they passed through the restorer",
+    "interpolation.png": "On the way from one latent to another, a class a row",
+    "memorisation.png": "The generated images nearest to a training image, above that image",
+    "confusion.png": "True classes (rows) against predicted ones; black: all",
+    "gradcam.png": "Mistakes, and what in the image speaks for the wrong class",
+}
+
+
+def described(
+    params: Params, name: str, counts: Mapping[str, Mapping[Any, int]], tags: Mapping[str, str]
+) -> dict[str, Any]:
+    """The part of a card that is known before a version is registered.
+
+    Args:
+        params: the desired state.
+        name: the model.
+        counts: images in each split of each of its datasets.
+        tags: of the version that is to be.
+
+    Returns:
+        The facts, as plain JSON types.
+
+    Raises:
+        RegistryError: naming each required field that is missing.
+    """
+    model = params.models[name]
+    facts = {
+        "model": name,
+        "kind": model.kind,
+        "purpose": model.purpose or _purpose(model),
+        "data": {
+            "md5": tags.get("data.md5", ""),
+            "images": {dataset: dict(splits) for dataset, splits in counts.items()},
+            "licence": {dataset: _licence(params, dataset) for dataset in counts},
+        },
+        "parameters": flatten(model.model_dump(mode="json", exclude_none=True, exclude={"purpose"})),
+        "provenance": {label: tags.get(tag, "") for tag, label in PROVENANCE.items()},
+    }
+    flat = {".".join(path): value for path, value in _paths(facts)}
+    if missing := [field for field in REQUIRED if not flat.get(field)]:
+        raise RegistryError(
+            f"the model card of {name} lacks {', '.join(missing)}, so no version is registered: nobody could say what "
+            "it is, or make it again. Run `atelier doctor`."
+        )
+    return facts
+
+
+def _paths(values: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
+    """Every value by its path, branches too."""
+    found: list[tuple[tuple[str, ...], Any]] = []
+    for key, value in values.items():
+        found.append(((*prefix, key), value))
+        if isinstance(value, Mapping):
+            found += _paths(value, (*prefix, key))
+    return found
+
+
+def _purpose(model: Model) -> str:
+    if isinstance(model, GanModel):
+        asked = " of a class that is asked for" if model.conditional else ""
+        return f"Draws new images like those of {model.dataset}{asked}."
+    if isinstance(model, (RestorationModel, TranslationModel)):
+        steps = [key for step in model.degradation or () for key in step.model_dump(exclude_none=True)]
+        if not steps:
+            return f"Makes pictures of {getattr(model, 'damaged', '')} like those of {model.dataset}."
+        damage = " and then ".join(steps).replace("_", " ")
+        return f"Restores images like those of {model.dataset} from: {damage}."
+    return f"Tells the classes of {model.dataset} apart."
+
+
+def _licence(params: Params, name: str) -> str:
+    dataset = params.datasets[name]
+    known = [LICENCES[source.source] for source in dataset.sources if source.source in LICENCES]
+    return dataset.licence or "; ".join(known) or UNSTATED
+
+
+def completed(registry: Registry, version: Version, verdict: str, reasons: tuple[str, ...]) -> dict[str, Any]:
+    """The facts of a version that was evaluated, inspected and judged.
+
+    Raises:
+        RegistryError: if its training left no card.
+    """
+    run = registry.runs.record(version.run_id)
+    facts = registry.runs.read_json(version.run_id, "card/card.json")
+    if run is None or facts is None:
+        raise RegistryError(f"{version} has no model card, or no run: it can't be judged. Train it again.")
+    table = registry.runs.read_table(version.run_id, "evaluation/scores.csv")
+    inspected = registry.runs.read_json(version.run_id, "blessings/infrastructure.json") or {}
+    cost = {
+        "weights": run.metrics.get("cost/parameters"),
+        "multiplications for an image": run.metrics.get("cost/macs_per_image"),
+        "images/s on the machine that trained it": run.metrics.get("cost/images_per_second"),
+        "minutes of training": run.metrics.get("minutes"),
+        "ms for one image on one core": inspected.get("milliseconds"),
+    }
+    return {
+        **facts,
+        "version": str(version),
+        "created": version.created,
+        "run_id": version.run_id,
+        "verdict": verdict,
+        "reasons": list(reasons),
+        "metrics": [] if table is None else _metrics(table),
+        "slices": [] if table is None else _slices(table),
+        "cost": {name: value for name, value in cost.items() if value is not None},
+        "machine": {name: run.params.get(name, "") for name in ("device", "threads", "processes")},
+    }
+
+
+def _metrics(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """One row a metric and subject, of all images."""
+    rows = table[table["slice"] == "all"]
+    columns = ["metric", "subject", "value", "low", "high", "num_samples", "protocol"]
+    found: list[dict[str, Any]] = json.loads(rows[columns].to_json(orient="records"))
+    return found
+
+
+def _slices(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The model's scores in classes, levels and iterations."""
+    rows = table[(table["slice"] != "all") & (table["subject"] == "model")]
+    found: list[dict[str, Any]] = json.loads(
+        rows[["slice", "metric", "value", "low", "high"]].to_json(orient="records")
+    )
+    return found
+
+
+def rendered(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> dict[str, str]:
+    """The card as `card.md` and `card.html`, the second with its pictures; whatever comes from outside is escaped.
+
+    Args:
+        facts: of `completed`.
+        pictures: PNG files by name.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    shown = [(CAPTIONS.get(name, name), name, base64.b64encode(png).decode()) for name, png in pictures.items()]
+    loader = PackageLoader("atelier")
+    options: dict[str, Any] = {"loader": loader, "undefined": StrictUndefined, "trim_blocks": True}
+    plain, escaped = Environment(**options, autoescape=False), Environment(**options, autoescape=True)
+    plain.filters["cell"] = _cell
+    return {
+        "card.md": plain.get_template("card.md").render(card=facts, pictures=shown),
+        "card.html": escaped.get_template("card.html").render(card=facts, pictures=shown),
+    }
+
+
+def _cell(value: object) -> str:
+    """Text that stays text inside a Markdown table: no column, no line and no tag begins in it."""
+    text = " ".join(str(value).split())
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("`", "'")
