@@ -28,6 +28,7 @@ EMPTY = {
     "git.commit": "the project was no git repository, or had no commit, when it was trained",
     "prefect.flow_run_id": "it was not trained by a Prefect flow",
 }
+EVALUATED = "evaluated."  # and the md5 of the data: a tag for each version of data/ that it was scored on
 ROLES = ("training", "evaluation")  # of data
 NEEDED_PARAMS = ("device", "threads", "processes")  # of the run: they decide how sums are rounded
 
@@ -223,7 +224,7 @@ def users_of_data(registry: Registry, md5: str) -> dict[str, Any]:
         ProvenanceError: if no registered version used such data, or the data are lost.
     """
     wanted = md5.removesuffix(".dir")
-    uses = [(str(version), use) for version in every_version(registry) for use in _uses(registry, version)]
+    uses = [(str(version), use) for version in every_version(registry) for use in _uses(version)]
     known = {used for _, (used, _) in uses}
     found = sorted(used for used in known if len(wanted) >= 6 and used.startswith(wanted))
     if len(found) > 1:
@@ -243,16 +244,9 @@ def users_of_data(registry: Registry, md5: str) -> dict[str, Any]:
     }
 
 
-def _uses(registry: Registry, version: Version) -> Iterator[tuple[str, str]]:
+def _uses(version: Version) -> Iterator[tuple[str, str]]:
     """(md5 of data/, "training" or "evaluation")."""
-    trained_on, run = version.tags.get("data.md5"), registry.runs.record(version.run_id)
-    if trained_on:
+    if trained_on := version.tags.get("data.md5"):
         yield trained_on, "training"
-    if trained_on and (evaluation := _evaluation_inputs(registry, version)):
-        training = registry.runs.read_json(version.run_id, "fingerprint.json") or {}
-        # MLflow keeps one use of each version of a dataset, so scoring on what was trained on leaves no other trace.
-        if evaluation.get("data") == training.get("data"):
-            yield trained_on, "evaluation"
-    for used in run.datasets if run else ():
-        if used.md5 and used.context == "evaluation":
-            yield used.md5, "evaluation"
+    # Not by the inputs of the run: of each version of a dataset MLflow keeps the first use, which was the training.
+    yield from ((tag.removeprefix(EVALUATED), "evaluation") for tag in version.tags if tag.startswith(EVALUATED))

@@ -46,7 +46,7 @@ def lineage(
 
 def reproduce(
     model: Annotated[str, typer.Argument(help="A version; or its model, and the number after it.")],
-    number: Annotated[int | None, typer.Argument(metavar="[VERSION]", help="The number of the version.")] = None,
+    number: Annotated[int | None, typer.Argument(metavar="VERSION", help="The number of the version.")] = None,
     as_json: Json = False,
 ) -> None:
     """Train a version again as it was trained, in a git worktree, and compare the weights bit by bit.

@@ -156,7 +156,8 @@ def _evaluate_one(project: Project, params: Params, registry: Registry, version:
     files["scores.csv"] = evaluated.table.assign(model=version.model, version=version.number)
     files["units.csv"] = evaluated.units
     registry.runs.log_files(version.run_id, "evaluation", files)
-    registry.tag(version, {"evaluation.fingerprint": digest(inputs)})  # last: a killed evaluation is done again
+    fingerprint = digest(inputs)  # last: a killed evaluation is done again
+    registry.tag(version, {f"evaluated.{md5}": fingerprint, "evaluation.fingerprint": fingerprint})
     log.info("%s  evaluated: %d scores", version, len(evaluated.scores))
 
 

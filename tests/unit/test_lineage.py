@@ -121,8 +121,7 @@ def test_lineage_is_plain_json_and_leads_to_what_was_built_from_a_version(regist
 
 def test_data_are_found_by_their_first_digits(registry, made):
     other = "012345ffffffffffffffffffffffffff.dir"
-    version = made(**{"data.md5": other})
-    registry.runs.log_input(version.run_id, "d", MD5, "evaluation", {"test": 9})
+    version = made(**{"data.md5": other, f"evaluated.{MD5}": "fingerprint"})
     assert users_of_data(registry, other[:7])["trained"] == [str(version)]
     assert str(version) in users_of_data(registry, MD5)["evaluated"]
     assert str(version) not in users_of_data(registry, MD5)["trained"]
