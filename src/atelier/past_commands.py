@@ -1,4 +1,4 @@
-"""The commands that look back: `atelier lineage`, `atelier reproduce`, `atelier compare`."""
+"""The commands that look back: `atelier lineage`, `reproduce`, `compare` and `card`."""
 
 from __future__ import annotations
 
@@ -81,6 +81,21 @@ def compare(
         page = past_tables.comparison_page(found, comparison.fetch_pictures(registry, *sides))
         html.write_text(page, encoding="utf-8")
     _print(found, as_json, past_tables.print_comparison)
+
+
+def card(
+    model: Annotated[str, typer.Argument(help="A version.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: MODEL-VERSION.html]")] = None,
+) -> None:
+    """Write the model card of a version: purpose, data, scores, where it fails, pictures, cost, provenance; one page."""
+    registry = _registry()
+    version = registry.resolve(model)
+    page = registry.runs.read_bytes(version.run_id, "card/card.html")
+    if page is None:
+        raise UsageError(f"{version} has no card yet: it is written when the gate has judged (`atelier run`).")
+    path = output or Path(f"{version.model}-{version.number}.html")
+    path.write_bytes(page)
+    print(path)
 
 
 def _registry() -> Registry:

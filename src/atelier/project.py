@@ -57,6 +57,7 @@ def set_environment(project: Project) -> None:
         "MLFLOW_TRACKING_URI": f"sqlite:///{project.root / 'mlflow.db'}",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",  # a model is code that can be read, and safetensors
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # default 7 with back-off: minutes before a dead server is reported
         "PREFECT_HOME": str(project.root / ".prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from atelier.errors import UsageError
+from atelier.errors import RegistryError, UsageError
 from atelier.params.errors import nearest
 from atelier.project import Project
 from atelier.registry.connection import Connection
@@ -238,6 +238,19 @@ class Registry:
             return Path(self._connection.mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=target))
 
     def load(self, version: Version) -> Any:
-        """The pyfunc of a version; `.unwrap_python_model()` holds `network` and `config`."""
+        """The pyfunc of a version; `.unwrap_python_model()` holds `network` and `config`.
+
+        Raises:
+            RegistryError: if its files are damaged, or not what Atelier registers.
+        """
         with self._connection.explained(f"load {version}"):
-            return self._connection.mlflow.pyfunc.load_model(f"models:/{version}")
+            try:
+                return self._connection.mlflow.pyfunc.load_model(f"models:/{version}")
+            except (self._connection.mlflow.exceptions.MlflowException, OSError):
+                raise
+            except Exception as error:  # damaged files fail in as many ways as they have bytes
+                reason = (str(error).splitlines() or [""])[0]
+                raise RegistryError(
+                    f"{version} can't be loaded: {type(error).__name__}: {reason}. Its files are damaged or were "
+                    f"replaced: `atelier rollback {version.model}`, or `atelier reproduce {version}` makes it again."
+                ) from error
