@@ -1,13 +1,14 @@
 """The published protocols of three tasks on grey pictures, to the last rounding: what is given to a restorer, and PSNR.
 
 A PSNR can only be compared with one of the same protocol: luma for grey alone moves it by 0.6 dB.
-Shapes: H, W pixels, h, w of the smaller picture. Pictures are uint8; what a restorer is given is float64 around [0, 1].
+Shapes: H, W pixels, h, w of the smaller picture. Pictures are uint8; what a restorer is given and gives is float64
+around [0, 1].
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from atelier.degradations import degrade_fixed
+from atelier.metrics.denoisers import Denoiser
+from atelier.metrics.pixels import PixelProtocol, luma_N1HW, psnr_N
 from atelier.restore import SUFFIXES
 
 Grey = NDArray[np.uint8]
@@ -31,7 +34,7 @@ class Task:
         clean: the part of a picture file that is restored and scored.
         degrade: what the restorer is given.
         baseline: what costs nothing, of the clean picture's size.
-        border: pixels that are left out all round.
+        scored: what is done to pictures before they are compared.
         upscale: how many times larger the clean picture is.
         sigma: standard deviation of the noise in [0, 1], for restorers that are told; None: there is none.
         named: the baseline's name.
@@ -41,7 +44,7 @@ class Task:
     degrade: Callable[[Grey], Values]
     baseline: Callable[[Values], Values]
     named: str
-    border: int = 0
+    scored: PixelProtocol = PixelProtocol(round=True)
     upscale: int = 1
     sigma: float | None = None
 
@@ -68,7 +71,7 @@ def enlarging(factor: int) -> Task:
         lambda x_HW: resized(x_HW / 255, 1 / factor),
         lambda y_hw: resized(y_hw, factor),
         "bicubic",
-        border=factor,
+        PixelProtocol(round=True, border=factor),
         upscale=factor,
     )
 
@@ -100,8 +103,8 @@ def luma(image: Image.Image) -> Grey:
     """Y of YCbCr in [16, 235], rounded, as MATLAB's rgb2ycbcr gives it; a grey picture is taken as it is."""
     if image.mode == "L":
         return np.asarray(image)
-    weights_C = np.array([65.481, 128.553, 24.966]) / 255  # ITU-R BT.601
-    return (16 + np.asarray(image.convert("RGB")) @ weights_C).round().astype(np.uint8)
+    x_3HW = np.asarray(image.convert("RGB")).transpose(2, 0, 1) / 255
+    return (luma_N1HW(x_3HW[None])[0, 0] * 255).round().astype(np.uint8)
 
 
 def cut_to_multiple(x_HW: Grey, factor: int) -> Grey:
@@ -140,34 +143,30 @@ def keys(distance: Values) -> Values:
     return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
 
 
-def rounded(x_hat_HW: Values) -> Grey:
-    """As it would be written to a file."""
-    return (x_hat_HW.clip(0, 1) * 255).round().astype(np.uint8)
-
-
 def baseline_psnr(y_hw: Values, x_HW: Grey, task: Task) -> float:
     """Of the task's baseline; noise is published as it is, neither clipped nor rounded (that would give 0.2 dB)."""
-    x_hat_HW = task.baseline(y_hw)
-    return psnr(x_hat_HW * 255 if task.sigma is not None else rounded(x_hat_HW), x_HW, task.border)
+    scored = task.scored if task.sigma is None else replace(task.scored, clip=False, round=False)
+    return psnr(task.baseline(y_hw), x_HW, scored)
 
 
-def psnr(x_hat_HW: Grey | Values, x_HW: Grey, border: int = 0) -> float:
-    """Peak signal-to-noise ratio in dB of pictures in grey levels, without `border` pixels all round.
+def psnr(x_hat_HW: Values, x_HW: Grey, scored: PixelProtocol) -> float:
+    """Peak signal-to-noise ratio in dB of a restored picture.
 
     Raises:
-        ValueError: if the sizes differ.
+        EvaluationError: if the sizes differ.
     """
-    if x_hat_HW.shape != x_HW.shape:
-        raise ValueError(f"a restored picture of {x_hat_HW.shape} pixels can't be compared with one of {x_HW.shape}.")
-    height, width = x_HW.shape
-    inside = (slice(border, height - border), slice(border, width - border))
-    error = np.square(x_hat_HW[inside] - x_HW[inside].astype(np.float64)).mean()
-    return float(10 * np.log10(255**2 / error)) if error else float("inf")
+    return float(psnr_N(x_hat_HW[None, None], x_HW[None, None] / 255, scored)[0])
+
+
+def denoised(denoiser: Denoiser, y_HW: Values, task: Task) -> Values:
+    """What a classical denoiser, told the noise, makes of a picture."""
+    assert task.sigma is not None
+    return denoiser.restore(y_HW[..., None], task.sigma)[..., 0]
 
 
 @torch.inference_mode()
-def estimates(network: Any, y_hw: Values, task: Task) -> list[Grey]:
+def estimates(network: Any, y_hw: Values, task: Task) -> list[Values]:
     """What a restorer makes of a picture: the estimate of each of its iterations, or its only one."""
     told = {"sigma": task.sigma} if network.noise_level else {}
     given = torch.from_numpy(y_hw[None, None].astype(np.float32)).to(next(network.parameters()).device)
-    return [rounded(x_hat[0, 0].double().cpu().numpy()) for x_hat in network.estimates(given, **told)]
+    return [x_hat[0, 0].double().cpu().numpy() for x_hat in network.estimates(given, **told)]

@@ -4,13 +4,16 @@
     python benchmarks/published.py enlarge/2 --task enlarge --factor 2 --pictures ../shared/data/set5
     python benchmarks/published.py deblock --task deblock --quality 10 --pictures ../shared/data/classic5
     python benchmarks/published.py denoise@champion --history psnr.png
+    python benchmarks/published.py --task denoise --sigma 25 --classical --pictures ../shared/data/set12
 
-Without a model the baseline alone is scored. `--history` draws the PSNR on validation images against CPU minutes.
+Without a model the baselines alone are scored; `--classical` adds the denoisers that are installed. `--history` draws
+the PSNR on validation images against CPU minutes.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from atelier.errors import AtelierError, UsageError
+from atelier.metrics.denoisers import Denoiser, denoisers_for
 from atelier.project import find_project, set_environment
 from atelier.registry import Registry, Version
 from atelier.training.device import make_deterministic
@@ -53,13 +57,14 @@ def fitting(served: Any, version: Version, task: Task) -> Any:
     return served.network
 
 
-def table(folder: Path, task: Task, network: Any) -> list[list[float]]:
-    """Print a Markdown table; returns for each picture the PSNR of the baseline, then of every estimate.
+def table(folder: Path, task: Task, network: Any, denoisers: Mapping[str, Denoiser] | None = None) -> list[list[float]]:
+    """Print a Markdown table; returns for each picture the PSNR of the baselines, then of every estimate.
 
     Args:
         folder: of the pictures.
         task: the protocol.
-        network: the restorer; None: the baseline alone.
+        network: the restorer; None: the baselines alone.
+        denoisers: classical ones by name, for a task that is denoising.
 
     Raises:
         UsageError: if there are no pictures.
@@ -69,13 +74,16 @@ def table(folder: Path, task: Task, network: Any) -> list[list[float]]:
         with Image.open(path) as image:
             x_HW = task.clean(image)
         y_hw = task.degrade(x_HW)
-        row = [protocols.baseline_psnr(y_hw, x_HW, task)]
+        restored = [protocols.denoised(denoiser, y_hw, task) for denoiser in (denoisers or {}).values()]
+        count = 0
         if network is not None:
-            row += [protocols.psnr(x_hat, x_HW, task.border) for x_hat in protocols.estimates(network, y_hw, task)]
+            estimates = protocols.estimates(network, y_hw, task)
+            restored, count = restored + estimates, len(estimates)
+        row = [protocols.baseline_psnr(y_hw, x_HW, task)]
+        row += [protocols.psnr(x_hat, x_HW, task.scored) for x_hat in restored]
         if not rows:
-            count = len(row) - 1
             titles = ["model"] if count == 1 else [f"iteration {number + 1}" for number in range(count)]
-            print(f"| picture | {' | '.join([task.named, *titles])} |\n|---|{'---|' * len(row)}")
+            print(f"| picture | {' | '.join([task.named, *(denoisers or {}), *titles])} |\n|---|{'---|' * len(row)}")
         rows.append(row)
         print(f"| {path.stem} | {' | '.join(f'{value:.2f}' for value in row)} |", flush=True)
     if not rows:
@@ -112,11 +120,14 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--factor", type=int, default=2, help="of enlargement")
     parser.add_argument("--quality", type=int, default=10, help="of JPEG")
     parser.add_argument("--pictures", type=Path, help="folder")
+    parser.add_argument("--classical", action="store_true", help="score non-local means and BM3D too, if installed")
     parser.add_argument("--history", type=Path, metavar="PNG", help="draw the course of the training")
     parser.add_argument("--threads", type=int, help="of torch (default: one for each core)")
     arguments = parser.parse_args()
     if (arguments.task is None) != (arguments.pictures is None) or not (arguments.task or arguments.history):
         parser.error("give --task and --pictures, or --history, or all three")
+    if arguments.classical and arguments.task != "denoise":
+        parser.error("--classical needs --task denoise")
     if arguments.history and not arguments.model:
         parser.error("--history needs a model")
     return arguments
@@ -139,7 +150,11 @@ def main() -> None:
         if registry is not None:
             network = fitting(registry.load(version).unwrap_python_model(), version, task)
             print(f"{version}: {sum(weight.numel() for weight in network.parameters()):,} parameters\n")
-        table(arguments.pictures, task, network)
+        denoisers = {}
+        if arguments.classical:
+            denoisers = denoisers_for([{"noise": {"sigma": task.sigma}}])
+            print("".join(f"{name}: {denoiser.text}\n" for name, denoiser in denoisers.items()))
+        table(arguments.pictures, task, network, denoisers)
     if arguments.history:
         history(registry, version, arguments.history)
 

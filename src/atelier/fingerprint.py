@@ -96,6 +96,9 @@ def evaluation_params(params: Params, model: Model) -> dict[str, Any]:
         )
     if isinstance(model, (RestorationModel, TranslationModel)) and model.degradation is not None:
         relevant["degradation"] = model.model_dump(mode="json", exclude_none=True)["degradation"]
+        relevant["pixels"] = asked.pixels.model_dump()
+        if asked.lpips is not None:
+            relevant["lpips"] = asked.lpips.sha256  # wherever the file lies
         if params.datasets[model.dataset].image_size is None:
             relevant["max_side"] = asked.max_side
     return relevant

@@ -172,7 +172,7 @@ def score(
 ) -> Evaluated:
     """Load a version as registered and score it on the test images of `dataset`, or of what it is to make alike."""
     model, device = located(registry.project, params, version.model), choose_device(params.device)
-    protocol = Protocol(params.evaluation, params.seed, device)
+    protocol = Protocol(params.evaluation.located(registry.project.root), params.seed, device)
     served = registry.load(version).unwrap_python_model()
     network = served.network.to(device)
     classifier = _network(registry, extractor, device) if extractor else None

@@ -9,6 +9,9 @@ import torch
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
+from atelier.errors import EvaluationError
+from atelier.metrics.denoisers import denoisers_for
+from atelier.metrics.pixels import PixelProtocol
 from atelier.networks.restorers import build_restorer
 from benchmarks import protocols
 from benchmarks.chart import draw
@@ -69,8 +72,8 @@ def test_the_published_weights_of_dncnn_give_their_published_figure():
     for path in protocols.picture_files(pictures_of("set12")):
         x_HW = protocols.grey(Image.open(path))
         (x_hat_HW,) = protocols.estimates(network, task.degrade(x_HW), task)
-        scores.append(protocols.psnr(x_hat_HW, x_HW))
-    assert np.mean(scores) == pytest.approx(30.43, abs=0.01)
+        scores.append(protocols.psnr(x_hat_HW, x_HW, task.scored))
+    assert np.mean(scores) == pytest.approx(30.44, abs=0.02)
 
 
 def test_noise_is_not_clipped_and_the_same_for_every_picture_of_a_size():
@@ -86,10 +89,11 @@ def test_psnr_is_that_of_scikit_image_within_the_border():
     rng = np.random.default_rng(1)
     x_HW, x_hat_HW = rng.integers(0, 256, (2, 25, 19), np.uint8)
     expected = peak_signal_noise_ratio(x_HW[3:-3, 3:-3], x_hat_HW[3:-3, 3:-3], data_range=255)
-    assert protocols.psnr(x_hat_HW, x_HW, border=3) == pytest.approx(expected)
-    assert protocols.psnr(x_HW, x_HW) == float("inf")
-    with pytest.raises(ValueError, match=r"\(25, 18\).*\(25, 19\)"):
-        protocols.psnr(x_hat_HW[:, 1:], x_HW)
+    scored = PixelProtocol(border=3, round=True)
+    assert protocols.psnr(x_hat_HW / 255, x_HW, scored) == pytest.approx(expected)
+    assert protocols.psnr(x_HW / 255, x_HW, scored) == 100  # the cap of equal pictures
+    with pytest.raises(EvaluationError, match=r"25, 18\).*25, 19\)"):
+        protocols.psnr(x_hat_HW[:, 1:] / 255, x_HW, scored)
 
 
 def test_luma_of_white_black_and_red_is_that_of_matlab():
@@ -131,6 +135,15 @@ def test_every_estimate_of_a_recurrent_restorer_is_scored_and_the_untrained_one_
     assert printed[0] == "| picture | noisy | iteration 1 | iteration 2 | iteration 3 |"
     assert [line.split(" | ")[0] for line in printed[2:]] == ["| a", "| b", "| **mean**"]
     assert len(set(table(folder, task, randomised(network))[0][1:])) == 3
+
+
+def test_classical_denoisers_stand_between_the_noisy_picture_and_the_network(folder, capsys):
+    task, denoisers = protocols.denoising(25), {"nlm": denoisers_for([{"noise": {"sigma": 25 / 255}}])["nlm"]}
+    Image.fromarray(np.full((37, 31), 90, np.uint8)).save(folder / "a.png")
+    network = build_restorer("cnn", channels=1, width=4, depth=2).eval()
+    noisy, nlm, untrained = table(folder, task, network, denoisers)[0]
+    assert nlm > noisy + 5 > untrained
+    assert capsys.readouterr().out.splitlines()[0] == "| picture | noisy | nlm | model |"
 
 
 def test_an_untrained_enlarger_scores_what_bicubic_enlargement_does(folder):

@@ -247,6 +247,18 @@ def test_the_largest_side_matters_where_pictures_keep_their_size(tmp_path):
     assert differences(evaluated("fashion-denoise", *own), larger) == ["params: max_side 512 -> 100"]
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_how_pixels_are_compared_matters_to_restorers_alone(name):
+    restorer = name in ("fashion-denoise", "fashion-inpaint")
+    rounded = evaluated(name, "evaluation.pixels={round: true}")
+    assert differences(evaluated(name), rounded) == (["params: pixels.round False -> True"] if restorer else [])
+    weights = [f"evaluation.lpips={{path: {path}, sha256: {sha * 64}}}" for path, sha in ("aa", "ba", "ab")]
+    first, moved, others = (evaluated(name, given) for given in weights)
+    assert first == moved
+    assert (first != evaluated(name), first != others) == (restorer, restorer)
+    assert trained(name, "evaluation.pixels={round: true}", weights[0]) == trained(name)
+
+
 def test_the_extractor_scores_the_models_of_its_own_dataset(tmp_path):
     text = EXAMPLE_FILE.read_text(encoding="utf-8")
     photos = "\n  photos: {source: folder, path: raw, image_size: 28, channels: 1}\nmodels:"

@@ -13,7 +13,8 @@ from atelier.metrics.pixels import fidelity_N, restoration_scores
 @pytest.mark.parametrize(
     ("metric", "expected"),
     [
-        ("psnr", True), ("psnr_gain", True), ("ssim", True), ("mse", False), ("cas", True),
+        ("psnr", True), ("psnr_gain", True), ("psnr_gain_bm3d", True), ("ssim", True), ("mse", False), ("cas", True),
+        ("ms_ssim", True), ("lpips", False),
         ("accuracy", True), ("accuracy_clean", True), ("accuracy_degraded", True), ("accuracy_restored", True),
         ("accuracy_gain", True), ("macro_recall_restored", True), ("macro_f1_clean", True),
         ("fd_classifier", False), ("kid_efficientnet_lite0", False), ("is_classifier", True),

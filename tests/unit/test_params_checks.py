@@ -60,6 +60,31 @@ IMPOSSIBLE = [
         "models.fashion-denoise.dataset = 'fashon' is not one of the datasets. Did you mean 'fashion'?",
     ),
     (
+        [("confidence: 0.95", "confidence: 0.95\n  pixels: {border: 9}")],
+        "evaluation.pixels.border = 9 leaves 10 of 28 pixels of test images of datasets.fashion, SSIM needs 11. Lower "
+        "it to 8 or less.",
+    ),
+    (
+        [
+            *OWN_SIZE,
+            ("confidence: 0.95", "confidence: 0.95\n  max_side: 64\n  pixels: {border: 27}"),
+            ("image_size: 28", "image_size: 68"),
+            ("lr: 2e-3", "crop_size: 16, lr: 2e-3"),
+        ],
+        "evaluation.pixels.border = 27 leaves 10 of 64 pixels of test images of datasets.photos, SSIM needs 11. Lower "
+        "it to 26 or less.",
+    ),
+    (
+        [("floors: {psnr_gain: 0.0}", "floors: {ms_ssim: 0.8}")],
+        "promotion.restoration: ms_ssim needs images of 161 pixels without the border, those of datasets.fashion have "
+        "28. Use ssim.",
+    ),
+    (
+        [("restoration: {metric: psnr", "restoration: {metric: lpips")],
+        "promotion.restoration: lpips is measured only with weights. Give evaluation.lpips a path and its sha256, or "
+        "use another metric.",
+    ),
+    (
         [("classifier:fashion-classifier", "classifier:fashion-clasifier")],
         "evaluation.features: 'fashion-clasifier' is not a classification model of this file. "
         "Did you mean 'fashion-classifier'?",
@@ -333,7 +358,7 @@ def test_the_largest_sizes_that_are_allowed_are_accepted(tmp_path):
 
 def test_the_gate_knows_the_direction_of_every_metric_that_is_measured():
     for metric in {metric for kind in METRICS.values() for metric in kind}:
-        assert higher_is_better(metric) == (metric.split("_")[0] not in ("mse", "fd", "kid"))
+        assert higher_is_better(metric) == (metric.split("_")[0] not in ("mse", "lpips", "fd", "kid"))
         assert floor_failures(Gate(metric=metric, floors={metric: 0.5}), {metric: {"value": np.nan}})
 
 
@@ -354,6 +379,8 @@ VARIABLES = {
     records.TranslationModel: {"model"},
     records.Adversarial: {"adversarial"},
     records.Evaluation: {"evaluation", "asked", "params"},
+    records.Pixels: {"asked"},
+    records.Lpips: {"lpips", "self"},
     records.Gate: {"gate"},
     records.Params: {"params"},
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from atelier.data.store import StoredDataset
-from atelier.degradations import Steps, degrade_fixed, hidden_pixels, noise_levels, upscale_of
+from atelier.degradations import Steps, noise_levels
+from atelier.degradations.levels import levels_of
 from atelier.evaluation.common import (
     Evaluated,
     Protocol,
@@ -25,13 +27,14 @@ from atelier.evaluation.common import (
     predicted_classes,
     require_test_images,
     row,
-    runs_of_one_size,
 )
+from atelier.evaluation.degraded import degraded_images
+from atelier.evaluation.slices import denoiser_rows, slice_rows
 from atelier.metrics.baselines import baselines_for
 from atelier.metrics.intervals import Score, mean_interval
-from atelier.metrics.pixels import fidelity_N, psnr_N, restoration_scores
+from atelier.metrics.lpips import load_lpips
+from atelier.metrics.pixels import PixelProtocol, fidelity_N, psnr_N, restoration_scores
 from atelier.pictures import Floats, Pixels, grid
-from atelier.training.batches import sizes_of, to_images
 from atelier.training.cost import count_macs
 
 NUM_SHOWN = 10  # images in the picture for people
@@ -44,6 +47,7 @@ class Restored:
 
     first: int  # position of the first of them in the test split
     clean: Floats
+    levels: list[int]  # in which part of its range each is degraded; empty if there is no range
     guesses: dict[str, Floats]  # of each baseline, and of the model that this one is compared with
     estimates: list[Floats]  # of the model, after each of its iterations if it is recurrent; the last is its result
 
@@ -52,7 +56,8 @@ class Restored:
 class Measured:
     """What is kept of `Restored`."""
 
-    fidelity: dict[str, dict[str, NDArray[np.float64]]]  # mse, psnr and ssim of the model and each baseline
+    fidelity: dict[str, dict[str, NDArray[np.float64]]]  # by metric, of the model and each baseline
+    levels: list[int]
     psnr_by_iteration: list[NDArray[np.float64]]
     predicted: dict[str, NDArray[np.int64]]  # the classifier's class of clean, degraded and restored images
     shown: dict[str, Floats]  # centres of the first images: clean, restored, and each baseline's
@@ -78,62 +83,88 @@ def evaluate_restorer(
         compared: another restorer of the same by its version, at most one: psnr_difference is the paired difference.
     """
     require_test_images(dataset)
+    pixels = _pixel_protocol(protocol)
     passes = _restored(network, compared or {}, steps, dataset, protocol)
-    parts = [_measured(part, classifier, dataset, protocol) for part in passes]
+    parts = [_measured(part, classifier, dataset, protocol, pixels) for part in passes]
     confidence = protocol.params.confidence
     scored = "" if dataset.info.image_size else f", of images larger than {protocol.params.max_side} pixels the centre"
     values = {
         subject: {metric: np.concatenate([part.fidelity[subject][metric] for part in parts]) for metric in measured}
         for subject, measured in parts[0].fidelity.items()
     }
-    named = {subject: restoration_scores(measured, confidence, scored) for subject, measured in values.items()}
+    named = {subject: restoration_scores(found, confidence, pixels, scored) for subject, found in values.items()}
     rows = [row(subject, "all", metric, score) for subject, found in named.items() for metric, score in found.items()]
     if hasattr(network, "iterations"):
-        rows += _iteration_rows([part.psnr_by_iteration for part in parts], confidence)
+        rows += _iteration_rows([part.psnr_by_iteration for part in parts], confidence, pixels)
         rows += _compute_rows(network, dataset.info.channels, protocol.device)
-
-    baselines = [subject for subject in values if subject.startswith("baseline:")]
-    best = max(baselines, key=lambda subject: float(values[subject]["psnr"].mean()))
-    gain_N, name = values["model"]["psnr"] - values[best]["psnr"], best.removeprefix("baseline:")
-    others = {"psnr_gain": mean_interval(gain_N, confidence, f"paired difference to {name}, dB")}
-    for version in compared or {}:
-        difference_N = values["model"]["psnr"] - values[f"compared:{version}"]["psnr"]
-        others["psnr_difference"] = mean_interval(difference_N, confidence, f"paired difference to {version}, dB")
+    best = _best_baseline(values)
+    others = {"psnr_gain": _difference(values, best, confidence, pixels)}
+    if compared:
+        others["psnr_difference"] = _difference(values, f"compared:{next(iter(compared))}", confidence, pixels)
     if parts[0].predicted:
         views = {view: np.concatenate([part.predicted[view] for part in parts]) for view in parts[0].predicted}
         others |= _seen_by_classifier(views, dataset, protocol)
     rows += [row("model", "all", metric, score) for metric, score in others.items()]
+
+    units, slices = _units(values["model"], named["model"], parts, steps, dataset)
+    rows += slice_rows(units, slices, confidence, pixels, scored)
+    rows += denoiser_rows(values["model"], dataset, steps, protocol, pixels, scored)
     picture = _picture([part.shown for part in parts if part.shown], ("clean", "baseline:identity", best, "model"))
-    units = pd.DataFrame({"unit": dataset.hashes("test")[: len(gain_N)], **values["model"]})
+    return Evaluated(named["model"] | others, pd.DataFrame(rows), {"restored.png": picture}, units)
+
+
+def _pixel_protocol(protocol: Protocol) -> PixelProtocol:
+    asked, lpips = protocol.params.pixels, protocol.params.lpips
+    loaded = load_lpips(Path(lpips.path), lpips.sha256, protocol.device) if lpips else None
+    return PixelProtocol(asked.luma, asked.border, asked.round, lpips=loaded)
+
+
+def _best_baseline(values: Mapping[str, Any]) -> str:
+    baselines = [subject for subject in values if subject.startswith("baseline:")]
+    return max(baselines, key=lambda subject: float(values[subject]["psnr"].mean()))
+
+
+def _difference(values: Mapping[str, Any], other: str, confidence: float, pixels: PixelProtocol) -> Score:
+    """In PSNR, of the model to another subject, image by image."""
+    difference_N, name = values["model"]["psnr"] - values[other]["psnr"], other.partition(":")[2]
+    return mean_interval(difference_N, confidence, f"paired difference to {name}, dB: {pixels.texts['psnr']}")
+
+
+def _units(
+    values: Mapping[str, NDArray[np.float64]],
+    scores: Mapping[str, Score],
+    parts: Sequence[Measured],
+    steps: Steps,
+    dataset: StoredDataset,
+) -> tuple[pd.DataFrame, dict[str, Sequence[str]]]:
+    """One line a test image, and the columns that are slices with their values."""
+    hashes = dataset.hashes("test")[: len(values["psnr"])]
+    units = pd.DataFrame({"unit": hashes, **{metric: values[metric] for metric in values if metric in scores}})
+    slices: dict[str, Sequence[str]] = {}
     labels = dataset.labels("test")
     if labels is not None and dataset.info.num_classes:
+        slices["class"] = dataset.info.class_names
         units["class"] = [dataset.info.class_names[label] for label in labels[: len(units)]]
-    return Evaluated(named["model"] | others, pd.DataFrame(rows), {"restored.png": picture}, units)
+    if (levels := levels_of(steps)) is not None:
+        slices["level"] = levels.names
+        units["level"] = [levels.names[part] for measured in parts for part in measured.levels]
+    return units, slices
 
 
 def _restored(
     network: Any, compared: Mapping[str, Any], steps: Steps, dataset: StoredDataset, protocol: Protocol
 ) -> Iterator[Restored]:
     """All test images that are scored, a few at a time, degraded and restored."""
-    pixels, hashes, factor = dataset.images("test"), dataset.hashes("test"), upscale_of(steps)
-    stored_N2 = sizes_of(pixels)[: protocol.params.num_images]
-    sizes_N2 = stored_N2
-    if dataset.info.image_size is None:
-        sizes_N2 = np.minimum(stored_N2, protocol.params.max_side) // factor * factor
-    corners_N2 = (stored_N2 - sizes_N2) // 2
-    for rows in runs_of_one_size(sizes_N2):
-        (height, width), images = sizes_N2[rows.start].tolist(), range(rows.start, rows.stop)
-        cut = [
-            pixels[image, top : top + height, left : left + width]
-            for image, (top, left) in zip(images, corners_N2[rows].tolist(), strict=True)
-        ]
-        x_nCHW = to_images(np.stack(cut), torch.device("cpu")).contiguous()
-        seeds = [int(sha256[:12], 16) for sha256 in hashes[rows]]
-        y, hidden = degrade_fixed(x_nCHW, steps, seeds), hidden_pixels(x_nCHW.shape, steps, seeds)
-        guesses = {f"baseline:{name}": guess(y, hidden).numpy() for name, guess in baselines_for(steps).items()}
-        y, levels = y.to(protocol.device), partial(noise_levels, x_nCHW.shape, steps, seeds)
-        guesses |= {f"compared:{version}": _estimates(other, y, levels)[-1] for version, other in compared.items()}
-        yield Restored(rows.start, x_nCHW.numpy(), guesses, _estimates(network, y, levels))
+    baselines, levels = baselines_for(steps), levels_of(steps)
+    for part in degraded_images(dataset, steps, protocol):
+        guesses = {
+            f"baseline:{name}": guess(part.y_nChw, part.hidden_n1hw).numpy() for name, guess in baselines.items()
+        }
+        told = partial(noise_levels, part.clean_nCHW.shape, steps, part.seeds)
+        y_nChw = part.y_nChw.to(protocol.device)
+        guesses |= {f"compared:{version}": _estimates(other, y_nChw, told)[-1] for version, other in compared.items()}
+        parts_n = levels.parts_B(part.clean_nCHW.shape, steps, part.seeds).tolist() if levels else []
+        yield Restored(part.first, part.clean_nCHW.numpy(), parts_n, guesses, _estimates(network, y_nChw, told))
 
 
 @torch.inference_mode()
@@ -146,7 +177,9 @@ def _estimates(network: Any, y_nCHW: Tensor, levels: Callable[[], Tensor]) -> li
     return [x_hat_nCHW.cpu().numpy().clip(0, 1) for x_hat_nCHW in estimates]
 
 
-def _measured(part: Restored, classifier: nn.Module | None, dataset: StoredDataset, protocol: Protocol) -> Measured:
+def _measured(
+    part: Restored, classifier: nn.Module | None, dataset: StoredDataset, protocol: Protocol, pixels: PixelProtocol
+) -> Measured:
     restored = part.estimates[-1]
     subjects = {"model": restored, **part.guesses}
     views = {"clean": part.clean, "degraded": part.guesses["baseline:identity"], "restored": restored}
@@ -159,14 +192,17 @@ def _measured(part: Restored, classifier: nn.Module | None, dataset: StoredDatas
             name: _centre(x[: NUM_SHOWN - part.first], side, side)
             for name, x in {"clean": part.clean, **subjects}.items()
         }
-    fidelity = {subject: fidelity_N(x_hat, part.clean) for subject, x_hat in subjects.items()}
-    return Measured(fidelity, [psnr_N(x_hat, part.clean) for x_hat in part.estimates], predicted, shown)
+    fidelity = {subject: fidelity_N(x_hat, part.clean, pixels) for subject, x_hat in subjects.items()}
+    psnr_by_iteration = [psnr_N(x_hat, part.clean, pixels) for x_hat in part.estimates]
+    return Measured(fidelity, part.levels, psnr_by_iteration, predicted, shown)
 
 
-def _iteration_rows(parts: Sequence[list[NDArray[np.float64]]], confidence: float) -> list[dict[str, Any]]:
+def _iteration_rows(
+    parts: Sequence[list[NDArray[np.float64]]], confidence: float, pixels: PixelProtocol
+) -> list[dict[str, Any]]:
     """PSNR after each iteration of a recurrent restorer."""
     by_iteration = [np.concatenate(values) for values in zip(*parts, strict=True)]
-    scores = [mean_interval(psnr, confidence, "dB") for psnr in by_iteration]
+    scores = [mean_interval(psnr, confidence, pixels.texts["psnr"]) for psnr in by_iteration]
     return [row("model", f"iterations:{count}", "psnr", score) for count, score in enumerate(scores, start=1)]
 
 

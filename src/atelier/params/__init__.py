@@ -18,6 +18,7 @@ from atelier.params.degradations import (
     Speckle,
     Strokes,
 )
+from atelier.params.evaluation import Lpips, Pixels
 from atelier.params.loading import load_params
 from atelier.params.models import (
     Adversarial,
@@ -77,6 +78,7 @@ __all__ = [
     "GaussianBlur",
     "Jpeg",
     "KernelBlur",
+    "Lpips",
     "Mask",
     "MissingPixels",
     "Model",
@@ -84,6 +86,7 @@ __all__ = [
     "NafnetRestorerNetwork",
     "Noise",
     "Params",
+    "Pixels",
     "Poisson",
     "ProgressiveDiscriminatorNetwork",
     "ProgressiveGeneratorNetwork",

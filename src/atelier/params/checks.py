@@ -18,6 +18,7 @@ from atelier.params.models import (
     TranslationModel,
 )
 from atelier.params.reference_checks import reference_errors
+from atelier.params.score_checks import score_errors
 
 # What an evaluation of each kind measures; a test compares it with what evaluations return.
 _VIEWS = ("clean", "degraded", "restored")
@@ -28,7 +29,8 @@ METRICS = {
         *(f"{metric}_classifier" for metric in ("fd", "kid", "is", "precision", "recall")),
         *("class_balance", "rarest_class", "class_accuracy", "cas"),
     ],
-    "restoration": ["mse", "psnr", "ssim", "psnr_gain", *_SEEN, "accuracy_gain"],
+    # ms_ssim: of images that are large enough; lpips: where its weights are given.
+    "restoration": ["mse", "psnr", "ssim", "ms_ssim", "lpips", "psnr_gain", *_SEEN, "accuracy_gain"],
 }
 UNPAIRED_METRICS = [
     "fd_classifier",
@@ -39,7 +41,8 @@ METRICS["translation"] = [*METRICS["restoration"], *UNPAIRED_METRICS]
 
 def combination_errors(params: Params) -> list[str]:
     """One line for each impossible combination, with its dotted path and what to do."""
-    return [*_evaluation_errors(params), *_model_errors(params), *reference_errors(params), *_gate_errors(params)]
+    of_models = [*_evaluation_errors(params), *_model_errors(params), *reference_errors(params)]
+    return [*of_models, *_gate_errors(params), *score_errors(params)]
 
 
 def _evaluation_errors(params: Params) -> Iterator[str]:

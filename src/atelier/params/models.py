@@ -5,12 +5,14 @@ A record's field is a key of params.yaml; its type and range are the documentati
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from atelier.params.datasets import Dataset
 from atelier.params.degradations import Degradation
+from atelier.params.evaluation import Lpips, Pixels
 from atelier.params.networks import (
     CnnClassifierNetwork,
     DiscriminatorNetwork,
@@ -230,12 +232,18 @@ class Evaluation(Record):
     num_images: int = Field(ge=100)  # test images, and generated images of a GAN
     max_side: int = Field(default=512, ge=16)  # pixels: of larger test photographs the centre is scored
     confidence: float = Field(gt=0.5, lt=1)
+    pixels: Pixels = Pixels()
+    lpips: Lpips | None = None
     cas_kimg: Positive = 100.0  # training budget of the classifier that sees generated images only
 
     @property
     def classifier(self) -> str:
         """Name of the model whose features are used; empty if there is none."""
         return (self.features or "").removeprefix("classifier:")
+
+    def located(self, project_root: Path) -> Evaluation:
+        """The same with files as they are to be opened from anywhere."""
+        return self.model_copy(update={"lpips": self.lpips.located(project_root)}) if self.lpips else self
 
 
 class Gate(Record):
