@@ -87,7 +87,7 @@ def card(
     model: Annotated[str, typer.Argument(help="A version.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: MODEL-VERSION.html]")] = None,
 ) -> None:
-    """Write the model card of a version: purpose, data, scores, where it fails, pictures, cost, provenance; one page."""
+    """Write the model card of a version, one page: purpose, data, scores, limits, pictures, cost, provenance."""
     registry = _registry()
     version = registry.resolve(model)
     page = registry.runs.read_bytes(version.run_id, "card/card.html")
