@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from atelier.data.store import StoredDataset
 from atelier.degradations import Steps, degrade_fixed, noise_levels, upscale_of
@@ -164,7 +164,8 @@ def class_maps(classifier: Any, x_NCHW: Tensor, labels_N: NDArray[np.int64]) -> 
     """Images, and the parts that speak for the class that a classifier gives them (Grad-CAM).
 
     Args:
-        classifier: whose `body` is a sequence of layers, the last of them convolutional.
+        classifier: whose `body` is a sequence of layers. The last one before the last pooling is asked: at the end
+            of small images 3 x 3 values are left, which show no place.
         x_NCHW: images in [0, 1].
         labels_N: the classes to explain.
 
@@ -172,10 +173,13 @@ def class_maps(classifier: Any, x_NCHW: Tensor, labels_N: NDArray[np.int64]) -> 
     """
     from captum.attr import LayerAttribution, LayerGradCam
 
+    layers = list(classifier.body)
+    pools = [number for number, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
+    layer = layers[pools[-1] - 1] if pools else layers[-1]
     frozen = [weight.requires_grad for weight in classifier.parameters()]
     classifier.requires_grad_(True)  # captum differentiates by the layer's output
     try:
-        maps = LayerGradCam(classifier, classifier.body[-1]).attribute(
+        maps = LayerGradCam(classifier, layer).attribute(
             x_NCHW, target=torch.from_numpy(labels_N).to(x_NCHW.device), relu_attributions=True
         )
     finally:
