@@ -32,7 +32,7 @@ type: install  ## mypy --strict
 	$(BIN)/mypy
 
 test: install  ## all tests
-	$(BIN)/python -m pytest -q -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
 
 bench: install  ## time the parts (benchmarks/)
 	$(BIN)/python benchmarks/throughput.py

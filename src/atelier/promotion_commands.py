@@ -25,14 +25,14 @@ ModelName = Annotated[str, typer.Argument(help="The model's name.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept in the ledger.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")]
 ParamsFile = Annotated[Path | None, typer.Option("--params", help="[default: params.yaml]")]
-Number = Annotated[int | None, typer.Argument(metavar="[VERSION]", help="The version.")]
+Number = Annotated[int | None, typer.Argument(metavar="[VERSION]", help="[default: the challenger]")]
 
 
 @app.command()
 def promote(
     model: ModelName,
-    version: Annotated[int, typer.Argument(help="The version that becomes champion.")],
     reason: Reason,
+    version: Number = None,
     dry_run: DryRun = False,
     params_file: ParamsFile = None,
 ) -> None:
@@ -40,7 +40,7 @@ def promote(
     from atelier.promotion import propose_promotion
 
     project, params, registry = _open(model, params_file)
-    found = registry.version(model, version)
+    found = _challenger(registry, model, version)
     _carry_out(registry, propose_promotion(project, params, registry, found, _checked(reason)), dry_run)
 
 

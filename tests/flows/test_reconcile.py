@@ -219,8 +219,13 @@ def runs(project: SmallProject, model: str) -> list[tuple[str, str]]:
 
 
 def test_promote_and_rollback_move_the_title(finished_project):
+    before = history(finished_project)
+    would = finished_project("promote", "fashion-denoise", "--reason", "a test", "--dry-run")
+    assert would.stdout == ("fashion-denoise/2 would be promoted.\nChampion would be fashion-denoise/2; previous: 1.\n")
+    assert history(finished_project) == before
     promoted = finished_project("promote", "fashion-denoise", "2", "--reason", "a test of promotion")
     assert promoted.code == 0, promoted.stderr
+    assert promoted.stdout == "fashion-denoise/2 promoted.\nChampion is fashion-denoise/2; previous: 1.\n"
     entries = history(finished_project)
     assert entries["fashion-denoise/2"]["aliases"] == ["champion"]
     assert entries["fashion-denoise/1"]["aliases"] == ["previous"]
@@ -243,8 +248,15 @@ def test_blessings_and_scores_of_single_images_are_kept_with_the_version(finishe
     client = MlflowClient(f"sqlite:///{finished_project.root / 'mlflow.db'}")
     for name in MODELS:
         run_id = history(finished_project)[f"{name}/1"]["run_id"]
-        found = {item.path for folder in ("blessings", "evaluation") for item in client.list_artifacts(run_id, folder)}
+        folders = ("blessings", "evaluation", "card")
+        found = {item.path for folder in folders for item in client.list_artifacts(run_id, folder)}
         assert {"blessings/quality.json", "blessings/infrastructure.json", "evaluation/units.csv"} <= found
+        assert {"card/card.md", "card/card.html"} <= found
+    page = finished_project("card", "fashion-gan", "-o", "card.html")
+    assert page.code == 0, page.stderr
+    card = (finished_project.root / "card.html").read_text()
+    (finished_project.root / "card.html").unlink()
+    assert card.count("<img ") >= 2 and "Draws new images like those of fashion" in card and "Zalando" in card
 
 
 def test_changing_the_evaluation_retrains_nothing(finished_project):
