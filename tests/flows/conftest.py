@@ -100,8 +100,8 @@ def finished_project(tmp_path_factory: pytest.TempPathFactory, fashion_source: P
                 params["models"][name][section].update(values)
         params["models"]["fashion-unpaired"] = UNPAIRED
         params["evaluation"].update(num_images=500, cas_kimg=4)
-        for gate in params["promotion"].values():
-            gate["floors"] = {}
+        for kind in ("classification", "gan", "restoration"):
+            params["promotion"][kind]["floors"] = {}
 
     project = new_project(tmp_path_factory.mktemp("studio") / "project", shrink)
     first = project("run")

@@ -76,8 +76,11 @@ def write_dataset(
 
 
 def stored_params(dataset: Dataset) -> dict[str, Any]:
-    """The parameters as dataset.json keeps them: what was read counts, not where it lay, which differs by machine."""
-    return dataset.model_dump(mode="json", exclude={"sources": {"__all__": {"path"}}})
+    """The parameters as dataset.json keeps them: what was read counts, not where it lay, which differs by machine.
+
+    Nor the licence: words about the pictures don't change them.
+    """
+    return dataset.model_dump(mode="json", exclude={"sources": {"__all__": {"path"}}, "licence": True})
 
 
 def _kept_places(accepted: Iterable[Accepted], before: StoredDataset | None) -> dict[str, Place]:
