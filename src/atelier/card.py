@@ -34,9 +34,9 @@ PROVENANCE = {
 }
 CAPTIONS = {
     "restored.png": "Clean, degraded, best baseline, restored",
+    "generated.png": "Generated, a class a row",
     "errors.png": "The worst test images: clean, degraded, restored, and where it errs (white: a quarter of the range)",
     "attribution.png": "Which pixels the details in the marked patch come from",
-    "generated.png": "Generated, a class a row",
     "unrefined.png": "The same before they passed through the restorer",
     "interpolation.png": "On the way from one latent to another, a class a row",
     "memorisation.png": "The generated images nearest to a training image, above that image",
@@ -172,7 +172,9 @@ def rendered(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> dict[st
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    shown = [(CAPTIONS.get(name, name), name, base64.b64encode(png).decode()) for name, png in pictures.items()]
+    known = list(CAPTIONS)  # the results first, then why and where it errs
+    names = sorted(pictures, key=lambda name: known.index(name) if name in known else len(known))
+    shown = [(CAPTIONS.get(name, name), name, base64.b64encode(pictures[name]).decode()) for name in names]
     loader = PackageLoader("atelier")
     options: dict[str, Any] = {"loader": loader, "undefined": StrictUndefined, "trim_blocks": True}
     plain, escaped = Environment(**options, autoescape=False), Environment(**options, autoescape=True)
