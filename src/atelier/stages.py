@@ -17,8 +17,10 @@ import torch
 
 from atelier.built_from import draw_extension, fetch_refiner, generated_file
 from atelier.bundle import add_refiner
+from atelier.data.download import fetched
 from atelier.data.store import StoredDataset, read_dataset
 from atelier.data.versions import data_md5
+from atelier.errors import RemoteError
 from atelier.evaluation import (
     Evaluated,
     Protocol,
@@ -27,9 +29,16 @@ from atelier.evaluation import (
     evaluate_restorer,
     evaluate_unpaired,
 )
-from atelier.fingerprint import datasets_of, digest, flatten, training_inputs
+from atelier.evaluation.extractors import (
+    Extractor,
+    classifier_extractor,
+    efficientnet_extractor,
+    inception_extractor,
+)
+from atelier.fingerprint import datasets_of, digest, flatten, module_hashes, training_inputs
 from atelier.gate import judge, record
 from atelier.params import ClassificationModel, GanModel, Model, Params, RestorationModel, TranslationModel
+from atelier.params.extractors import EFFICIENTNET_SHA256, INCEPTION_ADDRESS
 from atelier.plan import current_evaluation_inputs, evaluation_differences, plan_model, source_version
 from atelier.project import Project
 from atelier.provenance import git_state, installed_packages
@@ -158,20 +167,19 @@ def score(
 ) -> Evaluated:
     """Load a version as registered and score it on the test images of `dataset`, or of what it is to make alike."""
     model, device = located(registry.project, params, version.model), choose_device(params.device)
-    protocol = Protocol(params.evaluation, params.seed, device)
+    kept = digest(module_hashes("atelier.evaluation.feature_cache"))[:16]  # other code may take other features
+    protocol = Protocol(params.evaluation, params.seed, device, registry.project.cache / "features" / kept)
     served = registry.load(version).unwrap_python_model()
     network = served.network.to(device)
-    classifier = _network(registry, extractor, device) if extractor else None
     if isinstance(model, ClassificationModel):
         return evaluate_classifier(network, dataset, protocol)
     if damaged is not None:
-        assert classifier is not None  # params.checks: the only measure there is
-        return evaluate_unpaired(network, damaged, dataset, classifier, protocol)
+        return evaluate_unpaired(network, damaged, dataset, _extractor(registry, params, extractor, device), protocol)
     if isinstance(model, (RestorationModel, TranslationModel)):
+        classifier = _network(registry, extractor, device) if extractor else None
         others = {compared: _network(registry, compared, device)} if compared else {}
         return evaluate_restorer(network, degradation_steps(model), dataset, classifier, protocol, others)
-    assert isinstance(model, GanModel) and classifier is not None  # params.checks: a GAN always has an extractor
-
+    assert isinstance(model, GanModel)
     refiner = getattr(served, "refiner", None)
     if refiner is not None:
         refiner.to(device)
@@ -181,10 +189,30 @@ def score(
         num_classes = served.config["network"]["num_classes"]
         return served.predict(None, request), np.arange(num_images) % num_classes if num_classes > 1 else None
 
-    recipe = params.models[params.evaluation.classifier]
-    assert isinstance(recipe, ClassificationModel)
+    recipe = params.models.get(params.evaluation.classifier)
+    assert recipe is None or isinstance(recipe, ClassificationModel)
     unrefined = partial(generate, refined=0) if refiner is not None else None
-    return evaluate_generator(generate, recipe, classifier, dataset, protocol, unrefined)
+    features = _extractor(registry, params, extractor, device)
+    return evaluate_generator(generate, recipe, features, dataset, protocol, unrefined)
+
+
+def _extractor(registry: Registry, params: Params, identity: str, device: torch.device) -> Extractor:
+    """What `evaluation.features` names; params.checks: where this is called there is one."""
+    asked, root = params.evaluation, registry.project.root
+    match asked.extractor:
+        case "efficientnet":
+            return efficientnet_extractor(asked.efficientnet_side, EFFICIENTNET_SHA256, identity, device)
+        case "inception":
+            path = root / asked.inception.path if asked.inception.path else _downloaded(root, asked.inception.sha256)
+            return inception_extractor(path, asked.inception.sha256, identity, device)
+    return classifier_extractor(_network(registry, identity, device), identity, device)
+
+
+def _downloaded(root: Path, sha256: str) -> Path:
+    try:
+        return fetched(root, INCEPTION_ADDRESS, sha256)
+    except RemoteError as error:
+        raise RemoteError(f"{error} Or name a copy of the file in evaluation.inception.path.") from None
 
 
 def _network(registry: Registry, version: str, device: torch.device) -> torch.nn.Module:

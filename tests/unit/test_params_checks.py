@@ -20,7 +20,8 @@ from atelier.networks.discriminators import DISCRIMINATORS
 from atelier.networks.generators import GENERATORS
 from atelier.networks.restorers import RESTORERS
 from atelier.params import Gate, Record, load_params
-from atelier.params.checks import METRICS
+from atelier.params.checks import metrics
+from atelier.params.extractors import NUM_FEATURES
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLE_FILE = Path(__file__).with_name("example_params.yaml")
@@ -72,7 +73,7 @@ IMPOSSIBLE = [
     (
         [("\nmodels:", PHOTOS), ("kind: gan\n    dataset: fashion", "kind: gan\n    dataset: photos")],
         "models.fashion-gan: a GAN is scored on the features of evaluation.features, which learns 'fashion', not "
-        "'photos'. Train a classifier on 'photos' and name it there.",
+        "'photos'. Train a classifier on 'photos' and name it there, or write efficientnet_lite0 or inception.",
     ),
     (
         [("image_size: 28", "image_size: 30")],
@@ -217,8 +218,9 @@ IMPOSSIBLE = [
     ),
     (
         [("metric: kid_classifier", "metric: psnr")],
-        "promotion.gan.metric: 'psnr' is not measured there. Known: fd_classifier, kid_classifier, is_classifier, "
-        "precision_classifier, recall_classifier, class_balance, rarest_class, class_accuracy, cas",
+        "promotion.gan.metric: 'psnr' is not measured there. Known: fd_classifier, kid_classifier, "
+        "precision_classifier, recall_classifier, density_classifier, coverage_classifier, memorisation, "
+        "is_classifier, class_balance, rarest_class, class_accuracy, cas",
     ),
 ]
 
@@ -332,8 +334,9 @@ def test_the_largest_sizes_that_are_allowed_are_accepted(tmp_path):
 
 
 def test_the_gate_knows_the_direction_of_every_metric_that_is_measured():
-    for metric in {metric for kind in METRICS.values() for metric in kind}:
-        assert higher_is_better(metric) == (metric.split("_")[0] not in ("mse", "fd", "kid"))
+    extractors = ("classifier", *NUM_FEATURES)
+    for metric in {metric for kind in TRAINING_MODULES for name in extractors for metric in metrics(kind, name)}:
+        assert higher_is_better(metric) == (metric.split("_")[0] not in ("mse", "fd", "fid", "kid", "memorisation"))
         assert floor_failures(Gate(metric=metric, floors={metric: 0.5}), {metric: {"value": np.nan}})
 
 
@@ -354,6 +357,7 @@ VARIABLES = {
     records.TranslationModel: {"model"},
     records.Adversarial: {"adversarial"},
     records.Evaluation: {"evaluation", "asked", "params"},
+    records.InceptionFile: {"inception"},
     records.Gate: {"gate"},
     records.Params: {"params"},
 }

@@ -18,6 +18,7 @@ from atelier.params.degradations import (
     Speckle,
     Strokes,
 )
+from atelier.params.extractors import InceptionFile
 from atelier.params.loading import load_params
 from atelier.params.models import (
     Adversarial,
@@ -75,6 +76,7 @@ __all__ = [
     "GanModel",
     "Gate",
     "GaussianBlur",
+    "InceptionFile",
     "Jpeg",
     "KernelBlur",
     "Mask",

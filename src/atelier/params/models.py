@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from atelier.params.datasets import Dataset
 from atelier.params.degradations import Degradation
+from atelier.params.extractors import Features, InceptionFile, published_identity
 from atelier.params.networks import (
     CnnClassifierNetwork,
     DiscriminatorNetwork,
@@ -221,17 +222,35 @@ Model = Annotated[ClassificationModel | GanModel | RestorationModel | Translatio
 class Evaluation(Record):
     """How models are scored; a change here scores again and trains nothing."""
 
-    # The extractor: the champion of that model. Without one restorers are scored by their pixels alone.
-    features: str | None = Field(default=None, pattern=r"^classifier:[a-z0-9][a-z0-9-]*$")
+    # The extractor: classifier:MODEL (its champion), classifier:MODEL/3, efficientnet_lite0 or inception. Without one
+    # restorers are scored by their pixels alone.
+    features: Features | None = None
+    efficientnet_side: int = Field(default=224, ge=32, le=224)  # pixels that it sees; 224 as published, 96 in a ninth
+    inception: InceptionFile = InceptionFile()
     num_images: int = Field(ge=100)  # test images, and generated images of a GAN
     max_side: int = Field(default=512, ge=16)  # pixels: of larger test photographs the centre is scored
     confidence: float = Field(gt=0.5, lt=1)
     cas_kimg: Positive = 100.0  # training budget of the classifier that sees generated images only
 
     @property
+    def extractor(self) -> str:
+        """What scores are named after: classifier, efficientnet or inception; empty if there is no extractor."""
+        return (self.features or "").partition(":")[0].removesuffix("_lite0")
+
+    @property
     def classifier(self) -> str:
-        """Name of the model whose features are used; empty if there is none."""
-        return (self.features or "").removeprefix("classifier:")
+        """Name of the model whose features are used; empty if it is none of ours."""
+        return (self.features or "").partition(":")[2].partition("/")[0]
+
+    @property
+    def classifier_version(self) -> str:
+        """`name/number` if that version is the extractor, whichever is champion; else empty."""
+        return (self.features or "").partition(":")[2] if "/" in (self.features or "") else ""
+
+    @property
+    def published(self) -> str:
+        """Identity of published weights as the extractor; empty if it is one of our classifiers, or none."""
+        return published_identity(self.extractor, self.efficientnet_side, self.inception)
 
 
 class Gate(Record):
