@@ -48,9 +48,11 @@ def make_plan(project: Project, params: Params, registry: Registry, models: Sequ
     """The plan for all models, or for those named and what they need.
 
     Raises:
-        UsageError: if a name isn't a model of params.yaml.
+        UsageError: if a name isn't a model of params.yaml, or the extractor's version doesn't exist.
     """
     names = selected_models(params, models)
+    if params.evaluation.classifier_version and any(uses_extractor(params, name) for name in names):
+        _extractor(params, registry)  # before anything runs: a version that was chosen has to be there
     datasets = dict.fromkeys(dataset for name in names for dataset in datasets_of(params.models[name]))
     if not models:
         datasets |= dict.fromkeys(params.datasets)
@@ -70,8 +72,8 @@ def selected_models(params: Params, models: Sequence[str]) -> list[str]:
         if name not in params.models:
             raise UsageError(f"{name!r} is not a model of params.yaml.{nearest(name, list(params.models))}")
     wanted = in_order(params, models or params.models)
-    classifier = _trained_classifier(params)
-    if classifier and any(uses_extractor(params, name) for name in wanted):
+    classifier = params.evaluation.classifier
+    if not params.evaluation.classifier_version and any(uses_extractor(params, name) for name in wanted):
         wanted = in_order(params, [classifier, *wanted])
     return sorted(wanted, key=lambda name: name != classifier)
 
@@ -146,8 +148,9 @@ def _plan_evaluation(
     project: Project, params: Params, registry: Registry, version: Version, pending: frozenset[str]
 ) -> Item:
     name, kind = version.model, params.models[version.model].kind
-    if uses_extractor(params, name) and _trained_classifier(params) in pending:
-        reason = f"evaluation: {params.evaluation.classifier} will be trained first"
+    classifier = params.evaluation.classifier
+    if uses_extractor(params, name) and classifier in pending and not params.evaluation.classifier_version:
+        reason = f"evaluation: {classifier} will be trained first"
         return Item(name, kind, "stale", (reason,), "evaluate", version)
     if (compared := _compared_with(params, name)) in pending:
         return Item(name, kind, "stale", (f"evaluation: {compared} will be trained first",), "evaluate", version)
@@ -176,11 +179,6 @@ def current_evaluation_inputs(project: Project, params: Params, registry: Regist
     compared = registry.aliased(_compared_with(params, name), CHAMPION) if _compared_with(params, name) else None
     digests = _digests(project, params, name)
     return evaluation_inputs(params, name, str(version), digests, extractor, str(compared or ""))
-
-
-def _trained_classifier(params: Params) -> str:
-    """The model whose champion, whichever it will be, takes the features; empty if a version was chosen."""
-    return "" if params.evaluation.classifier_version else params.evaluation.classifier
 
 
 def _extractor(params: Params, registry: Registry) -> str:

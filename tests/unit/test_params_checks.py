@@ -1,5 +1,6 @@
 import ast
 import inspect
+import json
 import re
 from pathlib import Path
 from typing import get_args
@@ -223,6 +224,86 @@ IMPOSSIBLE = [
         "is_classifier, class_balance, rarest_class, class_accuracy, cas",
     ),
 ]
+
+
+FEATURES = "features: classifier:fashion-classifier"
+OTHER_FEATURES = [
+    (
+        [(FEATURES, "features: classifier:fashion-clasifier/2")],
+        "evaluation.features: 'fashion-clasifier' is not a classification model of this file. "
+        "Did you mean 'fashion-classifier'?",
+    ),
+    *(
+        (
+            [(FEATURES, f"features: {given}")],
+            f"evaluation.features: {given!r} is none of classifier:MODEL, classifier:MODEL/VERSION, efficientnet_lite0 "
+            "and inception.",
+        )
+        for given in ("efficientnet", "classifier:a/0", "classifier:a@champion")
+    ),
+    (
+        [(FEATURES, "features: inception")],
+        [
+            f"promotion.gan.{key}: {metric!r} is not measured with evaluation.features = inception. Measured are: fid, "
+            "kid_inception, precision_inception, recall_inception, density_inception, coverage_inception, memorisation."
+            for key, metric in (
+                ("metric", "kid_classifier"),
+                ("floors.class_balance", "class_balance"),
+                ("floors.cas", "cas"),
+            )
+        ],
+    ),
+    (
+        [
+            (FEATURES, "features: efficientnet_lite0"),
+            ("num_images: 10000", "num_images: 1280"),
+            ("{metric: kid_classifier, floors: {class_balance: 0.9, cas: 0.5}}", "{metric: fd_efficientnet}"),
+        ],
+        "promotion.gan.metric: 'fd_efficientnet' needs more images than efficientnet_lite0 has features, 1280, but "
+        "evaluation.num_images = 1280. Raise it, or use kid_efficientnet.",
+    ),
+    (
+        [(FEATURES, FEATURES + "\n  efficientnet_side: 96\n  inception: {path: weights/inception.pt}")],
+        [
+            f"evaluation.{key}: evaluation.features names another extractor, so it has no effect. Remove it."
+            for key in ("efficientnet_side", "inception")
+        ],
+    ),
+    (
+        [(FEATURES, "features: inception\n  inception: {sha256: abc}")],
+        "evaluation.inception.sha256 = 'abc' does not match ^[0-9a-f]{64}$.",
+    ),
+    (
+        [("floors: {psnr_gain: 0.0}", "floors: {accuracy_gain: 0.0}"), (FEATURES, "features: efficientnet_lite0"),
+         ("gan: {metric: kid_classifier, floors: {class_balance: 0.9, cas: 0.5}}", "gan: {metric: kid_efficientnet}")],
+        "promotion.restoration.floors.accuracy_gain: 'accuracy_gain' is not measured with evaluation.features = "
+        "efficientnet_lite0. Measured are: mse, psnr, ssim, psnr_gain.",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("replacements", "expected"), OTHER_FEATURES)
+def test_extractors_that_cant_serve_are_refused(problems, replacements, expected):
+    assert problems(*replacements) == ([expected] if isinstance(expected, str) else expected)
+
+
+@pytest.mark.parametrize(
+    ("features", "gate", "extractor", "version"),
+    [
+        ("classifier:fashion-classifier/3", "kid_classifier", "classifier", "fashion-classifier/3"),
+        ("efficientnet_lite0\n  efficientnet_side: 96", "kid_efficientnet", "efficientnet", ""),
+        ("inception\n  inception: {path: weights/inception.pt}", "fid", "inception", ""),
+    ],
+)
+def test_an_extractor_names_the_scores_that_the_gate_asks_for(tmp_path, features, gate, extractor, version):
+    text = EXAMPLE.replace(FEATURES, f"features: {features}")
+    text = text.replace("{metric: kid_classifier, floors: {class_balance: 0.9, cas: 0.5}}", f"{{metric: {gate}}}")
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    params = load_params(tmp_path / "params.yaml")
+    assert (params.evaluation.extractor, params.evaluation.classifier_version) == (extractor, version)
+    assert params.evaluation.classifier == ("fashion-classifier" if version else "")
+    (tmp_path / "params.yaml").write_text(json.dumps(params.resolved()), encoding="utf-8")
+    assert load_params(tmp_path / "params.yaml").evaluation == params.evaluation
 
 
 MISTAKEN_AUGMENTS = [

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -78,4 +79,5 @@ def _write(file: Path, features_ND: Floats) -> None:
             stream.write(checksum)
         new.replace(file)
     except OSError:  # a full disk, or a project that may only be read
-        new.unlink(missing_ok=True)
+        with suppress(OSError):
+            new.unlink()

@@ -267,7 +267,7 @@ def _gate_errors(params: Params) -> Iterator[str]:
             elif metric not in measured and kind in kinds:  # a gate that nothing comes to may be the default
                 features = f"with evaluation.features = {asked.features}" if asked.features else "without an extractor"
                 yield f"{where} is not measured {features}. Measured are: {', '.join(measured)}."
-            elif metric == measured[0] and asked.num_images <= num_features:
+            elif metric in distances(asked.extractor)[:1] and asked.num_images <= num_features:
                 yield (
                     f"{where} needs more images than {asked.features} has features, {num_features}, but "
                     f"evaluation.num_images = {asked.num_images}. Raise it, or use {measured[1]}."
