@@ -25,6 +25,7 @@ from atelier.data import ingest
 from atelier.data.store import StoredDataset, is_stored, read_dataset
 from atelier.errors import TrainingError
 from atelier.evaluation import Protocol, evaluate_generator
+from atelier.evaluation.extractors import classifier_extractor
 from atelier.fingerprint import digest
 from atelier.networks.classifiers import build_classifier
 from atelier.networks.generators import build_generator
@@ -94,8 +95,8 @@ def quiet_session(checkpoints: Checkpoints, on_log: Any = lambda *_: None) -> Se
     return Session(CPU, SEED, checkpoints, on_log, lambda *_: None)
 
 
-def classifier(results: Path, recipe: ClassificationModel, dataset: Any) -> nn.Module:
-    """The extractor of all scores: trained once by the recipe of params.yaml."""
+def classifier(results: Path, recipe: ClassificationModel, dataset: Any) -> tuple[nn.Module, Path]:
+    """The extractor of all scores and its file: trained once by the recipe of params.yaml."""
     config = classifier_config(recipe, dataset.info)
     trained_as = digest({"recipe": recipe.model_dump(mode="json"), "data": dataset.digest})
     file = results / f"classifier-{dataset.name}-{trained_as[:8]}.safetensors"
@@ -107,7 +108,7 @@ def classifier(results: Path, recipe: ClassificationModel, dataset: Any) -> nn.M
         checkpoints.clear()
     network = build_classifier(**config)
     network.load_state_dict(load_file(file))
-    return network.eval().requires_grad_(False)
+    return network.eval().requires_grad_(False), file
 
 
 def train(model: GanModel, dataset: TrainingImages, checkpoints: Checkpoints) -> tuple[nn.Module, dict[str, Any]]:
@@ -156,7 +157,9 @@ def one(key: dict[str, Any], dataset: Any, recipe: ClassificationModel, protocol
     checkpoints = Checkpoints(results / "checkpoints" / name, identity)
     G, went = train(model, images, checkpoints)
     generate = generator_of(G, model, size, dataset.info.num_classes)
-    evaluated = evaluate_generator(generate, recipe, classifier(results, recipe, dataset), dataset, protocol)
+    network, file = classifier(results, recipe, dataset)
+    extractor = classifier_extractor(network, file.stem, CPU)
+    evaluated = evaluate_generator(generate, recipe, extractor, dataset, protocol)
     save_picture(results / f"{name}.png", evaluated.pictures["generated.png"])
     checkpoints.clear()
     scores = {

@@ -71,7 +71,7 @@ def evaluation_inputs(
         name: the model.
         version: the version to be scored, `name/number`.
         dataset_digests: version of each of its datasets.
-        extractor: the classifier version used, `name/number`; empty if none is.
+        extractor: the classifier version used, `name/number`, or the published weights; empty if none is.
         compared: the version of `compare_with`, `name/number`; empty if there is none.
     """
     return {
@@ -89,6 +89,8 @@ def evaluation_params(params: Params, model: Model) -> dict[str, Any]:
     asked = params.evaluation
     relevant: dict[str, Any] = {"num_images": asked.num_images, "confidence": asked.confidence, "seed": params.seed}
     if isinstance(model, GanModel):
+        if not asked.classifier:
+            return relevant
         relevant["cas_kimg"] = asked.cas_kimg
         recipe = params.models[asked.classifier]  # trained anew, on generated images, for cas_kimg
         relevant["cas"] = recipe.model_dump(
@@ -105,11 +107,18 @@ def evaluation_params(params: Params, model: Model) -> dict[str, Any]:
 
 
 def uses_extractor(params: Params, name: str) -> bool:
-    """Whether the classifier helps to score this model: it learnt the same dataset, and isn't the model itself."""
+    """Whether the extractor helps to score this model.
+
+    A classifier does if it learnt the same dataset, and isn't the model itself; published weights know no classes, so
+    they only tell how sets of images differ.
+    """
     model, classifier = params.models[name], params.models.get(params.evaluation.classifier)
-    if classifier is None:
+    if model.kind == "classification":
         return False
-    return model.kind != "classification" and model.dataset == classifier.dataset
+    if classifier is None:
+        unpaired = isinstance(model, TranslationModel) and model.damaged is not None
+        return bool(params.evaluation.published) and (isinstance(model, GanModel) or unpaired)
+    return model.dataset == classifier.dataset
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -48,9 +48,11 @@ def make_plan(project: Project, params: Params, registry: Registry, models: Sequ
     """The plan for all models, or for those named and what they need.
 
     Raises:
-        UsageError: if a name isn't a model of params.yaml.
+        UsageError: if a name isn't a model of params.yaml, or the extractor's version doesn't exist.
     """
     names = selected_models(params, models)
+    if params.evaluation.classifier_version and any(uses_extractor(params, name) for name in names):
+        _extractor(params, registry)  # before anything runs: a version that was chosen has to be there
     datasets = dict.fromkeys(dataset for name in names for dataset in datasets_of(params.models[name]))
     if not models:
         datasets |= dict.fromkeys(params.datasets)
@@ -71,7 +73,7 @@ def selected_models(params: Params, models: Sequence[str]) -> list[str]:
             raise UsageError(f"{name!r} is not a model of params.yaml.{nearest(name, list(params.models))}")
     wanted = in_order(params, models or params.models)
     classifier = params.evaluation.classifier
-    if any(uses_extractor(params, name) for name in wanted):
+    if not params.evaluation.classifier_version and any(uses_extractor(params, name) for name in wanted):
         wanted = in_order(params, [classifier, *wanted])
     return sorted(wanted, key=lambda name: name != classifier)
 
@@ -146,8 +148,9 @@ def _plan_evaluation(
     project: Project, params: Params, registry: Registry, version: Version, pending: frozenset[str]
 ) -> Item:
     name, kind = version.model, params.models[version.model].kind
-    if uses_extractor(params, name) and params.evaluation.classifier in pending:
-        reason = f"evaluation: {params.evaluation.classifier} will be trained first"
+    classifier = params.evaluation.classifier
+    if uses_extractor(params, name) and classifier in pending and not params.evaluation.classifier_version:
+        reason = f"evaluation: {classifier} will be trained first"
         return Item(name, kind, "stale", (reason,), "evaluate", version)
     if (compared := _compared_with(params, name)) in pending:
         return Item(name, kind, "stale", (f"evaluation: {compared} will be trained first",), "evaluate", version)
@@ -172,10 +175,25 @@ def evaluation_differences(project: Project, params: Params, registry: Registry,
 def current_evaluation_inputs(project: Project, params: Params, registry: Registry, version: Version) -> dict[str, Any]:
     """The evaluation inputs of a version with today's data, parameters, extractor, comparison and code."""
     name = version.model
-    extractor = registry.aliased(params.evaluation.classifier, CHAMPION) if uses_extractor(params, name) else None
+    extractor = _extractor(params, registry) if uses_extractor(params, name) else ""
     compared = registry.aliased(_compared_with(params, name), CHAMPION) if _compared_with(params, name) else None
     digests = _digests(project, params, name)
-    return evaluation_inputs(params, name, str(version), digests, str(extractor or ""), str(compared or ""))
+    return evaluation_inputs(params, name, str(version), digests, extractor, str(compared or ""))
+
+
+def _extractor(params: Params, registry: Registry) -> str:
+    """The classifier's version, `name/number`, or the published weights; empty if there is no such version yet.
+
+    Raises:
+        UsageError: if one that was chosen by its number doesn't exist.
+    """
+    asked = params.evaluation
+    if asked.classifier_version:
+        try:
+            return str(registry.resolve(asked.classifier_version))
+        except UsageError as error:
+            raise UsageError(f"evaluation.features = {asked.features}: {error}") from None
+    return asked.published or str(registry.aliased(asked.classifier, CHAMPION) or "")
 
 
 def _compared_with(params: Params, name: str) -> str:

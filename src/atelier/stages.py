@@ -10,43 +10,26 @@ import logging
 import os
 import tempfile
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import pandas as pd
-import torch
 
 from atelier.built_from import draw_extension, fetch_refiner, generated_file
 from atelier.bundle import add_refiner
 from atelier.card import described
 from atelier.data.store import StoredDataset, read_dataset
 from atelier.data.versions import data_md5
-from atelier.evaluation import (
-    Evaluated,
-    Protocol,
-    evaluate_classifier,
-    evaluate_generator,
-    evaluate_restorer,
-    evaluate_unpaired,
-    explain_classifier,
-    explain_generator,
-    explain_restorer,
-    with_pictures,
-)
 from atelier.fingerprint import datasets_of, digest, flatten, training_inputs
-from atelier.params import ClassificationModel, GanModel, Model, Params, RestorationModel, TranslationModel
+from atelier.params import Model, Params
 from atelier.plan import current_evaluation_inputs, evaluation_differences, plan_model, source_version
 from atelier.project import Project
 from atelier.promotion import INFRASTRUCTURE
 from atelier.provenance import git_state, installed_packages
 from atelier.registry import CHAMPION, Registry, Version
+from atelier.scoring import score
 from atelier.training.checkpoint import Checkpoints
-from atelier.training.device import choose_device, make_deterministic
+from atelier.training.device import make_deterministic
 from atelier.training.interruption import StopSignals
-from atelier.training.restoration import degradation_steps
-from atelier.training_run import Job, located, run_training
+from atelier.training_run import Job, run_training
 
 log = logging.getLogger("atelier")
 
@@ -159,55 +142,6 @@ def _evaluate_one(project: Project, params: Params, registry: Registry, version:
     fingerprint = digest(inputs)  # last: a killed evaluation is done again
     registry.tag(version, {f"evaluated.{md5}": fingerprint, "evaluation.fingerprint": fingerprint})
     log.info("%s  evaluated: %d scores", version, len(evaluated.scores))
-
-
-def score(
-    registry: Registry,
-    params: Params,
-    version: Version,
-    extractor: str,
-    compared: str,
-    dataset: StoredDataset,
-    damaged: StoredDataset | None = None,
-) -> Evaluated:
-    """Load a version as registered and score it on the test images of `dataset`, or of what it is to make alike."""
-    model, device = located(registry.project, params, version.model), choose_device(params.device)
-    protocol = Protocol(params.evaluation.located(registry.project.root), params.seed, device)
-    served = registry.load(version).unwrap_python_model()
-    network = served.network.to(device)
-    classifier = _network(registry, extractor, device) if extractor else None
-    if isinstance(model, ClassificationModel):
-        evaluated = evaluate_classifier(network, dataset, protocol)
-        return with_pictures(evaluated, explain_classifier(network, dataset, evaluated.units, device))
-    if damaged is not None:
-        assert classifier is not None  # params.checks: the only measure there is
-        return evaluate_unpaired(network, damaged, dataset, classifier, protocol)
-    if isinstance(model, (RestorationModel, TranslationModel)):
-        others = {compared: _network(registry, compared, device)} if compared else {}
-        steps = degradation_steps(model)
-        evaluated = evaluate_restorer(network, steps, dataset, classifier, protocol, others)
-        return with_pictures(evaluated, explain_restorer(network, steps, dataset, evaluated.units, device))
-    assert isinstance(model, GanModel) and classifier is not None  # params.checks: a GAN always has an extractor
-
-    refiner = getattr(served, "refiner", None)
-    if refiner is not None:
-        refiner.to(device)
-
-    def generate(num_images: int, seed: int, refined: int = 1) -> tuple[np.ndarray, np.ndarray | None]:
-        request = pd.DataFrame({"num_images": [num_images], "seed": [seed], "refined": [refined]})
-        num_classes = served.config["network"]["num_classes"]
-        return served.predict(None, request), np.arange(num_images) % num_classes if num_classes > 1 else None
-
-    recipe = params.models[params.evaluation.classifier]
-    assert isinstance(recipe, ClassificationModel)
-    unrefined = partial(generate, refined=0) if refiner is not None else None
-    evaluated = evaluate_generator(generate, recipe, classifier, dataset, protocol, unrefined)
-    return with_pictures(evaluated, explain_generator(network, served.config["network"], params.seed))
-
-
-def _network(registry: Registry, version: str, device: torch.device) -> torch.nn.Module:
-    network: torch.nn.Module = registry.load(registry.resolve(version)).unwrap_python_model().network
-    return network.to(device)
 
 
 def inspect(project: Project, name: str, number: int) -> list[str]:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from atelier.registry import Entry, Registry, Version
 
 SHOWN_METRICS = (  # the ones a table has room for; `atelier history --json` has all
-    "accuracy", "macro_f1", "kid_classifier", "fd_classifier", "cas", "psnr", "ssim", "psnr_gain", "accuracy_gain",
+    "accuracy", "macro_f1", "kid_classifier", "fd_classifier", "kid_efficientnet", "fid", "kid_inception", "cas",
+    "memorisation", "psnr", "ssim", "psnr_gain", "accuracy_gain",
     "psnr_difference", "kid_classifier_difference",
 )  # fmt: skip
 STATE_STYLES = {"fresh": "green", "stale": "yellow", "missing": "cyan"}

@@ -5,14 +5,17 @@ from torch import nn
 
 from atelier.degradations import degrade_fixed
 from atelier.evaluation import common, evaluate_classifier, evaluate_generator, evaluate_restorer
+from atelier.evaluation.extractors import classifier_extractor
 from atelier.metrics.directions import higher_is_better
 from atelier.networks.generators import build_generator
 from atelier.networks.restorers import build_restorer
-from atelier.params.checks import METRICS
+from atelier.params.checks import metrics
 from tests.tiny import HALF, MASK, NOISE, protocol_of, randomised, rows, tiny_model, train
 
 COLUMNS = ["subject", "slice", "metric", "value", "low", "high", "num_samples", "protocol"]
 PIXEL_METRICS = ["mse", "psnr", "ssim"]
+GAN_METRICS = metrics("gan", "classifier")
+CPU = torch.device("cpu")
 CLASSIFIER = tiny_model("classifier", training={"kimg": 1.6, "lr": 1e-2, "sample_every_kimg": 9.0})
 
 
@@ -22,6 +25,11 @@ PROTOCOL = protocol_of()
 @pytest.fixture(scope="module")
 def classifier(fashion, tmp_path_factory):
     return train(CLASSIFIER, fashion, tmp_path_factory.mktemp("classifier")).network
+
+
+@pytest.fixture(scope="module")
+def extractor(classifier):
+    return classifier_extractor(classifier, "classifier/1", CPU)
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +63,8 @@ def generate():
 
 
 @pytest.fixture(scope="module")
-def generated(fashion, classifier, generate):
-    return evaluate_generator(generate, CLASSIFIER, classifier, fashion, PROTOCOL)
+def generated(fashion, extractor, generate):
+    return evaluate_generator(generate, CLASSIFIER, extractor, fashion, PROTOCOL)
 
 
 @pytest.fixture(params=["classification", "restoration", "gan"])
@@ -86,7 +94,7 @@ def clean(dataset, count=300):
 def test_the_scores_are_those_that_a_gate_may_name(every):
     kind, evaluated = every
     elsewhere = {"ms_ssim", "lpips"}  # of larger images, of weights that are given
-    assert sorted(evaluated.scores) == sorted(set(METRICS[kind]) - elsewhere)
+    assert sorted(evaluated.scores) == sorted(set(metrics(kind, "classifier")) - elsewhere)
     assert all(isinstance(higher_is_better(name), bool) for name in evaluated.scores)
 
 
@@ -113,10 +121,10 @@ def test_the_table_is_tidy_and_holds_every_score_once(every):
 
 def test_pictures_are_bytes_for_people(every):
     _, evaluated = every
-    (picture,) = evaluated.pictures.values()
-    assert picture.dtype == np.uint8
-    assert picture.ndim == 3
-    assert picture.std() > 10
+    for picture in evaluated.pictures.values():
+        assert picture.dtype == np.uint8
+        assert picture.ndim == 3
+        assert picture.std() > 10
 
 
 def assert_same(one, other):
@@ -132,7 +140,8 @@ def evaluate_again(kind, request):
         return evaluate_classifier(classifier, fashion, PROTOCOL)
     if kind == "restoration":
         return evaluate_restorer(request.getfixturevalue("crnn"), [NOISE, MASK], fashion, classifier, PROTOCOL)
-    return evaluate_generator(request.getfixturevalue("generate"), CLASSIFIER, classifier, fashion, PROTOCOL)
+    generate, extractor = request.getfixturevalue("generate"), request.getfixturevalue("extractor")
+    return evaluate_generator(generate, CLASSIFIER, extractor, fashion, PROTOCOL)
 
 
 def test_an_evaluation_is_deterministic(every, request):
@@ -286,22 +295,23 @@ def test_another_restorer_is_told_the_noise_level_if_it_asks_for_it(fashion):
 
 def test_real_training_images_are_the_floor(generated):
     floor = rows(generated, subject="floor:real training images").set_index("metric").value
-    without_floor = {"cas", "class_accuracy"}  # nobody asked for their classes
-    assert set(floor.index) == set(METRICS["gan"]) - without_floor
+    # Nobody asked for their classes, and they are what a generator may not copy.
+    without_floor = {"cas", "class_accuracy", "memorisation"}
+    assert set(floor.index) == set(GAN_METRICS) - without_floor
     assert floor["fd_classifier"] < generated.scores["fd_classifier"].value
     assert floor["kid_classifier"] < generated.scores["kid_classifier"].value
 
 
-def test_a_generator_without_classes_is_scored_without_what_needs_them(fashion, classifier):
+def test_a_generator_without_classes_is_scored_without_what_needs_them(fashion, extractor):
     def draw(num_images, seed):
         return np.random.default_rng(seed).random((num_images, 1, 28, 28), np.float32), None
 
-    evaluated = evaluate_generator(draw, CLASSIFIER, classifier, fashion, PROTOCOL)
-    assert set(evaluated.scores) == set(METRICS["gan"]) - {"cas", "class_accuracy"}
-    assert list(evaluated.pictures) == ["generated.png"]
+    evaluated = evaluate_generator(draw, CLASSIFIER, extractor, fashion, PROTOCOL)
+    assert set(evaluated.scores) == set(GAN_METRICS) - {"cas", "class_accuracy"}
+    assert list(evaluated.pictures) == ["generated.png", "memorisation.png"]
 
 
-def test_real_images_pass_for_generated_ones(fashion, classifier, generated):
+def test_real_training_images_pass_for_generated_ones_but_are_told_to_be_copies(fashion, extractor, generated):
     labels_N = fashion.labels("train")[:300]
     order = np.argsort(labels_N, kind="stable")
 
@@ -309,25 +319,32 @@ def test_real_images_pass_for_generated_ones(fashion, classifier, generated):
         pixels_MHWC = fashion.images("train")[order][:num_images]
         return np.moveaxis(pixels_MHWC, -1, 1).astype(np.float32) / 255, labels_N[order][:num_images]
 
-    real = evaluate_generator(draw, CLASSIFIER, classifier, fashion, protocol_of(cas_kimg=1.6)).scores
-    for metric in METRICS["gan"]:
+    real = evaluate_generator(draw, CLASSIFIER, extractor, fashion, protocol_of(cas_kimg=1.6)).scores
+    copied, drawn = (scores.pop("memorisation") for scores in (real, dict(generated.scores)))
+    assert copied.low > 0.9 > drawn.high
+    for metric in real:
         better = real[metric].value - generated.scores[metric].value
         assert better * (1 if higher_is_better(metric) else -1) >= 0, metric
     assert real["class_accuracy"].value > 0.5 > generated.scores["class_accuracy"].value
     assert real["cas"].value > 0.4
 
 
-def test_what_a_gan_draws_without_its_restorer_stands_beside_it(fashion, classifier, generate, generated):
+def test_what_a_gan_draws_without_its_restorer_stands_beside_it(fashion, extractor, generate, generated):
     def darker(num_images, seed):
         x_MCHW, labels_M = generate(num_images, seed)
         return 0.5 * x_MCHW, labels_M
 
-    evaluated = evaluate_generator(generate, CLASSIFIER, classifier, fashion, PROTOCOL, unrefined=darker)
+    evaluated = evaluate_generator(generate, CLASSIFIER, extractor, fashion, PROTOCOL, unrefined=darker)
     own = {name: score for name, score in evaluated.scores.items() if name != "kid_classifier_difference"}
     assert own == generated.scores
     values = rows(evaluated, subject="unrefined").set_index("metric").value
-    assert sorted(values.index) == sorted(METRICS["gan"])
+    assert sorted(values.index) == sorted(GAN_METRICS)
     difference = evaluated.scores["kid_classifier_difference"]
     assert difference.value == pytest.approx(own["kid_classifier"].value - values["kid_classifier"])
-    assert sorted(evaluated.pictures) == ["generated.png", "unrefined.png"]
+    assert sorted(evaluated.pictures) == [
+        "generated.png",
+        "memorisation-unrefined.png",
+        "memorisation.png",
+        "unrefined.png",
+    ]
     assert not higher_is_better("kid_classifier_difference")

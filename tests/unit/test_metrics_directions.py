@@ -6,7 +6,8 @@ import pytest
 from atelier.errors import EvaluationError
 from atelier.metrics.classification import classification_scores
 from atelier.metrics.directions import HIGHER_IS_BETTER, higher_is_better
-from atelier.metrics.generation import generation_scores
+from atelier.metrics.generation import classifier_scores, distance_scores
+from atelier.metrics.neighbours import memorisation
 from atelier.metrics.pixels import fidelity_N, restoration_scores
 
 
@@ -18,7 +19,8 @@ from atelier.metrics.pixels import fidelity_N, restoration_scores
         ("accuracy", True), ("accuracy_clean", True), ("accuracy_degraded", True), ("accuracy_restored", True),
         ("accuracy_gain", True), ("macro_recall_restored", True), ("macro_f1_clean", True),
         ("fd_classifier", False), ("kid_efficientnet_lite0", False), ("is_classifier", True),
-        ("precision_classifier", True), ("recall_classifier", True),
+        ("precision_classifier", True), ("recall_classifier", True), ("density_classifier", True),
+        ("coverage_inception", True), ("fid", False), ("kid_inception", False), ("memorisation", False),
         ("class_balance", True), ("rarest_class", True), ("class_accuracy", True),
     ],
 )  # fmt: skip
@@ -48,8 +50,10 @@ def test_directions_agree_with_the_scores_of_a_good_and_a_bad_model():
         scores.append(
             restoration_scores(fidelity_N(x * quality, x), 0.95)
             | classification_scores(labels, predictions, 4, 0.95, seed=0)
-            | generation_scores(real, fake, probabilities, labels, 0.95, seed=0)
+            | distance_scores(real, fake, 0.95, 0, "classifier")
+            | classifier_scores(probabilities, labels, 0.95, seed=0)
+            | {"memorisation": memorisation(rng.random(400) * quality, rng.random(400) * 0.9, 0.95)}
         )
-    assert len(scores[0]) == 14
+    assert len(scores[0]) == 17
     for name, good_score in scores[0].items():
         assert (good_score.value > scores[1][name].value) is higher_is_better(name), name

@@ -11,7 +11,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from atelier.errors import EvaluationError
-from atelier.metrics.distances import fd, frechet_distance, kid, kid_difference, polynomial_mmd2, precision_recall
+from atelier.metrics.distances import fd, frechet_distance, kid, kid_difference, polynomial_mmd2
 
 
 class Identity(torch.nn.Module):
@@ -170,44 +170,6 @@ def test_kid_refuses_too_few_images():
         kid(_features(19), _features(100), 0.95, seed=0)
 
 
-def test_precision_recall_equal_brute_force_across_chunks():
-    real, fake = _features(1300), _features(1100, shift=0.4, seed=1)
-    within = [np.sort(np.linalg.norm(s[:, None] - s[None], axis=2), axis=1)[:, 3] for s in (real, fake)]
-    between = np.linalg.norm(real[:, None] - fake[None], axis=2)
-    precision, recall = precision_recall(real, fake, 0.95)
-    assert precision.value == pytest.approx((between <= within[0][:, None]).any(axis=0).mean(), abs=2e-3)
-    assert recall.value == pytest.approx((between <= within[1]).any(axis=1).mean(), abs=2e-3)
-    assert (precision.num_samples, recall.num_samples) == (1100, 1300)
-    assert 0.05 < precision.value < 0.95 and precision.low < precision.value < precision.high
-
-
-def test_precision_recall_of_equal_and_of_disjoint_sets():
-    real = _features(300) + 50.0  # far from the origin, where float32 distances lose digits
-    assert [score.value for score in precision_recall(real, real.copy(), 0.95)] == [1.0, 1.0]
-    assert [score.value for score in precision_recall(real, real + 100.0, 0.95)] == [0.0, 0.0]
-
-
-def test_precision_and_recall_tell_quality_from_variety():
-    real = np.vstack([_features(200), _features(200, shift=20.0, seed=1)])
-    one_mode_only = _features(400, seed=2)
-    precision, recall = precision_recall(real, one_mode_only, 0.95)
-    assert precision.value > 0.8 and 0.3 < recall.value < 0.5
-    precision, recall = precision_recall(one_mode_only, real, 0.95)
-    assert 0.3 < precision.value < 0.5 and recall.value > 0.8
-
-
-def test_precision_recall_keeps_duplicates_as_neighbours():
-    # Four copies of each point: the third neighbour is at distance 0, and only exact matches count.
-    points = np.arange(5, dtype=np.float32)[:, None].repeat(4, axis=0)
-    precision, recall = precision_recall(points, points + 0.5, 0.95)
-    assert (precision.value, recall.value) == (0.0, 0.0)
-
-
-def test_precision_recall_refuses_sets_without_neighbours():
-    with pytest.raises(EvaluationError, match="too few for the 3-th neighbour"):
-        precision_recall(_features(3), _features(10), 0.95)
-
-
 def test_more_noise_is_farther_away():
     real, clean = _features(400), _features(400, seed=1)
     rng = np.random.default_rng(2)
@@ -216,7 +178,6 @@ def test_more_noise_is_farther_away():
     for near, far in pairwise(noisy):
         assert fd(real, near, 0.95, 0).value < fd(real, far, 0.95, 0).value
         assert kid(real, near, 0.95, 0).value < kid(real, far, 0.95, 0).value
-        assert precision_recall(real, near, 0.95)[0].value > precision_recall(real, far, 0.95)[0].value
 
 
 @pytest.mark.parametrize("distance", [fd, kid])
@@ -228,4 +189,4 @@ def test_features_that_do_not_fit_or_are_not_finite_are_refused(distance):
     with pytest.raises(EvaluationError, match="features of generated images hold NaN"):
         distance(_features(50), broken, 0.95, 0)
     with pytest.raises(EvaluationError, match="features of real images hold NaN"):
-        precision_recall(broken, _features(50), 0.95)
+        distance(broken, _features(50), 0.95, 0)

@@ -8,14 +8,19 @@ import torch
 from torchmetrics.image.inception import InceptionScore
 
 from atelier.errors import EvaluationError
-from atelier.metrics.distances import fd, kid, precision_recall
+from atelier.metrics.directions import score_name
+from atelier.metrics.distances import fd, kid
 from atelier.metrics.generation import (
     class_accuracy,
     class_balance,
-    generation_scores,
+    classifier_scores,
+    distance_scores,
     inception_score,
     rarest_class,
 )
+from atelier.metrics.neighbours import neighbour_scores
+from atelier.params.checks import distances
+from atelier.params.extractors import NUM_FEATURES
 
 
 class Identity(torch.nn.Module):
@@ -109,43 +114,58 @@ def test_class_accuracy_by_hand():
     assert 0.55 < score.low < 0.75 < score.high < 0.9
 
 
-def test_generation_scores_are_the_single_scores_under_their_extractors_name():
+def test_distance_scores_are_the_single_scores_under_their_extractors_name():
     real, fake = _features(300, seed=0), _features(250, seed=1)
-    probabilities, _ = _probabilities(num_images=250)
-    requested = np.arange(250) % 10
-    scores = generation_scores(real, fake, probabilities, requested, 0.9, seed=5)
-    predicted = probabilities.argmax(axis=1)
-    precision, recall = precision_recall(real, fake, 0.9)
+    scores = distance_scores(real, fake, 0.9, 5, "classifier")
+    near = neighbour_scores(real, fake, 0.9)
     assert scores == {
         "fd_classifier": fd(real, fake, 0.9, seed=5),
         "kid_classifier": kid(real, fake, 0.9, seed=5),
+        "precision_classifier": near["precision"],
+        "recall_classifier": near["recall"],
+        "density_classifier": near["density"],
+        "coverage_classifier": near["coverage"],
+    }
+
+
+@pytest.mark.parametrize("extractor", ["classifier", *NUM_FEATURES])
+def test_scores_are_called_what_the_gate_may_ask_for(extractor):
+    assert list(distance_scores(_features(100, 0), _features(100, 1), 0.9, 0, extractor)) == distances(extractor)
+
+
+def test_only_the_weights_of_inception_give_a_fid():
+    assert score_name("fd", "inception") == "fid"
+    assert [score_name("kid", "inception"), score_name("fd", "efficientnet")] == ["kid_inception", "fd_efficientnet"]
+
+
+def test_fewer_images_than_features_leave_out_the_frechet_distance_alone(caplog):
+    rng = np.random.default_rng(0)
+    real, fake = rng.normal(size=(2, 60, 60)).astype(np.float32)
+    assert list(distance_scores(real, fake, 0.9, 0, "inception")) == distances("inception")[1:]
+    assert "fid is left out: 60 images are too few for 60 features" in caplog.text
+
+
+def test_what_the_classifier_makes_of_generated_images():
+    probabilities, _ = _probabilities(num_images=250)
+    requested, predicted = np.arange(250) % 10, probabilities.argmax(axis=1)
+    without_labels = {
         "is_classifier": inception_score(probabilities, 0.9, seed=5),
-        "precision_classifier": precision,
-        "recall_classifier": recall,
         "class_balance": class_balance(predicted, 10, 0.9, seed=5),
         "rarest_class": rarest_class(predicted, 10, 0.9),
+    }
+    assert classifier_scores(probabilities, None, 0.9, 5) == without_labels
+    assert classifier_scores(probabilities, requested, 0.9, 5) == {
+        **without_labels,
         "class_accuracy": class_accuracy(predicted, requested, 0.9),
     }
 
 
-def test_another_extractor_names_its_scores_and_no_labels_means_no_class_accuracy():
+def test_labels_of_other_images_are_refused():
     probabilities, _ = _probabilities(num_images=100)
-    scores = generation_scores(
-        _features(100, 0), _features(100, 1), probabilities, None, 0.9, seed=0, extractor="squeeze"
-    )
-    named = {f"{name}_squeeze" for name in ("fd", "kid", "is", "precision", "recall")}
-    assert set(scores) == named | {"class_balance", "rarest_class"}
-
-
-def test_arrays_of_different_images_are_refused():
-    probabilities, _ = _probabilities(num_images=100)
-    real, fake = _features(100, 0), _features(100, 1)
-    with pytest.raises(EvaluationError, match="features of 100 generated images, but probabilities of 99"):
-        generation_scores(real, fake, probabilities[:99], None, 0.95, seed=0)
     with pytest.raises(EvaluationError, match="requested classes"):
-        generation_scores(real, fake, probabilities, np.zeros(99, dtype=np.int64), 0.95, seed=0)
+        classifier_scores(probabilities, np.zeros(99, dtype=np.int64), 0.95, seed=0)
     with pytest.raises(EvaluationError, match="requested labels: int64 values from 10 to 10"):
-        generation_scores(real, fake, probabilities, np.full(100, 10), 0.95, seed=0)
+        classifier_scores(probabilities, np.full(100, 10), 0.95, seed=0)
 
 
 @pytest.mark.parametrize(

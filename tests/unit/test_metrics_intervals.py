@@ -9,7 +9,13 @@ import pytest
 from scipy import stats
 
 from atelier.errors import EvaluationError
-from atelier.metrics.intervals import bootstrap_counts, bootstrap_interval, mean_interval, proportion_interval
+from atelier.metrics.intervals import (
+    bootstrap_counts,
+    bootstrap_interval,
+    exceedance_interval,
+    mean_interval,
+    proportion_interval,
+)
 
 
 def test_mean_interval_is_scipys_t_interval():
@@ -108,3 +114,27 @@ def test_importing_the_metrics_imports_nothing_heavy():
     )
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert finished.stderr.strip() == ""
+
+
+# -- exceedances of an order statistic -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("num_samples", "rank", "num_reference"), [(100, 1, 100), (300, 3, 250), (40, 10, 200)])
+def test_the_interval_of_exceedances_is_the_exact_test_inverted(num_samples, rank, num_reference):
+    null = rank / (num_reference + 1)
+    hits = stats.betabinom(num_samples, rank, num_reference + 1 - rank)
+    for num_hits in range(num_samples + 1):
+        score = exceedance_interval(num_hits, num_samples, rank, num_reference, 0.9, "hits")
+        assert score.low <= score.value == num_hits / num_samples <= score.high
+        assert (score.low > null) == (hits.sf(num_hits - 1) < 0.05)
+        assert (score.high < null) == (hits.cdf(num_hits) < 0.05)
+
+
+def test_the_interval_of_exceedances_covers_their_share_as_often_as_said():
+    rng = np.random.default_rng(0)
+    covered = []
+    for _ in range(500):
+        bound = np.sort(rng.random(200))[19]  # the 20th of 200; its share is 20 / 201 on average
+        score = exceedance_interval(int((rng.random(150) < bound).sum()), 150, 20, 200, 0.9, "hits")
+        covered.append(score.low <= 20 / 201 <= score.high)
+    assert 0.88 < np.mean(covered) < 0.97

@@ -1,5 +1,6 @@
 import ast
 import inspect
+import json
 import re
 from pathlib import Path
 from typing import get_args
@@ -20,7 +21,8 @@ from atelier.networks.discriminators import DISCRIMINATORS
 from atelier.networks.generators import GENERATORS
 from atelier.networks.restorers import RESTORERS
 from atelier.params import Gate, Record, load_params
-from atelier.params.checks import METRICS
+from atelier.params.checks import metrics
+from atelier.params.extractors import NUM_FEATURES
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLE_FILE = Path(__file__).with_name("example_params.yaml")
@@ -97,7 +99,7 @@ IMPOSSIBLE = [
     (
         [("\nmodels:", PHOTOS), ("kind: gan\n    dataset: fashion", "kind: gan\n    dataset: photos")],
         "models.fashion-gan: a GAN is scored on the features of evaluation.features, which learns 'fashion', not "
-        "'photos'. Train a classifier on 'photos' and name it there.",
+        "'photos'. Train a classifier on 'photos' and name it there, or write efficientnet_lite0 or inception.",
     ),
     (
         [("image_size: 28", "image_size: 30")],
@@ -242,10 +244,91 @@ IMPOSSIBLE = [
     ),
     (
         [("metric: kid_classifier", "metric: psnr")],
-        "promotion.gan.metric: 'psnr' is not measured there. Known: fd_classifier, kid_classifier, is_classifier, "
-        "precision_classifier, recall_classifier, class_balance, rarest_class, class_accuracy, cas",
+        "promotion.gan.metric: 'psnr' is not measured there. Known: fd_classifier, kid_classifier, "
+        "precision_classifier, recall_classifier, density_classifier, coverage_classifier, memorisation, "
+        "is_classifier, class_balance, rarest_class, class_accuracy, cas",
     ),
 ]
+
+
+FEATURES = "features: classifier:fashion-classifier"
+OTHER_FEATURES = [
+    (
+        [(FEATURES, "features: classifier:fashion-clasifier/2")],
+        "evaluation.features: 'fashion-clasifier' is not a classification model of this file. "
+        "Did you mean 'fashion-classifier'?",
+    ),
+    *(
+        (
+            [(FEATURES, f"features: {given}")],
+            f"evaluation.features: {given!r} is none of classifier:MODEL, classifier:MODEL/VERSION, efficientnet_lite0 "
+            "and inception.",
+        )
+        for given in ("efficientnet", "classifier:a/0", "classifier:a@champion")
+    ),
+    (
+        [(FEATURES, "features: inception")],
+        [
+            f"promotion.gan.{key}: {metric!r} is not measured with evaluation.features = inception. Measured are: fid, "
+            "kid_inception, precision_inception, recall_inception, density_inception, coverage_inception, memorisation."
+            for key, metric in (
+                ("metric", "kid_classifier"),
+                ("floors.class_balance", "class_balance"),
+                ("floors.cas", "cas"),
+            )
+        ],
+    ),
+    (
+        [
+            (FEATURES, "features: efficientnet_lite0"),
+            ("num_images: 10000", "num_images: 1280"),
+            ("{metric: kid_classifier, floors: {class_balance: 0.9, cas: 0.5}}", "{metric: fd_efficientnet}"),
+        ],
+        "promotion.gan.metric: 'fd_efficientnet' needs more images than efficientnet_lite0 has features, 1280, but "
+        "evaluation.num_images = 1280. Raise it, or use kid_efficientnet.",
+    ),
+    (
+        [(FEATURES, FEATURES + "\n  efficientnet_side: 96\n  inception: {path: weights/inception.pt}")],
+        [
+            f"evaluation.{key}: evaluation.features names another extractor, so it has no effect. Remove it."
+            for key in ("efficientnet_side", "inception")
+        ],
+    ),
+    (
+        [(FEATURES, "features: inception\n  inception: {sha256: abc}")],
+        "evaluation.inception.sha256 = 'abc' does not match ^[0-9a-f]{64}$.",
+    ),
+    (
+        [("floors: {psnr_gain: 0.0}", "floors: {accuracy_gain: 0.0}"), (FEATURES, "features: efficientnet_lite0"),
+         ("gan: {metric: kid_classifier, floors: {class_balance: 0.9, cas: 0.5}}", "gan: {metric: kid_efficientnet}")],
+        "promotion.restoration.floors.accuracy_gain: 'accuracy_gain' is not measured with evaluation.features = "
+        "efficientnet_lite0. Measured are: mse, psnr, ssim, ms_ssim, lpips, psnr_gain.",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("replacements", "expected"), OTHER_FEATURES)
+def test_extractors_that_cant_serve_are_refused(problems, replacements, expected):
+    assert problems(*replacements) == ([expected] if isinstance(expected, str) else expected)
+
+
+@pytest.mark.parametrize(
+    ("features", "gate", "extractor", "version"),
+    [
+        ("classifier:fashion-classifier/3", "kid_classifier", "classifier", "fashion-classifier/3"),
+        ("efficientnet_lite0\n  efficientnet_side: 96", "kid_efficientnet", "efficientnet", ""),
+        ("inception\n  inception: {path: weights/inception.pt}", "fid", "inception", ""),
+    ],
+)
+def test_an_extractor_names_the_scores_that_the_gate_asks_for(tmp_path, features, gate, extractor, version):
+    text = EXAMPLE.replace(FEATURES, f"features: {features}")
+    text = text.replace("{metric: kid_classifier, floors: {class_balance: 0.9, cas: 0.5}}", f"{{metric: {gate}}}")
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    params = load_params(tmp_path / "params.yaml")
+    assert (params.evaluation.extractor, params.evaluation.classifier_version) == (extractor, version)
+    assert params.evaluation.classifier == ("fashion-classifier" if version else "")
+    (tmp_path / "params.yaml").write_text(json.dumps(params.resolved()), encoding="utf-8")
+    assert load_params(tmp_path / "params.yaml").evaluation == params.evaluation
 
 
 MISTAKEN_AUGMENTS = [
@@ -357,8 +440,11 @@ def test_the_largest_sizes_that_are_allowed_are_accepted(tmp_path):
 
 
 def test_the_gate_knows_the_direction_of_every_metric_that_is_measured():
-    for metric in {metric for kind in METRICS.values() for metric in kind}:
-        assert higher_is_better(metric) == (metric.split("_")[0] not in ("mse", "lpips", "fd", "kid"))
+    extractors = ("classifier", *NUM_FEATURES)
+    for metric in {metric for kind in TRAINING_MODULES for name in extractors for metric in metrics(kind, name)}:
+        assert higher_is_better(metric) == (
+            metric.split("_")[0] not in ("mse", "lpips", "fd", "fid", "kid", "memorisation")
+        )
         assert floor_failures(Gate(metric=metric, floors={metric: 0.5}), {metric: {"value": np.nan}})
 
 
@@ -381,6 +467,7 @@ VARIABLES = {
     records.Evaluation: {"evaluation", "asked", "params"},
     records.Pixels: {"asked"},
     records.Lpips: {"lpips", "self"},
+    records.InceptionFile: {"inception"},
     records.Gate: {"gate"},
     records.Params: {"params"},
 }

@@ -89,7 +89,8 @@ IMPOSSIBLE = [
     (
         [translation("damaged: fashion", dataset="scans"), SCANS, UNPAIRED_GATE],
         "models.unpaired.damaged: what is made of pictures without originals is scored on the features of "
-        "evaluation.features, which learns 'fashion', not 'scans'. Train a classifier on 'scans' and name it there.",
+        "evaluation.features, which learns 'fashion', not 'scans'. Train a classifier on 'scans' and name it "
+        "there, or write efficientnet_lite0 or inception.",
     ),
     (
         [translation("damaged: scans"), SCANS],

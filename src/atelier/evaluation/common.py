@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,11 +31,12 @@ CHUNK_PIXELS = 2**19  # nor more pixels than this: 57 MB for the nine shifts of 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How to score: the parameters, the seed of every draw, and the device."""
+    """How to score: the parameters, the seed of every draw, the device, and where features of real images are kept."""
 
     params: Evaluation
     seed: int
     device: torch.device
+    features: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Which direction of a metric is better: for the gate, the tables and the arrows in the report."""
+"""What metrics are called, and which direction is better: for the gate, the tables and the arrows in the report."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ HIGHER_IS_BETTER: dict[str, bool] = {
     "cas": True,  # accuracy on real images of a classifier that was trained on generated ones
     "class_accuracy": True,
     "class_balance": True,
+    "coverage": True,
+    "density": True,  # above 1 too: what is generated then keeps to where real images are densest
     "fd": False,
+    "fid": False,
     "is": True,
     "kid": False,
     "lpips": False,
     "macro_f1": True,
     "macro_recall": True,
+    "memorisation": False,
     "ms_ssim": True,
     "mse": False,
     "precision": True,
@@ -23,6 +27,11 @@ HIGHER_IS_BETTER: dict[str, bool] = {
     "recall": True,
     "ssim": True,
 }
+
+
+def score_name(metric: str, extractor: str) -> str:
+    """What a score is called: its metric and extractor, but FID only with the weights that the name stands for."""
+    return "fid" if (metric, extractor) == ("fd", "inception") else f"{metric}_{extractor}"
 
 
 def higher_is_better(metric: str) -> bool:

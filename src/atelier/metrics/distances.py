@@ -8,20 +8,19 @@ Shapes: N real images, M generated ("fake") images, D features.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atelier.errors import EvaluationError
-from atelier.metrics.intervals import Score, bootstrap_counts, bootstrap_interval, mean_interval, proportion_interval
+from atelier.metrics.intervals import Score, bootstrap_counts, bootstrap_interval, mean_interval
 
 # The standard error of 30 replicates is itself known to 13 %, and its t quantile allows for that.
 FD_NUM_REPLICATES = 30
 # Binkowski et al. 2018, section 4, average over subsets of 1000; at least 10 of them, so that their spread is known.
 KID_BLOCK_SIZE = 1000
 KID_MIN_BLOCKS = 10
-# 1024 rows against 10,000 columns of float32 are 41 MB.
-_ROWS_PER_CHUNK = 1024
 
 Features = NDArray[np.float32]
 _Moments = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
@@ -70,9 +69,11 @@ def fd(real_ND: Features, fake_MD: Features, confidence: float, seed: int) -> Sc
     """
     value = frechet_distance(real_ND, fake_MD)
     rng = np.random.default_rng(seed)
-    real, fake = real_ND.astype(np.float64), fake_MD.astype(np.float64)
+    # Of the replicates only the spread is used, which float32 gives in half the time, near the origin.
+    centre_D = real_ND.mean(axis=0, dtype=np.float64).astype(np.float32)
+    real, fake = real_ND - centre_D, fake_MD - centre_D
     # The replicates lie above the value: a resampled set repeats images, which adds the finite-sample bias a second
-    # time. Only their spread is used.
+    # time.
     replicates = [
         _gaussian_distance(_moments(real, real_counts), _moments(fake, fake_counts))
         for real_counts, fake_counts in zip(
@@ -170,7 +171,7 @@ def kid_blocks(real_ND: Features, fake_MD: Features, seed: int) -> tuple[NDArray
     Of two sets of as many generated images, with the same real ones and the same seed, the blocks belong together in
     pairs: they have the same real images.
     """
-    _check_features(real_ND, fake_MD)
+    check_features(real_ND, fake_MD)
     fewest = min(len(real_ND), len(fake_MD))
     if fewest < 2 * KID_MIN_BLOCKS:
         raise EvaluationError(
@@ -187,53 +188,12 @@ def kid_blocks(real_ND: Features, fake_MD: Features, seed: int) -> tuple[NDArray
     return np.array(estimates), protocol
 
 
-def precision_recall(real_ND: Features, fake_MD: Features, confidence: float, k: int = 3) -> tuple[Score, Score]:
-    """Share of generated images near a real one (precision), and of real images near a generated one (recall).
-
-    Near means inside the ball around an image that reaches its k-th nearest neighbour in its own set.
-
-    Args:
-        real_ND: features of real images, N > k.
-        fake_MD: features of generated images, M > k.
-        confidence: coverage of the intervals, in (0, 1).
-        k: which neighbour sets the radius.
-
-    Returns:
-        Precision over the M generated and recall over the N real images, both in [0, 1]. Each interval holds the other
-        set's balls fixed. Two samples of one distribution score well below 1: read both beside real against real.
+def check_features(real_ND: Features, fake_MD: Features) -> None:
+    """Refuse features that don't belong together, or aren't numbers.
 
     Raises:
-        EvaluationError: if a set has no k neighbours, the features differ in number, or one is not finite.
-
-    Source: Kynkaanniemi et al. 2019, arXiv:1904.06991, eqs. 1 and 2, k = 3 as there.
+        EvaluationError: if they differ in number, or one is not finite.
     """
-    _check_features(real_ND, fake_MD)
-    if min(len(real_ND), len(fake_MD)) <= k:
-        raise EvaluationError(
-            f"precision_recall: {len(real_ND)} real and {len(fake_MD)} generated images are too few for the {k}-th "
-            f"neighbour. Evaluate more than {k} images of each (evaluation.num_images)."
-        )
-    # Distances don't change with the origin, but |x|^2 + |y|^2 - 2 x.y in float32 loses digits far away from it.
-    centre = real_ND.mean(axis=0, dtype=np.float64).astype(np.float32)
-    real, fake = real_ND - centre, fake_MD - centre
-    real_radii, fake_radii = _squared_radii(real, k), _squared_radii(fake, k)
-    near_real = np.zeros(len(fake), dtype=bool)
-    num_real_near_fake = 0
-    for start in range(0, len(real), _ROWS_PER_CHUNK):
-        rows = slice(start, start + _ROWS_PER_CHUNK)
-        distances = _squared_distances(real[rows], fake)
-        near_real |= (distances <= real_radii[rows, None]).any(axis=0)
-        num_real_near_fake += int((distances <= fake_radii).any(axis=1).sum())
-    sizes = (
-        f"k = {k}, {real.shape[1]} features, {len(real)} real and {len(fake)} generated, the other set's balls fixed"
-    )
-    return (
-        proportion_interval(int(near_real.sum()), len(fake), confidence, f"k-NN precision, {sizes}"),
-        proportion_interval(num_real_near_fake, len(real), confidence, f"k-NN recall, {sizes}"),
-    )
-
-
-def _check_features(real_ND: Features, fake_MD: Features) -> None:
     if real_ND.ndim != 2 or fake_MD.ndim != 2 or real_ND.shape[1] != fake_MD.shape[1]:
         raise EvaluationError(
             f"features of shape {real_ND.shape} against {fake_MD.shape}: both must be (images, features) with the same "
@@ -247,7 +207,7 @@ def _check_features(real_ND: Features, fake_MD: Features) -> None:
 
 
 def _check_rank(real_ND: Features, fake_MD: Features) -> None:
-    _check_features(real_ND, fake_MD)
+    check_features(real_ND, fake_MD)
     fewest, num_features = min(len(real_ND), len(fake_MD)), real_ND.shape[1]
     if fewest <= num_features:
         raise EvaluationError(
@@ -257,13 +217,16 @@ def _check_rank(real_ND: Features, fake_MD: Features) -> None:
         )
 
 
-def _moments(features_ND: NDArray[np.float64], counts_N: NDArray[np.int64]) -> _Moments:
-    """Mean, and eigenvalues and eigenvectors of the covariance, of a set that holds image n counts_N[n] times."""
-    num_images = counts_N.sum()
-    mean_D = counts_N @ features_ND / num_images
-    centred = (features_ND - mean_D) * np.sqrt(counts_N)[:, None]
-    eigenvalues, eigenvectors = np.linalg.eigh(centred.T @ centred / (num_images - 1))
-    return mean_D, eigenvalues.clip(min=0), eigenvectors
+def _moments(features_ND: NDArray[np.floating[Any]], counts_N: NDArray[np.int64]) -> _Moments:
+    """Mean, and eigenvalues and eigenvectors of the covariance, of a set that holds image n counts_N[n] times.
+
+    Products of the features have their precision, what is made of them float64.
+    """
+    num_images, kind = counts_N.sum(), features_ND.dtype
+    mean_D = counts_N.astype(kind) @ features_ND / num_images
+    centred = (features_ND - mean_D.astype(kind)) * np.sqrt(counts_N).astype(kind)[:, None]
+    eigenvalues, eigenvectors = np.linalg.eigh((centred.T @ centred).astype(np.float64) / (num_images - 1))
+    return mean_D.astype(np.float64), eigenvalues.clip(min=0), eigenvectors
 
 
 def _gaussian_distance(first: _Moments, second: _Moments) -> float:
@@ -274,22 +237,3 @@ def _gaussian_distance(first: _Moments, second: _Moments) -> float:
     trace_of_root = np.linalg.svd(roots, compute_uv=False).sum()
     distance = np.square(mean_1 - mean_2).sum() + values_1.sum() + values_2.sum() - 2 * trace_of_root
     return max(0.0, float(distance))
-
-
-def _squared_distances(a_ND: Features, b_MD: Features) -> Features:
-    distances = a_ND @ b_MD.T
-    distances *= -2
-    distances += np.square(a_ND).sum(axis=1)[:, None]
-    distances += np.square(b_MD).sum(axis=1)
-    return distances
-
-
-def _squared_radii(features_ND: Features, k: int) -> Features:
-    """Squared distance of every row to its k-th nearest other row."""
-    radii = np.empty(len(features_ND), dtype=np.float32)
-    for start in range(0, len(features_ND), _ROWS_PER_CHUNK):
-        rows = np.arange(start, min(start + _ROWS_PER_CHUNK, len(features_ND)))
-        distances = _squared_distances(features_ND[rows], features_ND)
-        distances[rows - start, rows] = np.inf
-        radii[rows] = np.partition(distances, k - 1, axis=1)[:, k - 1]
-    return radii

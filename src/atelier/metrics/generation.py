@@ -1,10 +1,11 @@
-"""Scores of a set of generated images, from one pass of a classifier over it.
+"""Scores of a set of generated images, from one pass of the extractor over it.
 
 Shapes: N real images, M generated ("fake") images, D features, K classes.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 
 import numpy as np
@@ -12,8 +13,12 @@ from numpy.typing import NDArray
 
 from atelier.errors import EvaluationError
 from atelier.metrics.classification import Labels, check_classes
-from atelier.metrics.distances import Features, fd, kid, precision_recall
+from atelier.metrics.directions import score_name
+from atelier.metrics.distances import Features, fd, kid
 from atelier.metrics.intervals import UNIT, Score, bootstrap_counts, bootstrap_interval, proportion_interval
+from atelier.metrics.neighbours import neighbour_scores
+
+log = logging.getLogger("atelier")
 
 # 200 replicates give a standard error to 5 %.
 IS_NUM_REPLICATES = 200
@@ -131,53 +136,62 @@ def class_accuracy(predicted_M: Labels, requested_M: Labels, confidence: float) 
     return proportion_interval(num_hits, len(predicted_M), confidence, PROTOCOLS["class_accuracy"])
 
 
-def generation_scores(
-    real_features_ND: Features,
-    fake_features_MD: Features,
-    fake_probabilities_MK: NDArray[np.float32],
-    fake_labels_requested_M: Labels | None,
-    confidence: float,
-    seed: int,
-    extractor: str = "classifier",
+def distance_scores(
+    real_ND: Features, fake_MD: Features, confidence: float, seed: int, extractor: str
 ) -> dict[str, Score]:
-    """All scores of a set of generated images.
+    """How two sets of images differ, by what an extractor makes of them.
 
     Args:
-        real_features_ND: the extractor's features of real images, N > D.
-        fake_features_MD: the same features of generated images, M > D.
-        fake_probabilities_MK: the classifier's probabilities of the same generated images; rows sum to 1.
-        fake_labels_requested_M: class that each image was requested as, in [0, K); None for an unconditional generator.
+        real_ND: features of real images, N >= 20.
+        fake_MD: the same features of generated images, M >= 20.
         confidence: coverage of each interval, in (0, 1).
         seed: seed of all bootstraps and of the deal into blocks.
-        extractor: what the features and probabilities come from; the suffix of the scores that depend on it.
+        extractor: what the features come from; the scores are named after it.
 
     Returns:
-        `fd_*`, `kid_*`, `is_*`, `precision_*`, `recall_*` with * = extractor, `class_balance`, `rarest_class`, and,
-        unless the labels are None, `class_accuracy`.
+        FD (left out, with a warning, where there are no more images than features), KID, precision, recall, density and
+        coverage: `fd_*` (of inception `fid`), `kid_*`, ... with * = extractor.
 
     Raises:
         EvaluationError: if the arrays don't fit together or hold too few images.
     """
-    if len(fake_features_MD) != len(fake_probabilities_MK):
-        raise EvaluationError(
-            f"generation_scores: features of {len(fake_features_MD)} generated images, but probabilities of "
-            f"{len(fake_probabilities_MK)}. Take both from one pass over the same images."
-        )
-    num_classes = fake_probabilities_MK.shape[1]
-    predicted = fake_probabilities_MK.argmax(axis=1)
-    precision, recall = precision_recall(real_features_ND, fake_features_MD, confidence)
+    found = {"kid": kid(real_ND, fake_MD, confidence, seed), **neighbour_scores(real_ND, fake_MD, confidence)}
+    fewest, num_features = min(len(real_ND), len(fake_MD)), real_ND.shape[1]
+    if fewest > num_features:
+        found = {"fd": fd(real_ND, fake_MD, confidence, seed), **found}
+    else:
+        name = score_name("fd", extractor)
+        log.warning("%s is left out: %d images are too few for %d features", name, fewest, num_features)
+    return {score_name(metric, extractor): score for metric, score in found.items()}
+
+
+def classifier_scores(
+    probabilities_MK: NDArray[np.float32], requested_M: Labels | None, confidence: float, seed: int
+) -> dict[str, Score]:
+    """What a classifier of the same classes makes of generated images.
+
+    Args:
+        probabilities_MK: its probabilities of each image; rows sum to 1.
+        requested_M: class that each image was requested as, in [0, K); None for an unconditional generator.
+        confidence: coverage of each interval, in (0, 1).
+        seed: seed of all bootstraps.
+
+    Returns:
+        `is_classifier`, `class_balance`, `rarest_class`, and, unless the labels are None, `class_accuracy`.
+
+    Raises:
+        EvaluationError: if the arrays don't fit together or hold no images.
+    """
+    num_classes = probabilities_MK.shape[1]
+    predicted = probabilities_MK.argmax(axis=1)
     scores = {
-        f"fd_{extractor}": fd(real_features_ND, fake_features_MD, confidence, seed),
-        f"kid_{extractor}": kid(real_features_ND, fake_features_MD, confidence, seed),
-        f"is_{extractor}": inception_score(fake_probabilities_MK, confidence, seed),
-        f"precision_{extractor}": precision,
-        f"recall_{extractor}": recall,
+        "is_classifier": inception_score(probabilities_MK, confidence, seed),
         "class_balance": class_balance(predicted, num_classes, confidence, seed),
         "rarest_class": rarest_class(predicted, num_classes, confidence),
     }
-    if fake_labels_requested_M is not None:
-        check_classes("requested labels", fake_labels_requested_M, num_classes)
-        scores["class_accuracy"] = class_accuracy(predicted, fake_labels_requested_M, confidence)
+    if requested_M is not None:
+        check_classes("requested labels", requested_M, num_classes)
+        scores["class_accuracy"] = class_accuracy(predicted, requested_M, confidence)
     return scores
 
 

@@ -1,4 +1,4 @@
-"""A number with its interval, and the four ways in which the metrics get one.
+"""A number with its interval, and the five ways in which the metrics get one.
 
 Shapes: N samples, R bootstrap replicates.
 """
@@ -103,6 +103,38 @@ def proportion_interval(num_hits: int, num_samples: int, confidence: float, prot
     return Score(share, min(low, share), max(high, share), num_samples, f"{protocol}; {confidence:.4g} Wilson interval")
 
 
+def exceedance_interval(
+    num_hits: int, num_samples: int, rank: int, num_reference: int, confidence: float, protocol: str
+) -> Score:
+    """Share of samples that lie below a reference sample's order statistic; the interval knows that both are samples.
+
+    If both come from one continuous distribution, whichever that is, the hits are beta-binomial with parameters
+    (rank, num_reference + 1 - rank): an exact test. The interval holds the shares s that this test with rank =
+    s * (num_reference + 1) doesn't refuse, so it leaves out rank / (num_reference + 1) as often as it may.
+
+    Args:
+        num_hits: how many samples lie below, 0 <= num_hits <= num_samples.
+        num_samples: how many samples there are, at least 1.
+        rank: which of the reference sample, from the lowest on, is the bound; 1 <= rank <= num_reference.
+        num_reference: size of the reference sample.
+        confidence: coverage of the interval, in (0, 1); each end errs with half of the rest.
+        protocol: what a hit is; the interval's method is appended.
+
+    Returns:
+        The share, in [0, 1].
+
+    Source: exceedances of an order statistic: Gumbel and von Schelling 1950, Annals of Mathematical Statistics 21(2);
+        their test inverted as Clopper and Pearson 1934 do with the binomial one.
+    """
+    assert 0 <= num_hits <= num_samples and 1 <= rank <= num_reference
+    tail = (1 - _checked(confidence)) / 2
+    low = _share_with_tail(num_hits, num_samples, num_reference, tail) if num_hits else 0.0
+    high = _share_with_tail(num_hits + 1, num_samples, num_reference, 1 - tail) if num_hits < num_samples else 1.0
+    share = num_hits / num_samples
+    how = f"{confidence:.4g} interval of the beta-binomial test"
+    return Score(share, min(low, share), max(high, share), num_samples, f"{protocol}; {how}")
+
+
 def bootstrap_interval(
     value: float,
     replicates_R: ArrayLike,
@@ -149,6 +181,21 @@ def bootstrap_counts(num_samples: int, num_replicates: int, rng: np.random.Gener
     for _ in range(num_replicates):
         # Drawing N indices and counting them is the same distribution as rng.multinomial, 5 times faster at N = 10,000.
         yield np.bincount(rng.integers(num_samples, size=num_samples), minlength=num_samples)
+
+
+def _share_with_tail(num_hits: int, num_samples: int, num_reference: int, probability: float) -> float:
+    """The share of which at least so many hits have this probability, found by bisection."""
+    from scipy.special import betaln, gammaln  # type: ignore[import-untyped,unused-ignore]  # 0.3 s to import
+
+    hits = np.arange(num_hits, num_samples + 1)
+    ways = gammaln(num_samples + 1) - gammaln(hits + 1) - gammaln(num_samples - hits + 1)
+    low, high = 0.0, 1.0
+    for _ in range(40):  # to 1e-12
+        middle = (low + high) / 2
+        a, b = middle * (num_reference + 1), (1 - middle) * (num_reference + 1)
+        at_least = np.exp(ways + betaln(hits + a, num_samples - hits + b) - betaln(a, b)).sum()
+        low, high = (middle, high) if at_least < probability else (low, middle)
+    return middle
 
 
 def _around(value: float, half_width: float, bounds: tuple[float, float], num_samples: int, protocol: str) -> Score:

@@ -19,6 +19,7 @@ from atelier.params.degradations import (
     Strokes,
 )
 from atelier.params.evaluation import Lpips, Pixels
+from atelier.params.extractors import InceptionFile
 from atelier.params.loading import load_params
 from atelier.params.models import (
     Adversarial,
@@ -28,10 +29,8 @@ from atelier.params.models import (
     Evaluation,
     Extend,
     GanModel,
-    Gate,
     Model,
     Params,
-    Promotion,
     RestorationData,
     RestorationModel,
     Training,
@@ -54,6 +53,7 @@ from atelier.params.networks import (
     ResnetSrRestorerNetwork,
     UnetRestorerNetwork,
 )
+from atelier.params.promotion import Gate, Promotion
 from atelier.params.record import Record
 
 __all__ = [
@@ -76,6 +76,7 @@ __all__ = [
     "GanModel",
     "Gate",
     "GaussianBlur",
+    "InceptionFile",
     "Jpeg",
     "KernelBlur",
     "Lpips",

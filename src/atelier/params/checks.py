@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from atelier.params.datasets import Dataset
 from atelier.params.degradations import Drawn, largest
 from atelier.params.errors import nearest
+from atelier.params.extractors import NUM_FEATURES, InceptionFile
 from atelier.params.models import (
     Augment,
     ClassificationModel,
@@ -17,26 +18,41 @@ from atelier.params.models import (
     RestorationModel,
     TranslationModel,
 )
+from atelier.params.promotion import Gate
 from atelier.params.reference_checks import reference_errors
 from atelier.params.score_checks import score_errors
 
-# What an evaluation of each kind measures; a test compares it with what evaluations return.
+# What an evaluation of each kind measures, by the extractor; a test compares it with what evaluations return.
 _VIEWS = ("clean", "degraded", "restored")
 _SEEN = [f"{metric}_{view}" for metric in ("accuracy", "macro_recall", "macro_f1") for view in _VIEWS]
-METRICS = {
-    "classification": ["accuracy", "macro_recall", "macro_f1"],
-    "gan": [
-        *(f"{metric}_classifier" for metric in ("fd", "kid", "is", "precision", "recall")),
-        *("class_balance", "rarest_class", "class_accuracy", "cas"),
-    ],
-    # ms_ssim: of images that are large enough; lpips: where its weights are given.
-    "restoration": ["mse", "psnr", "ssim", "ms_ssim", "lpips", "psnr_gain", *_SEEN, "accuracy_gain"],
-}
-UNPAIRED_METRICS = [
-    "fd_classifier",
-    "kid_classifier",
-]  # of a translation from `damaged`: nobody has the clean originals
-METRICS["translation"] = [*METRICS["restoration"], *UNPAIRED_METRICS]
+# ms_ssim: of images that are large enough; lpips: where its weights are given.
+_PIXELS = ["mse", "psnr", "ssim", "ms_ssim", "lpips", "psnr_gain"]
+_CLASSES = ["is_classifier", "class_balance", "rarest_class", "class_accuracy", "cas"]
+_DISTANCES = ("fd", "kid", "precision", "recall", "density", "coverage")
+
+
+def distances(extractor: str) -> list[str]:
+    """Scores of how two sets of images differ; the first is the Frechet distance."""
+    if not extractor:
+        return []
+    names = [f"{metric}_{extractor}" for metric in _DISTANCES]
+    return ["fid", *names[1:]] if extractor == "inception" else names
+
+
+def metrics(kind: str, extractor: str) -> list[str]:
+    """What an evaluation of a kind of model can measure with an extractor; an empty name: without one."""
+    knows_classes = extractor == "classifier"
+    match kind:
+        case "classification":
+            return ["accuracy", "macro_recall", "macro_f1"]
+        case "gan":
+            return [
+                *distances(extractor),
+                *(["memorisation"] if extractor else []),
+                *(_CLASSES if knows_classes else []),
+            ]
+    seen = [*_SEEN, "accuracy_gain"] if knows_classes else []
+    return [*_PIXELS, *seen, *(distances(extractor) if kind == "translation" else [])]
 
 
 def combination_errors(params: Params) -> list[str]:
@@ -46,10 +62,17 @@ def combination_errors(params: Params) -> list[str]:
 
 
 def _evaluation_errors(params: Params) -> Iterator[str]:
-    name = params.evaluation.classifier
+    asked = params.evaluation
+    name = asked.classifier
     if name and not isinstance(params.models.get(name), ClassificationModel):
         classifiers = [key for key, model in params.models.items() if isinstance(model, ClassificationModel)]
         yield f"evaluation.features: {name!r} is not a classification model of this file.{nearest(name, classifiers)}"
+    for key, extractor, given in (
+        ("efficientnet_side", "efficientnet", asked.efficientnet_side != 224),
+        ("inception", "inception", asked.inception != InceptionFile()),
+    ):
+        if given and asked.extractor != extractor:
+            yield f"evaluation.{key}: evaluation.features names another extractor, so it has no effect. Remove it."
 
 
 def _model_errors(params: Params) -> Iterator[str]:
@@ -71,6 +94,8 @@ def _model_errors(params: Params) -> Iterator[str]:
 
 def _extractor_errors(what: str, model: Model, params: Params) -> Iterator[str]:
     """Of a model that nothing but features can score."""
+    if params.evaluation.published:
+        return
     extractor = params.models.get(params.evaluation.classifier)
     if params.evaluation.features is None:
         learns = "isn't given"
@@ -80,7 +105,7 @@ def _extractor_errors(what: str, model: Model, params: Params) -> Iterator[str]:
         learns = f"learns {extractor.dataset!r}, not {model.dataset!r}"
     yield (
         f"{what} is scored on the features of evaluation.features, which {learns}. Train a classifier on "
-        f"{model.dataset!r} and name it there."
+        f"{model.dataset!r} and name it there, or write efficientnet_lite0 or inception."
     )
 
 
@@ -170,11 +195,11 @@ def _damaged_errors(where: str, model: TranslationModel, name: str, params: Para
                 f"datasets.{model.dataset}.{key} = {getattr(clean, key)}."
             )
     yield from _extractor_errors(f"{where}.damaged: what is made of pictures without originals", model, params)
-    gate = params.promotion.translation
-    if unmeasured := [metric for metric in (gate.metric, *gate.floors) if metric not in UNPAIRED_METRICS]:
+    gate, measured = params.promotion.translation, distances(params.evaluation.extractor)
+    if unmeasured := [metric for metric in (gate.metric, *gate.floors) if metric not in measured]:
         yield (
             f"{where}.damaged: without originals there is no {', '.join(unmeasured)}, which promotion.translation asks "
-            f"for. Use {' or '.join(UNPAIRED_METRICS)} there."
+            f"for. Use {' or '.join(measured[:2]) or 'evaluation.features'} there."
         )
 
 
@@ -233,8 +258,22 @@ def _smallest(sides: Mapping[str, int]) -> tuple[str, int]:
 
 
 def _gate_errors(params: Params) -> Iterator[str]:
-    for kind in METRICS:
-        gate = getattr(params.promotion, kind)
+    asked, num_features = params.evaluation, NUM_FEATURES.get(params.evaluation.extractor, 0)
+    kinds = {model.kind for model in params.models.values()}
+    for kind, gate in params.promotion:
+        if not isinstance(gate, Gate):  # approval, alpha
+            continue
+        measured = metrics(kind, asked.extractor)
+        elsewhere = {metric for extractor in ("classifier", *NUM_FEATURES) for metric in metrics(kind, extractor)}
         for key, metric in [("metric", gate.metric), *((f"floors.{name}", name) for name in gate.floors)]:
-            if metric not in METRICS[kind]:
-                yield f"promotion.{kind}.{key}: {metric!r} is not measured there.{nearest(metric, METRICS[kind])}"
+            where = f"promotion.{kind}.{key}: {metric!r}"
+            if metric not in elsewhere:
+                yield f"{where} is not measured there.{nearest(metric, measured)}"
+            elif metric not in measured and kind in kinds:  # a gate that nothing comes to may be the default
+                features = f"with evaluation.features = {asked.features}" if asked.features else "without an extractor"
+                yield f"{where} is not measured {features}. Measured are: {', '.join(measured)}."
+            elif metric in distances(asked.extractor)[:1] and asked.num_images <= num_features:
+                yield (
+                    f"{where} needs more images than {asked.features} has features, {num_features}, but "
+                    f"evaluation.num_images = {asked.num_images}. Raise it, or use {measured[1]}."
+                )

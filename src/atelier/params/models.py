@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from atelier.params.datasets import Dataset
 from atelier.params.degradations import Degradation
 from atelier.params.evaluation import Lpips, Pixels
+from atelier.params.extractors import Features, InceptionFile, published_identity
 from atelier.params.networks import (
     CnnClassifierNetwork,
     DiscriminatorNetwork,
@@ -20,6 +21,7 @@ from atelier.params.networks import (
     ResnetDiscriminatorNetwork,
     RestorerNetwork,
 )
+from atelier.params.promotion import Promotion
 from atelier.params.record import Fraction, Name, Positive, Record, Reference, Sentence
 
 
@@ -227,8 +229,11 @@ Model = Annotated[ClassificationModel | GanModel | RestorationModel | Translatio
 class Evaluation(Record):
     """How models are scored; a change here scores again and trains nothing."""
 
-    # The extractor: the champion of that model. Without one restorers are scored by their pixels alone.
-    features: str | None = Field(default=None, pattern=r"^classifier:[a-z0-9][a-z0-9-]*$")
+    # The extractor: classifier:MODEL (its champion), classifier:MODEL/3, efficientnet_lite0 or inception. Without one
+    # restorers are scored by their pixels alone.
+    features: Features | None = None
+    efficientnet_side: int = Field(default=224, ge=32, le=224)  # pixels that it sees; 224 as published, 96 in a ninth
+    inception: InceptionFile = InceptionFile()
     num_images: int = Field(ge=100)  # test images, and generated images of a GAN
     max_side: int = Field(default=512, ge=16)  # pixels: of larger test photographs the centre is scored
     confidence: float = Field(gt=0.5, lt=1)
@@ -237,34 +242,28 @@ class Evaluation(Record):
     cas_kimg: Positive = 100.0  # training budget of the classifier that sees generated images only
 
     @property
+    def extractor(self) -> str:
+        """What scores are named after: classifier, efficientnet or inception; empty if there is no extractor."""
+        return (self.features or "").partition(":")[0].removesuffix("_lite0")
+
+    @property
     def classifier(self) -> str:
-        """Name of the model whose features are used; empty if there is none."""
-        return (self.features or "").removeprefix("classifier:")
+        """Name of the model whose features are used; empty if it is none of ours."""
+        return (self.features or "").partition(":")[2].partition("/")[0]
+
+    @property
+    def classifier_version(self) -> str:
+        """`name/number` if that version is the extractor, whichever is champion; else empty."""
+        return (self.features or "").partition(":")[2] if "/" in (self.features or "") else ""
+
+    @property
+    def published(self) -> str:
+        """Identity of published weights as the extractor; empty if it is one of our classifiers, or none."""
+        return published_identity(self.extractor, self.efficientnet_side, self.inception)
 
     def located(self, project_root: Path) -> Evaluation:
         """The same with files as they are to be opened from anywhere."""
         return self.model_copy(update={"lpips": self.lpips.located(project_root)}) if self.lpips else self
-
-
-class Gate(Record):
-    """When a version may become champion: floors and slices hold, and `metric` is proven better, pair by pair."""
-
-    metric: str
-    margin: float = Field(default=0.0, ge=0)  # what the improvement of `metric` has to exceed, in its units
-    floors: dict[str, float] = Field(default_factory=dict)  # worst acceptable value of each metric
-    slice_margin: float | None = Field(default=None, ge=0)  # how much worse `metric` may be in a class or level
-    max_milliseconds: Positive | None = None  # for one image of the size that it learnt, on this machine
-
-
-class Promotion(Record):
-    """Who decides and how surely, and one gate for each kind of model."""
-
-    approval: Literal["auto", "manual"] = "auto"  # manual: what the gate would promote waits for `atelier approve`
-    alpha: float = Field(default=0.05, gt=0, lt=0.5)  # accepted probability of promoting what is no better
-    classification: Gate = Gate(metric="accuracy")
-    gan: Gate = Gate(metric="kid_classifier")
-    restoration: Gate = Gate(metric="psnr")
-    translation: Gate = Gate(metric="psnr")
 
 
 class Params(Record):
