@@ -28,8 +28,11 @@ app = typer.Typer(
 )
 
 app.add_typer(data_commands.app, name="data")
-app.add_typer(promotion_commands.app)
-for command in (past_commands.lineage, past_commands.reproduce, past_commands.compare, past_commands.card):
+for command in (
+    *(promotion_commands.promote, promotion_commands.approve, promotion_commands.reject, promotion_commands.rollback),
+    *(promotion_commands.ledger, past_commands.lineage, past_commands.reproduce, past_commands.compare),
+    past_commands.card,
+):
     app.command()(command)
 
 ParamsFile = Annotated[Path | None, typer.Option("--params", help="The desired state.  [default: params.yaml]")]

@@ -90,10 +90,11 @@ def blocking_failures(project: Project, params: Params, registry: Registry, vers
         failures.append("the infrastructure blessing is missing: it was never loaded and queried")
     else:
         failures += found["failures"]
-        limit, taken = _gate(params, version.model).max_milliseconds, found.get("milliseconds")
-        if limit is not None and taken is not None and taken > limit:
+        gate, taken = _gate(params, version.model), found.get("milliseconds")
+        if gate.max_milliseconds is not None and taken is not None and taken > gate.max_milliseconds:
             failures.append(
-                f"too slow: {taken:.3g} ms for an image of {found['size']} pixels on one core; at most {limit:g}"
+                f"too slow: {taken:.3g} ms for an image of {found['size']} pixels on one core; at most "
+                f"{gate.max_milliseconds:g}"
             )
     md5 = version.tags.get("data.md5", "")
     try:

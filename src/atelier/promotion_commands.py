@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from atelier.promotion import Proposal
     from atelier.registry import Registry, Version
 
-app = typer.Typer()
-
 MAX_REASON = 1000  # characters: MLflow cuts longer values
 ModelName = Annotated[str, typer.Argument(help="The model's name.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept in the ledger.")]
@@ -28,7 +26,6 @@ ParamsFile = Annotated[Path | None, typer.Option("--params", help="[default: par
 Number = Annotated[int | None, typer.Argument(metavar="[VERSION]", help="[default: the challenger]")]
 
 
-@app.command()
 def promote(
     model: ModelName,
     reason: Reason,
@@ -44,7 +41,6 @@ def promote(
     _carry_out(registry, propose_promotion(project, params, registry, found, _checked(reason)), dry_run)
 
 
-@app.command()
 def approve(
     model: ModelName,
     reason: Reason,
@@ -60,7 +56,6 @@ def approve(
     _carry_out(registry, propose_approval(project, params, registry, found, _checked(reason)), dry_run)
 
 
-@app.command()
 def reject(model: ModelName, reason: Reason, version: Number = None, dry_run: DryRun = False) -> None:
     """Decide that a version, by default the challenger, is not to become champion."""
     from atelier.promotion import propose_rejection
@@ -70,7 +65,6 @@ def reject(model: ModelName, reason: Reason, version: Number = None, dry_run: Dr
     _carry_out(registry, propose_rejection(registry, found, _checked(reason)), dry_run)
 
 
-@app.command()
 def rollback(
     model: ModelName,
     version: Annotated[int | None, typer.Argument(metavar="[VERSION]", help="[default: the champion before]")] = None,
@@ -84,7 +78,6 @@ def rollback(
     _carry_out(registry, propose_rollback(registry, model, version, _checked(reason)), dry_run)
 
 
-@app.command()
 def ledger(
     model: Annotated[str | None, typer.Argument(help="Only this model.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,

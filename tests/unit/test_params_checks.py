@@ -468,6 +468,7 @@ VARIABLES = {
     records.Pixels: {"asked"},
     records.Lpips: {"lpips", "self"},
     records.InceptionFile: {"inception"},
+    records.Promotion: {"promotion"},
     records.Gate: {"gate"},
     records.Params: {"params"},
 }
@@ -515,13 +516,10 @@ def read_fields(record, attributes):
         return {name for part in (step.draw, step.apply) for name in list(inspect.signature(part).parameters)[2:]}
     if record is records.Degradation:
         return set(STEPS)
-    if record is records.Promotion:  # getattr(params.promotion, model.kind)
-        return {
-            kind
-            for model in get_args(get_args(records.Model)[0])
-            for kind in get_args(model.model_fields["kind"].annotation)
-        }
     read = {name for variable, name in attributes if variable in VARIABLES.get(record, ())}
+    if record is records.Promotion:  # getattr(params.promotion, model.kind)
+        models = get_args(get_args(records.Model)[0])
+        read |= {kind for model in models for kind in get_args(model.model_fields["kind"].annotation)}
     for name, member in vars(record).items():
         if isinstance(member, property) and name in read:  # a property that is read reads fields in its turn
             source = inspect.cleandoc("\n" + inspect.getsource(member.fget))
