@@ -18,12 +18,13 @@ from atelier.networks.restorers import build_restorer
 from atelier.params import Params
 from atelier.params.checks import combination_errors
 from atelier.plan import make_plan, plan_model
-from atelier.registry import CHAMPION
+from atelier.registry import CHAMPION, Registry
 from atelier.training.checkpoint import Checkpoints
 from atelier.training.extension import draw_images, read_images
 from atelier.training.interruption import Stopped
 from atelier.training.restoration import train_restorer
 from atelier.training.session import Session, Trained
+from tests.champions import crown
 from tests.stored import store_pictures
 from tests.tiny import RECIPES, ignore, tiny_params
 from tests.unit.conftest import FASHION
@@ -73,7 +74,7 @@ def brought_up(project, params, *names):
     for name in names:
         number = stages.train(project, params, name, "")
         scores = stages.evaluate(project, params, name, number)
-        stages.decide(project, params, name, number)
+        crown(Registry(project), name, number)
     return scores
 
 

@@ -6,12 +6,13 @@ import json
 import pytest
 import torch
 
-from atelier import stages
+from atelier import scoring, stages
 from atelier.errors import EvaluationError, RemoteError, UsageError
 from atelier.params import Params
 from atelier.params.checks import combination_errors, metrics
 from atelier.plan import make_plan, plan_model
 from atelier.registry import CHAMPION
+from tests.champions import crown
 from tests.stored import store_pictures
 from tests.tiny import EVALUATION, RECIPES, tiny_params
 from tests.unit.conftest import FASHION
@@ -46,7 +47,7 @@ def project(registry, fashion):
     for name in ("classifier", "gan"):
         number = stages.train(project, params_of(), name, "")
         stages.evaluate(project, params_of(), name, number)
-        stages.decide(project, params_of(), name, number)
+        crown(registry, name, number)
     return project
 
 
@@ -102,6 +103,6 @@ def test_weights_that_are_missing_or_cant_be_fetched_are_told_with_what_to_do(pr
     )
     with pytest.raises(EvaluationError, match=r"weights/other.pt can't be read: No such file"):
         stages.evaluate(project, missing, "gan", 1)
-    monkeypatch.setattr(stages, "INCEPTION_ADDRESS", "https://localhost:9/inception-2015-12-05.pt")
+    monkeypatch.setattr(scoring, "INCEPTION_ADDRESS", "https://localhost:9/inception-2015-12-05.pt")
     with pytest.raises(RemoteError, match="can't be fetched.*Or name a copy of the file in evaluation.inception.path"):
         stages.evaluate(project, params_of("kid_inception", features="inception"), "gan", 1)
