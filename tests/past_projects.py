@@ -28,7 +28,7 @@ MODELS = {
 }
 STAGES = """
 import sys
-from atelier import stages
+from atelier import promotion, stages
 from atelier.params import load_params
 from atelier.project import find_project, set_environment
 project = find_project()
@@ -37,7 +37,8 @@ params = load_params(project.params_file)
 for name in sys.argv[1:]:
     number = stages.train(project, params, name, "a flow run")
     stages.evaluate(project, params, name, number)
-    stages.decide(project, params, name, number)
+    stages.inspect(project, name, number)
+    promotion.decide(project, params, name, number)
 """
 
 

@@ -66,7 +66,7 @@ def tiny_params(models=RECIPES, training=None):
         "seed": 7,
         "device": "cpu",
         "threads": 1,
-        "datasets": {},
+        "datasets": {"fashion": {"sources": [{"source": "fashion-mnist"}], "image_size": 28, "channels": 1}},
         "models": {name: {"dataset": "fashion", **recipe, "training": rhythm} for name, recipe in models.items()},
         "evaluation": EVALUATION,
         "promotion": {kind: {"metric": "accuracy"} for kind in LOOPS},

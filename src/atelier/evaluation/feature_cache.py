@@ -38,7 +38,7 @@ def real_features(
     file = None
     if folder is not None:
         key = [dataset.digest, split, count, extractor.identity, extractor.device.type]
-        file = folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()}.npy"
+        file = folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()}.features"
         if (kept := _read(file)) is not None:
             return kept
     starts = range(0, count, extractor.batch)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atelier.errors import EvaluationError
 from atelier.metrics.intervals import UNIT, Score, mean_interval
-from atelier.metrics.lpips import Lpips
 from atelier.metrics.structure import (
     MS_SSIM_SIDE,
     SSIM_SIGMA,
@@ -21,6 +21,9 @@ from atelier.metrics.structure import (
     multiscale_similarity_N,
     similarity_N,
 )
+
+if TYPE_CHECKING:
+    from atelier.metrics.lpips import Lpips  # imports torch
 
 # Two images that are equal have an infinite PSNR, which would make any mean infinite. Rounding to 8 bits alone
 # costs 58.9 dB, so 100 dB (an error of 1e-5 of the range) is beyond anything a restorer can mean.

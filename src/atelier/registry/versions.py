@@ -110,8 +110,8 @@ class Registry:
         return self._as_challenger(self.version(model, int(created.version)))
 
     def _as_challenger(self, version: Version) -> Version:
-        """A new version waits to be judged; a process that was killed may have left it without the alias."""
-        if "verdict" in version.tags:
+        """The newest version waits to be judged; a process that was killed may have left it without the alias."""
+        if "verdict" in version.tags or version.number != self.versions(version.model)[-1].number:
             return version
         self.set_alias(version.model, CHALLENGER, version.number)
         return self.version(version.model, version.number)
