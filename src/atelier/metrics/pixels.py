@@ -25,8 +25,7 @@ from atelier.metrics.structure import (
 if TYPE_CHECKING:
     from atelier.metrics.lpips import Lpips  # imports torch
 
-# Two images that are equal have an infinite PSNR, which would make any mean infinite. Rounding to 8 bits alone
-# costs 58.9 dB, so 100 dB (an error of 1e-5 of the range) is beyond anything a restorer can mean.
+# The PSNR of equal images, and any mean with it, would be infinite; rounding to 8 bits alone gives 58.9 dB.
 PSNR_CAP_DB = 100.0
 # SSIM keeps about 15 temporaries of the size of its input: 2**18 values in float64 are 32 MB, and stay near the cache.
 _VALUES_PER_CHUNK = 2**18
