@@ -202,7 +202,7 @@ def test_two_versions_are_compared_in_everything(project, tmp_path):
     slices = {row["slice"] for row in found["metrics"] if row["metric"] == "psnr"}
     assert slices == {"all", "class:dark", "class:light"}
     page = (tmp_path / "page.html").read_text()
-    assert page.count("data:image/png;base64,iVBOR") == 2
+    assert page.count("data:image/png;base64,iVBOR") == 2 * 3  # restored, worst errors, attribution
     assert "30 added" in page and "src/atelier/losses.py" in page
     table = atelier(project, "compare", "denoise/1", "denoise/3").stdout
     assert "training.lr" in table and "30 added" in table
