@@ -154,7 +154,7 @@ def _warnings(lines: Sequence[Line], trainings: Sequence[RunRecord]) -> Iterator
     if lines and not any(line.is_champion for line in lines):
         yield "no version is champion"
     if trainings and trainings[0].status in BROKEN:
-        yield f"its newest training, of {trainings[0].started[:10]}, is {trainings[0].status}: see Failures"
+        yield f"newest training {trainings[0].status}, see Failures"
     if lost := [str(line.version.number) for line in lines if line.run is None]:
         yield f"MLflow has the run of version {', '.join(lost)} no more"
 

@@ -38,7 +38,7 @@ def rendered(history: History, written: str) -> str:
         prefect=prefect,
         versions=sum(len(model.lines) for model in history.models),
         timelines={model.name: timeline(model) for model in history.models},
-        area={"height": HEIGHT, "top": TOP, "bottom": BOTTOM, "left": LEFT, "right": RIGHT},
+        area={"height": HEIGHT, "top": TOP, "bottom": BOTTOM, "left": LEFT, "right": RIGHT, "narrow": 420},
         open_rows=OPEN_ROWS,
         anchors=anchors(history.models),
     )
