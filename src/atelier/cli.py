@@ -31,7 +31,7 @@ app.add_typer(data_commands.app, name="data")
 for command in (
     *(promotion_commands.promote, promotion_commands.approve, promotion_commands.reject, promotion_commands.rollback),
     *(promotion_commands.ledger, past_commands.lineage, past_commands.reproduce, past_commands.compare),
-    past_commands.card,
+    *(past_commands.card, past_commands.report),
 ):
     app.command()(command)
 

@@ -1,4 +1,4 @@
-"""The commands that look back: `atelier lineage`, `reproduce`, `compare` and `card`."""
+"""The commands that look back: `atelier lineage`, `reproduce`, `compare`, `card` and `report`."""
 
 from __future__ import annotations
 
@@ -96,6 +96,20 @@ def card(
     path = output or Path(f"{version.model}-{version.number}.html")
     path.write_bytes(page)
     print(path)
+
+
+def report(
+    output: Annotated[Path, typer.Option("-o", "--output", help="The page to write.")] = Path("report.html"),
+) -> None:
+    """Write the history of all models, one page: scores over time, champions, pictures, decisions, failures, cost."""
+    from atelier.params import load_params
+    from atelier.registry import signed_now
+    from atelier.report import gather, rendered
+
+    registry = _registry()
+    history = gather(registry, load_params(registry.project.params_file))
+    output.write_text(rendered(history, signed_now()["at"]), encoding="utf-8")
+    print(output)
 
 
 def _registry() -> Registry:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from atelier.card import completed, rendered
 from atelier.data import versions as data_versions
+from atelier.drift import adrift
 from atelier.errors import DataError, RegistryError, UsageError
 from atelier.gate import Measured, Quality, judge
 from atelier.params import Gate, Params
@@ -215,23 +216,7 @@ def drift(registry: Registry, model: str) -> list[str]:
     Raises:
         RegistryError: if the ledger can't be trusted.
     """
-    entries = registry.ledger.entries(model)
-    if not entries:
-        return []
-    if entries[-1].is_open:
-        decision = entries[-1].decision
-        what = f"{model}/{decision.version}: {decision.action}"
-        return [f"{what} was interrupted half-way; the next run or promotion of this model completes it"]
-    versions, found = registry.versions(model), []
-    for alias, said in ((CHAMPION, entries[-1].decision.champion), (PREVIOUS, entries[-1].decision.previous)):
-        is_now = next((version.number for version in versions if alias in version.aliases), None)
-        if is_now == said:
-            continue
-        if said is not None and said not in {version.number for version in versions}:
-            found.append(f"{model}/{said} was {alias} and has been deleted; {alias} is {is_now or 'nobody'} now")
-        else:
-            found.append(f"{alias} of {model} was moved by hand: it is {is_now or 'nobody'}, the ledger says {said}")
-    return found
+    return adrift(model, registry.ledger.entries(model), registry.versions(model))
 
 
 def _gate(params: Params, name: str) -> Gate:

@@ -3,6 +3,7 @@
 A registered model is a key of params.yaml. Aliases, lower case: `challenger`, `champion`, `previous`.
 """
 
+from atelier.registry.fleet import Fleet, read_fleet
 from atelier.registry.ledger import START, Decision, Entry, Ledger, signed_now
 from atelier.registry.records import RunRecord
 from atelier.registry.runs import RunLog
@@ -15,10 +16,12 @@ __all__ = [
     "START",
     "Decision",
     "Entry",
+    "Fleet",
     "Ledger",
     "Registry",
     "RunLog",
     "RunRecord",
     "Version",
+    "read_fleet",
     "signed_now",
 ]

@@ -12,7 +12,7 @@ import hashlib
 import json
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ EXPERIMENT = "ledger"
 START = "0" * 64  # what the first entry of a model follows
 # MLflow can't add an entry under a condition, so one that was added looks back whether it is alone.
 ATTEMPTS = 5
+HEAD = "ledger.head"  # tag of a registered model: hash of its newest entry
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,54 @@ def decision_hash(sequence: int, follows: str, decision: Decision) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
+def entry_of(run: Any) -> Entry:
+    """The entry that a run of the experiment holds, as MLflow's client gives it.
+
+    Raises:
+        RegistryError: if it holds none that can be read.
+    """
+    tags: Mapping[str, str] = run.data.tags
+    try:
+        told = json.loads(tags["decision"])
+        decision = Decision(**{**told, "reasons": tuple(told["reasons"])})
+        sequence, follows, own = int(tags["sequence"]), tags["follows"], tags["hash"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise RegistryError(
+            f"the ledger of {tags.get('model')} can't be trusted: run {run.info.run_id} holds no entry that can be "
+            f"read ({type(error).__name__}: {error}). Restore MLflow's database from a backup, or find out who did it."
+        ) from None
+    return Entry(sequence, decision, follows, own, run.info.run_id, run.info.status != "FINISHED")
+
+
+def checked(model: str, entries: Iterable[Entry], head: str | None) -> list[Entry]:
+    """The entries about a model, oldest first, if nobody changed or removed one.
+
+    Args:
+        model: the registered model.
+        entries: all about it, in any order.
+        head: hash of the newest one that is known; None if none is.
+
+    Raises:
+        RegistryError: naming the entry that was changed or removed.
+    """
+    chain, follows = sorted(entries, key=lambda entry: entry.sequence), START
+    for position, entry in enumerate(chain, start=1):
+        whole = entry.hash == decision_hash(entry.sequence, entry.follows, entry.decision)
+        if not whole or entry.sequence != position or entry.follows != follows:
+            what = "was changed" if not whole else "does not follow the one before it"
+            raise RegistryError(
+                f"the ledger of {model} can't be trusted: entry {entry.sequence} (run {entry.run_id}) {what}. "
+                "Nothing is decided on it. Restore MLflow's database from a backup, or find out who did it."
+            )
+        follows = entry.hash
+    if head is not None and head not in {entry.hash for entry in chain}:
+        raise RegistryError(
+            f"the ledger of {model} can't be trusted: its newest entries are gone (the last one known has the hash "
+            f"{head[:8]}). Restore MLflow's database from a backup, or find out who did it."
+        )
+    return chain
+
+
 def signed_now() -> dict[str, str]:
     """Who decides, and when."""
     return {"who": getpass.getuser(), "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
@@ -106,24 +155,9 @@ class Ledger:
         Raises:
             RegistryError: if an entry was changed or removed, naming it.
         """
-        entries = sorted(self._read(model), key=lambda entry: entry.sequence)
-        follows = START
-        for position, entry in enumerate(entries, start=1):
-            whole = entry.hash == decision_hash(entry.sequence, entry.follows, entry.decision)
-            if not whole or entry.sequence != position or entry.follows != follows:
-                what = "was changed" if not whole else "does not follow the one before it"
-                raise RegistryError(
-                    f"the ledger of {model} can't be trusted: entry {entry.sequence} (run {entry.run_id}) {what}. "
-                    "Nothing is decided on it. Restore MLflow's database from a backup, or find out who did it."
-                )
-            follows = entry.hash
-        head = self._client.get_registered_model(model).tags.get("ledger.head") if entries else None
-        if head is not None and head not in {entry.hash for entry in entries}:
-            raise RegistryError(
-                f"the ledger of {model} can't be trusted: its newest entries are gone (the last one known has the hash "
-                f"{head[:8]}). Restore MLflow's database from a backup, or find out who did it."
-            )
-        return entries
+        entries = self._read(model)
+        head = self._client.get_registered_model(model).tags.get(HEAD) if entries else None
+        return checked(model, entries, head)
 
     def append(self, decision: Decision, head: str) -> Entry:
         """Add a decision that was made knowing the chain up to `head`; it is open until `close`.
@@ -144,7 +178,7 @@ class Ledger:
             if [other.run_id for other in self._read(decision.model) if other.sequence == entry.sequence] == [
                 entry.run_id
             ]:
-                self._client.set_registered_model_tag(decision.model, "ledger.head", entry.hash)
+                self._client.set_registered_model_tag(decision.model, HEAD, entry.hash)
                 return entry
             self._client.delete_run(entry.run_id)  # two at the same moment on two machines: both step back
             time.sleep(random.uniform(0.1, 1.0))
@@ -172,15 +206,7 @@ class Ledger:
                 )
                 found += page
                 token = page.token or ""
-        return [self._entry(run) for run in found]
-
-    @staticmethod
-    def _entry(run: Any) -> Entry:
-        tags: Mapping[str, str] = run.data.tags
-        told = json.loads(tags["decision"])
-        decision = Decision(**{**told, "reasons": tuple(told["reasons"])})
-        is_open = run.info.status != "FINISHED"
-        return Entry(int(tags["sequence"]), decision, tags["follows"], tags["hash"], run.info.run_id, is_open)
+        return [entry_of(run) for run in found]
 
     def _write(self, decision: Decision, sequence: int, follows: str) -> Entry:
         digest = decision_hash(sequence, follows, decision)

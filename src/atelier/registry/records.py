@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+NOTE = "mlflow.note.content"  # of MLflow; Markdown
+SCORE_PARTS = {"value": "", "low": ".low", "high": ".high"}
+
 
 @dataclass(frozen=True)
 class DatasetUse:
@@ -40,6 +43,8 @@ class RunRecord:
         params: as strings, by dotted name.
         metrics: the newest value of each.
         datasets: what it used.
+        experiment_id: of the experiment that it belongs to.
+        notes: its description, Markdown, a line for each thing that happened.
     """
 
     run_id: str
@@ -51,6 +56,8 @@ class RunRecord:
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     datasets: tuple[DatasetUse, ...]
+    experiment_id: str
+    notes: str
 
 
 def record_of(run: Any) -> RunRecord:
@@ -66,7 +73,15 @@ def record_of(run: Any) -> RunRecord:
         dict(data.params),
         dict(data.metrics),
         tuple(_use(used) for used in run.inputs.dataset_inputs),
+        str(info.experiment_id),
+        data.tags.get(NOTE, ""),
     )
+
+
+def scores_in(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """The test scores among the metrics of a run: {metric: {"value", "low", "high"}}."""
+    names = [key.removeprefix("test/") for key in metrics if key.startswith("test/") and f"{key}.low" in metrics]
+    return {name: {part: metrics[f"test/{name}{suffix}"] for part, suffix in SCORE_PARTS.items()} for name in names}
 
 
 def _use(used: Any) -> DatasetUse:

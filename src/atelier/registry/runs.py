@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from atelier.metrics.intervals import Score
 from atelier.registry.connection import Connection
-from atelier.registry.records import RunRecord, record_of
+from atelier.registry.records import NOTE, SCORE_PARTS, RunRecord, record_of, scores_in
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
 FLUSH_SECONDS = 5.0  # metrics wait this long, then go in one batch: a single call costs 10 ms, a batch of 1,000 90 ms
-NOTE = "mlflow.note.content"  # of MLflow; Markdown
-SCORE_PARTS = {"value": "", "low": ".low", "high": ".high"}
 
 
 class Runs:
@@ -178,9 +176,7 @@ class Runs:
     def scores(self, run_id: str) -> dict[str, dict[str, float]]:
         """The newest test scores of a run: {metric: {"value", "low", "high"}}; empty if it wasn't evaluated."""
         with self._connection.explained("read scores"):
-            metrics = self._connection.client.get_run(run_id).data.metrics
-        names = [key.removeprefix("test/") for key in metrics if key.startswith("test/") and f"{key}.low" in metrics]
-        return {name: {part: metrics[f"test/{name}{suffix}"] for part, suffix in SCORE_PARTS.items()} for name in names}
+            return scores_in(self._connection.client.get_run(run_id).data.metrics)
 
     def history(self, run_id: str, metric: str) -> dict[int, float]:
         """All values of a metric by step (images seen), in this order; of several of one step the last."""

@@ -1,0 +1,86 @@
+"""Everything that MLflow knows of all models, read in a few calls however many runs there are."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from atelier.errors import RegistryError
+from atelier.registry.ledger import EXPERIMENT, HEAD, Entry, checked, entry_of
+from atelier.registry.records import RunRecord, record_of
+from atelier.registry.versions import Registry, Version
+
+PAGE = 1000  # of most searches of MLflow the largest
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """All registered models and all runs.
+
+    Attributes:
+        models: versions of each model, oldest first.
+        runs: newest first, without the ledger's.
+        experiments: name of each, by its id.
+        ledgers: entries about each model, oldest first; of those that can be trusted.
+        distrusted: of the others, why.
+    """
+
+    models: Mapping[str, tuple[Version, ...]]
+    runs: tuple[RunRecord, ...]
+    experiments: Mapping[str, str]
+    ledgers: Mapping[str, tuple[Entry, ...]]
+    distrusted: Mapping[str, str]
+
+
+def read_fleet(registry: Registry) -> Fleet:
+    """Read it.
+
+    Raises:
+        RegistryError: if MLflow fails.
+    """
+    client = registry._client
+    with registry.explained("list models, versions and runs"):
+        experiments = {str(item.experiment_id): item.name for item in _all(client.search_experiments)}
+        found = _all(client.search_model_versions)
+        models = _all(client.search_registered_models)
+        runs = _all(client.search_runs, experiment_ids=list(experiments), order_by=["attributes.start_time DESC"])
+    aliases = {model.name: model.aliases for model in models}
+    versions: dict[str, list[Version]] = {model.name: [] for model in models}
+    for item in (item for item in found if item.name in versions):  # some may have been deleted meanwhile
+        versions[item.name].append(registry._version(item, aliases[item.name]))
+    written = [run for run in runs if experiments[run.info.experiment_id] == EXPERIMENT]
+    ledgers, distrusted = _ledgers(written, {model.name: model.tags.get(HEAD) for model in models})
+    return Fleet(
+        {name: tuple(sorted(versions[name], key=lambda version: version.number)) for name in sorted(versions)},
+        tuple(record_of(run) for run in runs if experiments[run.info.experiment_id] != EXPERIMENT),
+        experiments,
+        ledgers,
+        distrusted,
+    )
+
+
+def _all(search: Callable[..., Any], **asked: Any) -> list[Any]:
+    """Every page of a search."""
+    found: list[Any] = []
+    token = None
+    while token != "":
+        page = search(**asked, max_results=PAGE, page_token=token)
+        found += page
+        token = page.token or ""
+    return found
+
+
+def _ledgers(runs: list[Any], heads: Mapping[str, str | None]) -> tuple[dict[str, tuple[Entry, ...]], dict[str, str]]:
+    """The chain of each registered model, or why it is none."""
+    by_model: dict[str, list[Any]] = defaultdict(list)
+    for run in runs:
+        by_model[run.data.tags.get("model", "")].append(run)
+    ledgers, distrusted = {}, {}
+    for model, head in heads.items():
+        try:
+            ledgers[model] = tuple(checked(model, map(entry_of, by_model[model]), head))
+        except RegistryError as error:
+            distrusted[model] = str(error)
+    return ledgers, distrusted
