@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from atelier.errors import RegistryError
 from atelier.fingerprint import flatten
+from atelier.pages import render
 from atelier.params import GanModel, Model, Params, RestorationModel, TranslationModel
 from atelier.registry import Registry, Version
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 # Licences of what Atelier fetches itself.
 LICENCES = {"fashion-mnist": "MIT, Zalando SE (github.com/zalandoresearch/fashion-mnist)"}
 UNSTATED = "not stated (`licence:` of the dataset in params.yaml): don't pass the pictures on"
-# A card without one of these is none, and a version without a card is not registered.
-REQUIRED = ("purpose", "data.licence", "data.images", "parameters", "provenance.fingerprint", "provenance.seed")
 PROVENANCE = {
     "fingerprint": "fingerprint",
     "git.commit": "git commit",
@@ -63,7 +62,7 @@ def described(
         RegistryError: naming each required field that is missing.
     """
     model = params.models[name]
-    facts = {
+    facts: dict[str, Any] = {
         "model": name,
         "kind": model.kind,
         "purpose": model.purpose or _purpose(model),
@@ -75,8 +74,15 @@ def described(
         "parameters": flatten(model.model_dump(mode="json", exclude_none=True, exclude={"purpose"})),
         "provenance": {label: tags.get(tag, "") for tag, label in PROVENANCE.items()},
     }
-    flat = {".".join(path): value for path, value in _paths(facts)}
-    if missing := [field for field in REQUIRED if not flat.get(field)]:
+    required = {  # a card without one of these is none, and a version without a card is not registered
+        "purpose": facts["purpose"],
+        "data.licence": facts["data"]["licence"],
+        "data.images": facts["data"]["images"],
+        "parameters": facts["parameters"],
+        "provenance.fingerprint": facts["provenance"]["fingerprint"],
+        "provenance.seed": facts["provenance"]["seed"],
+    }
+    if missing := [field for field, value in required.items() if not value]:
         raise RegistryError(
             f"the model card of {name} lacks {', '.join(missing)}, so no version is registered: nobody could say what "
             "it is, or make it again. Run `atelier doctor`."
@@ -84,20 +90,10 @@ def described(
     return facts
 
 
-def _paths(values: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
-    """Every value by its path, branches too."""
-    found: list[tuple[tuple[str, ...], Any]] = []
-    for key, value in values.items():
-        found.append(((*prefix, key), value))
-        if isinstance(value, Mapping):
-            found += _paths(value, (*prefix, key))
-    return found
-
-
 def _purpose(model: Model) -> str:
     if isinstance(model, GanModel):
-        asked = " of a class that is asked for" if model.conditional else ""
-        return f"Draws new images like those of {model.dataset}{asked}."
+        asked = {True: " of a class that is asked for", None: ", of a class that is asked for if they have classes"}
+        return f"Draws new images like those of {model.dataset}{asked.get(model.conditional, '')}."
     if isinstance(model, (RestorationModel, TranslationModel)):
         steps = [key for step in model.degradation or () for key in step.model_dump(exclude_none=True)]
         if not steps:
@@ -170,18 +166,12 @@ def rendered(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> dict[st
         facts: of `completed`.
         pictures: PNG files by name.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     known = list(CAPTIONS)  # the results first, then why and where it errs
     names = sorted(pictures, key=lambda name: known.index(name) if name in known else len(known))
     shown = [(CAPTIONS.get(name, name), name, base64.b64encode(pictures[name]).decode()) for name in names]
-    loader = PackageLoader("atelier")
-    options: dict[str, Any] = {"loader": loader, "undefined": StrictUndefined, "trim_blocks": True}
-    plain, escaped = Environment(**options, autoescape=False), Environment(**options, autoescape=True)
-    plain.filters["cell"] = _cell
     return {
-        "card.md": plain.get_template("card.md").render(card=facts, pictures=shown),
-        "card.html": escaped.get_template("card.html").render(card=facts, pictures=shown),
+        "card.md": render("card.md", {"cell": _cell}, card=facts, pictures=shown),
+        "card.html": render("card.html", card=facts, pictures=shown),
     }
 
 

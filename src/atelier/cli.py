@@ -28,11 +28,7 @@ app = typer.Typer(
 )
 
 app.add_typer(data_commands.app, name="data")
-for command in (
-    *(promotion_commands.promote, promotion_commands.approve, promotion_commands.reject, promotion_commands.rollback),
-    *(promotion_commands.ledger, past_commands.lineage, past_commands.reproduce, past_commands.compare),
-    *(past_commands.card, past_commands.report),
-):
+for command in (*promotion_commands.COMMANDS, *past_commands.COMMANDS):
     app.command()(command)
 
 ParamsFile = Annotated[Path | None, typer.Option("--params", help="The desired state.  [default: params.yaml]")]

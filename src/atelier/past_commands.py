@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -56,8 +55,6 @@ def reproduce(
     from atelier import past_tables
     from atelier.reproduction import reproduce as make_again
 
-    logging.basicConfig(format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("atelier").setLevel(logging.INFO)
     registry = _registry()
     found = make_again(registry, registry.resolve(model if number is None else f"{model}/{number}"))
     _print(found, as_json, past_tables.print_reproduction)
@@ -124,3 +121,6 @@ def _print(found: Mapping[str, Any], as_json: bool, table: Any) -> None:
         print(json.dumps(found, indent=2))
     else:
         table(found)
+
+
+COMMANDS = (lineage, reproduce, compare, card, report)

@@ -9,6 +9,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from atelier.pages import render
 from atelier.tables import console
 
 Pictures = Mapping[str, Sequence[bytes | None]]  # by file name: PNG of A and of B
@@ -116,16 +117,12 @@ def print_comparison(found: Mapping[str, Any]) -> None:
 
 def comparison_page(found: Mapping[str, Any], pictures: Pictures) -> str:
     """One HTML file with everything in it; whatever comes from parameters or file names is escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     inline = {
         name: [base64.b64encode(picture).decode() if picture else "" for picture in pair]
         for name, pair in pictures.items()
     }
     changes = {item["name"]: data_change(item) for item in found["data"]["datasets"]}
-    pages = Environment(loader=PackageLoader("atelier"), autoescape=True, undefined=StrictUndefined)
-    page = pages.get_template("comparison.html")
-    return page.render(found=found, pictures=inline, changes=changes, verdicts=VERDICTS)
+    return render("comparison.html", found=found, pictures=inline, changes=changes, verdicts=VERDICTS)
 
 
 def data_change(item: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -34,11 +35,14 @@ def promote(
     params_file: ParamsFile = None,
 ) -> None:
     """Make a version champion by hand, also if it isn't proven better; both blessings are needed."""
+    from atelier import stages
     from atelier.promotion import propose_promotion
 
-    project, params, registry = _open(model, params_file)
-    found = _challenger(registry, model, version)
-    _carry_out(registry, propose_promotion(project, params, registry, found, _checked(reason)), dry_run)
+    def inspected(project: Project, params: Params, registry: Registry, found: Version, why: str) -> Proposal:
+        stages.inspect(project, model, found.number)  # unless that was done
+        return propose_promotion(project, params, registry, found, why)
+
+    _decide_by_hand(inspected, model, version, reason, dry_run, params_file)
 
 
 def approve(
@@ -51,9 +55,7 @@ def approve(
     """Make the version that the gate found better champion, where params.yaml says `approval: manual`."""
     from atelier.promotion import propose_approval
 
-    project, params, registry = _open(model, params_file)
-    found = _challenger(registry, model, version)
-    _carry_out(registry, propose_approval(project, params, registry, found, _checked(reason)), dry_run)
+    _decide_by_hand(propose_approval, model, version, reason, dry_run, params_file)
 
 
 def reject(model: ModelName, reason: Reason, version: Number = None, dry_run: DryRun = False) -> None:
@@ -100,6 +102,30 @@ def ledger(
         raise typer.Exit(1)
 
 
+COMMANDS = (promote, approve, reject, rollback, ledger)
+
+
+def _decide_by_hand(
+    propose: Callable[[Project, Params, Registry, Version, str], Proposal],
+    model: str,
+    number: int | None,
+    reason: str,
+    dry_run: bool,
+    params_file: Path | None,
+) -> None:
+    """Make champion what a person wants to be."""
+    from atelier.params import load_params
+    from atelier.params.errors import nearest
+
+    project, reason = open_project(), _checked(reason)
+    params = load_params((params_file or project.params_file).resolve())
+    if model not in params.models:
+        raise UsageError(f"{model!r} is not a model of params.yaml.{nearest(model, list(params.models))}")
+    registry = _settled(project, model)
+    version = _challenger(registry, model, number)
+    _carry_out(registry, propose(project, params, registry, version, reason), dry_run)
+
+
 def _carry_out(registry: Registry, proposal: Proposal, dry_run: bool) -> None:
     from atelier.promotion import commit
 
@@ -111,18 +137,6 @@ def _carry_out(registry: Registry, proposal: Proposal, dry_run: bool) -> None:
     champion = f"{decision.model}/{decision.champion}" if decision.champion else "nobody"
     same = "still " if decision.champion == decision.champion_before else ""
     print(f"Champion {'would be' if dry_run else 'is'} {same}{champion}; previous: {decision.previous or 'none'}.")
-
-
-def _open(model: str, params_file: Path | None) -> tuple[Project, Params, Registry]:
-    """The project, its parameters, which must have the model, and the registry with nothing half-done in it."""
-    from atelier.params import load_params
-    from atelier.params.errors import nearest
-
-    project = open_project()
-    params = load_params((params_file or project.params_file).resolve())
-    if model not in params.models:
-        raise UsageError(f"{model!r} is not a model of params.yaml.{nearest(model, list(params.models))}")
-    return project, params, _settled(project, model)
 
 
 def _settled(project: Project, model: str) -> Registry:

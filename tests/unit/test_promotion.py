@@ -256,6 +256,12 @@ def test_weights_that_are_not_numbers_and_a_wrong_signature_are_found_in_a_fresh
         model.write_text(text)
 
 
+def test_an_inspection_whose_process_dies_says_nothing_of_the_version(registry, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONHOME", str(tmp_path))  # no Python starts from there
+    with pytest.raises(RegistryError, match=f"inspected {MODEL}/1 ended with code 1: .*not judged. Run `atelier run"):
+        registry.inspect(registry.version(MODEL, 1))
+
+
 def test_a_healthy_version_is_loaded_queried_and_timed(registry):
     found = registry.inspect(registry.version(MODEL, 1))
     assert found["failures"] == [] and found["size"] == 28

@@ -6,6 +6,7 @@ Shapes: N images, C channels, H height, W width; one image is 1CHW.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from atelier.metrics.baselines import nearest
 from atelier.pictures import Floats, Pixels, grid
 from atelier.training.batches import sizes_of, to_images
 
+Restore = Callable[[Tensor], Tensor]  # image in [0, 1] -> restored image; may be larger
 NUM_EXPLAINED = 6  # images
 MOST_ROWS = 10  # of interpolations
 SHOWN_SIDE = 96  # pixels: of larger images the centre
@@ -49,19 +51,16 @@ def explain_restorer(
     x_NCHW = torch.cat([_centre(x_1CHW, side) for x_1CHW in whole])
     seeds = [int(hashes[row][:12], 16) for row in worst]
     y_NCHW = degrade_fixed(x_NCHW.cpu(), steps, seeds).to(device)
-    told = {}
+    restorers: list[Restore] = [network] * len(y_NCHW)
     if getattr(network, "noise_level", False):
-        told = {"sigma": float(noise_levels(x_NCHW.shape, steps, seeds).mean())}
-
-    def restore(y_BCHW: Tensor) -> Tensor:
-        x_hat_BCHW: Tensor = network(y_BCHW, **told)
-        return x_hat_BCHW
-
+        restorers = [partial(network, sigma=float(s)) for s in noise_levels(x_NCHW.shape, steps, seeds)]
+    y_1CHWs = torch.split(y_NCHW, 1)
     with torch.no_grad():
-        restored = restore(y_NCHW).clamp(0, 1).cpu().numpy()
+        restored = [restore(y_1CHW) for restore, y_1CHW in zip(restorers, y_1CHWs, strict=True)]
     degraded = nearest(y_NCHW.clamp(0, 1), factor).cpu().numpy()
-    errors = error_maps(x_NCHW.contiguous().cpu().numpy(), degraded, restored)
-    return {"errors.png": errors, "attribution.png": attribution_maps(restore, y_NCHW)}
+    errors = error_maps(x_NCHW.contiguous().cpu().numpy(), degraded, torch.cat(restored).clamp(0, 1).cpu().numpy())
+    shares = [local_attribution(restore, y_1CHW) for restore, y_1CHW in zip(restorers, y_1CHWs, strict=True)]
+    return {"errors.png": errors, "attribution.png": attribution_maps(np.stack(shares), y_NCHW)}
 
 
 def explain_classifier(
@@ -113,14 +112,14 @@ def error_maps(clean_NCHW: Floats, degraded_NCHW: Floats, restored_NCHW: Floats)
     return grid(np.concatenate(lines), columns=len(clean_NCHW))
 
 
-def local_attribution(restore: Callable[[Tensor], Tensor], y_1CHW: Tensor) -> Floats:
+def local_attribution(restore: Restore, y_1CHW: Tensor) -> Floats:
     """Which pixels of a degraded image the details in the middle of the restored one come from.
 
     Integrated gradients of the sum of absolute differences between neighbouring pixels in a central patch, on a path
     from the blurred to the degraded image.
 
     Args:
-        restore: image in [0, 1] -> restored image; may be larger.
+        restore: the restorer.
         y_1CHW: one degraded image.
 
     Returns:
@@ -144,9 +143,8 @@ def local_attribution(restore: Callable[[Tensor], Tensor], y_1CHW: Tensor) -> Fl
     return np.asarray((shares_HW / shares_HW.sum().clamp(min=1e-12)).float().cpu())
 
 
-def attribution_maps(restore: Callable[[Tensor], Tensor], y_NCHW: Tensor) -> Pixels:
+def attribution_maps(shares_NHW: Floats, y_NCHW: Tensor) -> Pixels:
     """Degraded images with the patch that is explained, and where its details come from."""
-    shares_NHW = np.stack([local_attribution(restore, y_1CHW) for y_1CHW in torch.split(y_NCHW, 1)])
     # A square root, because the patch itself has so much more than all the rest.
     strengths_NHW = np.sqrt(shares_NHW / shares_NHW.max(axis=(1, 2), keepdims=True).clip(min=1e-12))
     marked_N3HW = _in_colour(y_NCHW.clamp(0, 1).cpu().numpy())

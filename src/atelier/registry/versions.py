@@ -211,6 +211,9 @@ class Registry:
 
         Returns:
             `failures`, sentences; where it could be loaded also `load_seconds`, `milliseconds` and `size`.
+
+        Raises:
+            RegistryError: if the process died, of lack of memory, say.
         """
         from atelier import __file__ as package
 
@@ -227,7 +230,10 @@ class Registry:
             )
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["without a message"])[-1]
-            return {"failures": [f"the process that loaded it ended with code {done.returncode}: {last}"]}
+            raise RegistryError(
+                f"the process that inspected {version} ended with code {done.returncode}: {last}. That says nothing "
+                f"of the version, so it was not judged. Run `atelier run {version.model}` again."
+            )
         return dict(json.loads(done.stdout.splitlines()[-1]))
 
     def fetch_files(self, version: Version, folder: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from atelier.pages import render
 from atelier.report import links
 from atelier.report.history import History, ModelHistory
 from atelier.report.timeline import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, timeline
@@ -18,18 +19,10 @@ def rendered(history: History, written: str) -> str:
         history: of `gather`.
         written: time, ISO 8601, UTC.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    pages = Environment(
-        loader=PackageLoader("atelier"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    pages.filters |= {"moment": moment, "short": short, "score": score, "duration": duration}
     mlflow, prefect = links.mlflow_address(history.uri), links.prefect_address()
-    return pages.get_template("report.html").render(
+    return render(
+        "report.html",
+        {"moment": moment, "short": short, "score": score, "duration": duration},
         history=history,
         written=written,
         uri=links.without_password(history.uri),
