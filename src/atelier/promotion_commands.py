@@ -39,7 +39,8 @@ def promote(
     from atelier.promotion import propose_promotion
 
     def inspected(project: Project, params: Params, registry: Registry, found: Version, why: str) -> Proposal:
-        stages.inspect(project, model, found.number)  # unless that was done
+        if registry.scores(found):  # else it is refused anyway
+            stages.inspect(project, model, found.number)  # unless that was done
         return propose_promotion(project, params, registry, found, why)
 
     _decide_by_hand(inspected, model, version, reason, dry_run, params_file)
