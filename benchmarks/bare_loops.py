@@ -21,7 +21,6 @@ from atelier.networks.generators import build_generator
 from atelier.networks.restorers import build_restorer
 from atelier.params import GanModel, RestorationModel
 from atelier.training.batches import TrainingImages
-from atelier.training.restoration import EARLIER
 from atelier.training.session import placed
 
 CPU = torch.device("cpu")
@@ -75,7 +74,7 @@ def bare_gan(model: GanModel, dataset: TrainingImages) -> Callable[[], None]:
 
 
 def bare_restorer(model: RestorationModel, dataset: TrainingImages) -> Callable[[], None]:
-    """A step on the squared error of all estimates, for noise or for one box of mid grey."""
+    """A step on the mean squared error of all estimates, for noise or for one box of mid grey."""
     assert model.loss == "l2" and len(model.degradation) == 1
     training, config = model.training, {**model.network.model_dump(), "channels": dataset.info.channels}
     network: Any = placed(build_restorer(**config), CPU)
@@ -94,9 +93,7 @@ def bare_restorer(model: RestorationModel, dataset: TrainingImages) -> Callable[
     def step() -> None:
         x_BCHW = next(stream)[0].contiguous(memory_format=torch.channels_last)
         estimates = network.estimates(degraded(x_BCHW))
-        weights = [EARLIER**later for later in reversed(range(len(estimates)))]
-        parts = zip(weights, estimates, strict=True)
-        loss = sum(weight * F.mse_loss(x_hat_BCHW, x_BCHW) for weight, x_hat_BCHW in parts) / sum(weights)
+        loss = sum(F.mse_loss(x_hat_BCHW, x_BCHW) for x_hat_BCHW in estimates) / len(estimates)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

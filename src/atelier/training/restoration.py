@@ -1,6 +1,6 @@
 """Train a restorer f: minimise ||f(y) - x||^2 (or L1, Charbonnier), where y is the degraded x.
 
-A recurrent restorer is trained on the estimate of every iteration, on later ones more: each improves on the one before.
+A recurrent restorer is trained on the estimate of every iteration, so each iteration has to improve on the one before.
 With `adversarial` a patch discriminator, which sees y beside f(y) or x, is the other player of f: pix2pix, Isola et al.
 2017, arXiv:1611.07004, eq. 4.
 """
@@ -28,9 +28,6 @@ from atelier.training.distributed import share
 from atelier.training.ema import averaged_copy, averaging
 from atelier.training.session import Session, Trained, adam, placed
 
-# Weight of each iteration's loss, as a share of the next one's. Where all count alike, the second iteration does what
-# can be done, and those after it nothing. Teed and Deng 2020, arXiv:2003.12039, eq. 7.
-EARLIER = 0.5
 NUM_VALIDATION = 512  # images, or central crops of images, in each validation
 
 
@@ -64,9 +61,7 @@ def train_restorer(model: RestorationModel, dataset: TrainingImages, session: Se
 
     def objective(x_BCHW: Tensor, y_BCHW: Tensor, *sigma_B: Tensor) -> Tensor:
         estimates = estimates_of(y_BCHW, *sigma_B)
-        losses = torch.stack([pixel_loss(x_hat_BCHW, x_BCHW) for x_hat_BCHW in estimates])
-        weights = EARLIER ** torch.arange(len(losses) - 1, -1, -1, device=losses.device)
-        loss = losses @ (weights / weights.sum())
+        loss = torch.stack([pixel_loss(x_hat_BCHW, x_BCHW) for x_hat_BCHW in estimates]).mean()
         if opponent is not None:
             restored.append(estimates[-1].detach())
             loss = loss + opponent.weight * opponent.judge(beside(y_BCHW, estimates[-1]))
