@@ -1,5 +1,3 @@
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,18 +6,6 @@ from atelier.data import fashion_mnist
 from atelier.errors import DataError
 
 REPOSITORY = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_environment() -> Iterator[None]:
-    """Each file's tests start pointed at no Prefect, MLflow or DVC, and leave nothing to those of the next file."""
-    before = dict(os.environ)
-    for name in before:
-        if name.startswith(("PREFECT_", "MLFLOW_", "DVC_")):
-            del os.environ[name]
-    yield
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")

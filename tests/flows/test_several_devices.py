@@ -32,6 +32,7 @@ def train(root: str, name: str, training: dict) -> None:
     os.setpgrp()
     from atelier.project import Project, set_environment
 
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # of the file of tests that started the server which forks
     set_environment(Project(Path(root)))
     from atelier import stages
     from atelier.errors import TrainingError

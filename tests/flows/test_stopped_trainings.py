@@ -37,6 +37,7 @@ PROCESSES.set_forkserver_preload(["atelier.stages", "mlflow", "tests.tiny"])
 def train(root: str, name: str) -> None:
     """What the flow's task does, in a process of its own."""
     os.setpgrp()
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # of the file of tests that started the server which forks
     set_environment(Project(Path(root)))
     from atelier import stages
 
