@@ -174,11 +174,19 @@ def module_hashes(entry: str) -> dict[str, str]:
             continue
         seen.add(module)
         path = _source_file(module)
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        waiting += sorted(_imported_modules(tree))
-        behaviour = ast.unparse(_WithoutNotes().visit(tree))
-        hashes[str(path.relative_to(_PACKAGE))] = hashlib.sha256(behaviour.encode()).hexdigest()[:16]
+        behaviour, imported = _read_module(path.read_text(encoding="utf-8"))
+        waiting += imported
+        hashes[str(path.relative_to(_PACKAGE))] = behaviour
     return dict(sorted(hashes.items()))
+
+
+@cache  # the entries share most modules
+def _read_module(source: str) -> tuple[str, list[str]]:
+    """Hash of what a module does, and the Atelier modules that it imports."""
+    tree = ast.parse(source)
+    imported = sorted(_imported_modules(tree))
+    behaviour = ast.unparse(_WithoutNotes().visit(tree))
+    return hashlib.sha256(behaviour.encode()).hexdigest()[:16], imported
 
 
 _PACKAGE = Path(__file__).parent
