@@ -1,9 +1,11 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from atelier.data import fashion_mnist
 from atelier.errors import DataError
+from tests.support import prefect_server
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -17,3 +19,22 @@ def fashion_source() -> Path:
     except DataError as error:
         pytest.skip(f"Fashion-MNIST can't be had here: {error}")
     return cache if cache.is_dir() else Path("/") / fashion_mnist.DEBIAN_FOLDER
+
+
+def shared_folder(factory: pytest.TempPathFactory) -> Path:
+    """A folder of this test run that all its workers share."""
+    base = factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """PREFECT_API_URL of the test run's one server, for flows whose API is not the subject."""
+    return prefect_server.api_of(shared_folder(tmp_path_factory) / "prefect-server")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """The process that started the workers ends the server, after all of them."""
+    factory = getattr(session.config, "_tmp_path_factory", None)
+    if factory is not None and "PYTEST_XDIST_WORKER" not in os.environ:
+        prefect_server.stop(factory.getbasetemp() / "prefect-server")

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,8 @@ from atelier.data import versions
 from atelier.params import Dataset
 from tests.dvc_projects import commit, run
 from tests.stored import ingest_all_stages
+from tests.support import processes
+from tests.support.stages import bring_up_models
 from tests.tiny import CNN, EVALUATION, NOISE, R3_GAN, RECIPES, RHYTHM, TRAINING
 
 REPOSITORY = Path(__file__).parents[1]
@@ -26,26 +26,12 @@ MODELS = {
     "denoise": DENOISE,
     "extended": {**DENOISE, "data": {"extend": {"gan": "gan", "images": 16}}, "compare_with": "denoise"},
 }
-STAGES = """
-import sys
-from atelier import promotion, stages
-from atelier.params import load_params
-from atelier.project import find_project, set_environment
-project = find_project()
-set_environment(project)
-params = load_params(project.params_file)
-for name in sys.argv[1:]:
-    number = stages.train(project, params, name, "a flow run")
-    stages.evaluate(project, params, name, number)
-    stages.inspect(project, name, number)
-    promotion.decide(project, params, name, number)
-"""
 
 
 def environment(code):
     """The code of this folder, and nothing that points to another registry."""
-    ours = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "PREFECT_", "DVC_"))}
-    return {**ours, "PYTHONPATH": f"{code / 'src'}{os.pathsep}{code}", "OMP_NUM_THREADS": "1"}
+    path = f"{code / 'src'}{os.pathsep}{code}"
+    return processes.clean_environment(PYTHONPATH=path, OMP_NUM_THREADS="1")
 
 
 def write_params(root, **changes):
@@ -89,14 +75,16 @@ def project_with_pictures(root, with_code):
 
 
 def bring_up(root, *models, code=None):
-    """Train, evaluate and judge, as the flow does, by the project's own code or that of another folder."""
-    subprocess.run([sys.executable, "-c", STAGES, *models], cwd=root, env=environment(code or root), check=True)
+    """Train, evaluate and judge, as the flow does, by the project's own code or another folder's."""
+    variables = environment(code or root)
+    done = processes.run(bring_up_models, *models, folder=root, environment=variables)
+    assert done.returncode == 0, done.stderr
 
 
 def atelier(root, *words, code=None):
     """Run a command in a project, by its own code or that of another folder."""
-    command, variables = [sys.executable, "-m", "atelier.cli", *words], environment(code or root)
-    return subprocess.run(command, cwd=root, env=variables, capture_output=True, text=True, timeout=300)
+    variables = environment(code or root)
+    return processes.run(processes.command, *words, folder=root, environment=variables)
 
 
 def answer(root, *words, exit_code=0, code=None):

@@ -86,7 +86,7 @@ def run_training(job: Job, params: Params, signals: StopSignals) -> None:
 def train_in_process(job: Job, params: Params, signals: StopSignals) -> None:
     """The training, or this process's part of it; the first process logs and writes the bundle."""
     project, name = Project(Path(job.root)), job.name
-    registry, model = Registry(project), located(project, params, name)
+    model = located(project, params, name)
     dataset, *others = (read_dataset(project.root, used) for used in datasets_of(model))
     device, threads = _devices(params)
     first, folder = rank() == 0, project.checkpoints(name, job.fingerprint)
@@ -103,6 +103,7 @@ def train_in_process(job: Job, params: Params, signals: StopSignals) -> None:
     if not first:
         LOOPS[model.kind](model, dataset, session, *others)
         return
+    registry = Registry(project)
     registry.runs.log_params(job.run_id, {"device": device.type, "threads": threads, "processes": world_size()})
     run_log, progress = registry.run_log(job.run_id), Progress(name)
 

@@ -16,6 +16,7 @@ from atelier.data import versions
 from atelier.params import Dataset
 from tests.dvc_projects import commit, new_project, params_text, run
 from tests.stored import ingest_all_stages
+from tests.support import processes
 
 PHOTOS = {
     "source": "folder",
@@ -60,8 +61,8 @@ def project(tmp_path_factory):
 
 
 def atelier(project, *words):
-    command = [sys.executable, "-m", "atelier.cli", "data", *words]
-    return subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=120)
+    site_cache = os.environ["DVC_SITE_CACHE_DIR"]
+    return processes.atelier(project, "data", *words, DVC_SITE_CACHE_DIR=site_cache)
 
 
 def answer(project, *words):

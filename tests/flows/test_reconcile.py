@@ -18,7 +18,8 @@ from PIL import Image
 
 from atelier.data import versions
 from atelier.data.store import LOCAL_NOTES, read_dataset
-from tests.flows.conftest import REPOSITORY, SmallProject, clean_environment
+from tests.flows.conftest import REPOSITORY, SmallProject
+from tests.support.processes import clean_environment, command, started
 
 pytestmark = pytest.mark.flow
 
@@ -29,7 +30,7 @@ SLOWER = ("-S", f"{DENOISE}.lr=1e-4", "-S", f"{DENOISE}.checkpoint_every_kimg=1"
 
 def history(project: SmallProject) -> dict[str, dict]:
     answer = project("history", "--json")
-    assert answer.code == 0, answer.stderr
+    assert answer.returncode == 0, answer.stderr
     return {f"{entry['model']}/{entry['version']}": entry for entry in json.loads(answer.stdout)}
 
 
@@ -60,7 +61,7 @@ def test_the_task_history_outlives_the_process(finished_project):
 
 
 def test_the_data_are_versioned_and_the_work_tree_is_clean(finished_project):
-    assert "up to date" in finished_project.command("dvc", "status").stdout
+    assert "up to date" in finished_project.program("dvc", "status").stdout
     assert versions.data_md5(finished_project.root) == versions.data_md5(REPOSITORY)  # the shipped data.dvc
     stored = read_dataset(finished_project.root, "fashion")
     assert stored.info.counts == {"train": 56_993, "validation": 2_974, "test": 10_000}
@@ -73,9 +74,9 @@ def test_a_second_clone_pulls_the_data(finished_project):
     clone = SmallProject(finished_project.root.with_name("clone"))
     subprocess.run(["git", "clone", "-q", finished_project.root, clone.root], check=True)
     store = str(finished_project.root / ".dvcstore")
-    assert clone.command("dvc", "remote", "modify", "--local", "local", "url", store).code == 0
-    pulled = clone.command("dvc", "pull")
-    assert pulled.code == 0, pulled.stderr
+    assert clone.program("dvc", "remote", "modify", "--local", "local", "url", store).returncode == 0
+    pulled = clone.program("dvc", "pull")
+    assert pulled.returncode == 0, pulled.stderr
     names = {path.name for path in (clone.root / "data" / "fashion").iterdir()}
     assert names == {path.name for path in (finished_project.root / "data" / "fashion").iterdir()} - set(LOCAL_NOTES)
     shutil.rmtree(clone.root)
@@ -113,23 +114,23 @@ def test_the_plan_says_that_nothing_is_stale(finished_project):
 def test_a_second_run_does_nothing_in_seconds(finished_project):
     before = history(finished_project)
     again = finished_project("run")
-    assert again.code == 0 and "Nothing to do" in again.stdout
+    assert again.returncode == 0 and "Nothing to do" in again.stdout
     assert history(finished_project) == before
 
 
 def test_champions_generate_and_restore(finished_project, tmp_path):
     grid = tmp_path / "grid.png"
     made = finished_project("generate", "fashion-gan", "-n", "6", "-o", str(grid), "--class", "Sneaker", "--seed", "3")
-    assert made.code == 0, made.stderr
+    assert made.returncode == 0, made.stderr
     assert Image.open(grid).size[0] > 28
     noisy = tmp_path / "noisy.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (37, 31), np.uint8)).save(noisy)
     for model in ("fashion-denoise", "fashion-unpaired"):
         restored = finished_project("restore", f"{model}@champion", str(noisy), "-o", str(tmp_path / model))
-        assert restored.code == 0, restored.stderr
+        assert restored.returncode == 0, restored.stderr
         assert Image.open(tmp_path / model / "noisy.png").size == (31, 37)
     fetched = finished_project("pictures", "-o", str(tmp_path / "pictures"))
-    assert fetched.code == 0, fetched.stderr
+    assert fetched.returncode == 0, fetched.stderr
     names = {Path(line).name for line in fetched.stdout.splitlines()}
     gan = {f"fashion-gan-{name}.png" for name in ("generated", "interpolation", "memorisation")}
     restorers = {f"{model}-restored.png" for model in ("fashion-denoise", "fashion-inpaint", "fashion-unpaired")}
@@ -169,12 +170,12 @@ def test_dvc_shows_a_changed_parameter(finished_project):
     params = finished_project.root / "params.yaml"
     text = params.read_text()
     params.write_text(text.replace("seed: 7", "seed: 8"))
-    shown = finished_project.command("dvc", "params", "diff")
+    shown = finished_project.program("dvc", "params", "diff")
     params.write_text(text)
     assert "seed" in shown.stdout, shown.stderr
 
 
-def test_one_learning_rate_retrains_one_model(finished_project):
+def test_one_learning_rate_retrains_one_model(finished_project, prefect_api):
     plan = json.loads(finished_project("plan", *SLOWER, "--json").stdout)
     stale = [item for item in plan if item["state"] != "fresh"]
     assert [item["name"] for item in stale] == ["fashion-denoise"]
@@ -183,8 +184,8 @@ def test_one_learning_rate_retrains_one_model(finished_project):
     kill_at_first_checkpoint(finished_project, "fashion-denoise", *SLOWER)
     unfinished = runs(finished_project, "fashion-denoise")[-1]
     assert unfinished[1] == "RUNNING"
-    done = finished_project("run", *SLOWER)
-    assert done.code == 0, done.stderr
+    done = finished_project("run", *SLOWER, PREFECT_API_URL=prefect_api)
+    assert done.returncode == 0, done.stderr
     assert runs(finished_project, "fashion-denoise")[-1] == (unfinished[0], "FINISHED")  # it went on
 
     entries = history(finished_project)
@@ -196,22 +197,15 @@ def test_one_learning_rate_retrains_one_model(finished_project):
 
 
 def kill_at_first_checkpoint(project: SmallProject, model: str, *arguments: str) -> None:
-    victim = subprocess.Popen(
-        [sys.executable, "-m", "atelier.cli", "run", model, *arguments],
-        cwd=project.root,
-        env=clean_environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
     checkpoints = project.root / ".atelier" / "checkpoints" / model
-    try:
-        while not list(checkpoints.glob("*/checkpoint-*[1-9]*.pt")):  # the first is of the untrained network
-            assert victim.poll() is None, "it ended before its first checkpoint"
+    with started(command, "run", model, *arguments, folder=project.root) as victim:
+        # The first checkpoint is of the untrained network.
+        while not list(checkpoints.glob("*/checkpoint-*[1-9]*.pt")):
+            assert victim.process.is_alive(), "it ended before its first checkpoint"
             time.sleep(0.02)
-    finally:
-        os.killpg(victim.pid, signal.SIGKILL)  # with its Prefect API, as when the machine goes down
-        victim.wait()
+        # With its embedded Prefect API, as when the machine goes down.
+        os.killpg(victim.process.pid, signal.SIGKILL)
+        assert victim.wait().returncode == -signal.SIGKILL
 
 
 def runs(project: SmallProject, model: str) -> list[tuple[str, str]]:
@@ -229,14 +223,14 @@ def test_promote_and_rollback_move_the_title(finished_project):
     assert would.stdout == ("fashion-denoise/2 would be promoted.\nChampion would be fashion-denoise/2; previous: 1.\n")
     assert history(finished_project) == before
     promoted = finished_project("promote", "fashion-denoise", "2", "--reason", "a test of promotion")
-    assert promoted.code == 0, promoted.stderr
+    assert promoted.returncode == 0, promoted.stderr
     assert promoted.stdout == "fashion-denoise/2 promoted.\nChampion is fashion-denoise/2; previous: 1.\n"
     entries = history(finished_project)
     assert entries["fashion-denoise/2"]["aliases"] == ["champion"]
     assert entries["fashion-denoise/1"]["aliases"] == ["previous"]
     assert entries["fashion-denoise/2"]["reasons"] == ["by hand: a test of promotion"]
     rolled_back = finished_project("rollback", "fashion-denoise", "--reason", "and of the way back")
-    assert rolled_back.code == 0, rolled_back.stderr
+    assert rolled_back.returncode == 0, rolled_back.stderr
     entries = history(finished_project)
     assert entries["fashion-denoise/1"]["aliases"] == ["champion"]
     assert entries["fashion-denoise/2"]["verdict"] == "rolled back"
@@ -258,20 +252,20 @@ def test_blessings_and_scores_of_single_images_are_kept_with_the_version(finishe
         assert {"blessings/quality.json", "blessings/infrastructure.json", "evaluation/units.csv"} <= found
         assert {"card/card.md", "card/card.html"} <= found
     page = finished_project("card", "fashion-gan", "-o", "card.html")
-    assert page.code == 0, page.stderr
+    assert page.returncode == 0, page.stderr
     card = (finished_project.root / "card.html").read_text()
     (finished_project.root / "card.html").unlink()
     assert card.count("<img ") >= 2 and "Draws new images like those of fashion" in card and "Zalando" in card
 
 
-def test_changing_the_evaluation_retrains_nothing(finished_project):
-    change = ("-S", "evaluation.num_images=400")
+def test_changing_the_evaluation_retrains_nothing(finished_project, prefect_api):
+    change = ("-S", "evaluation.num_images=200")
     plan = json.loads(finished_project("plan", "fashion-denoise", *change, "--json").stdout)
     reasons = {item["name"]: item["reasons"] for item in plan if item["state"] == "stale"}
-    assert reasons["fashion-denoise"] == ["evaluation: params: num_images 500 -> 400"]
+    assert reasons["fashion-denoise"] == ["evaluation: params: num_images 300 -> 200"]
     before = history(finished_project)
-    done = finished_project("run", "fashion-denoise", *change)
-    assert done.code == 0, done.stderr
+    done = finished_project("run", "fashion-denoise", *change, PREFECT_API_URL=prefect_api)
+    assert done.returncode == 0, done.stderr
     after = history(finished_project)
     assert after.keys() == before.keys()
     scores = [entries["fashion-denoise/1"]["metrics"]["psnr"]["value"] for entries in (before, after)]

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.flows.test_stopped_trainings import MODELS, PROCESSES, labelled_pictures, newest_checkpoint, runs
+from tests.flows.test_stopped_trainings import MODELS, labelled_pictures, newest_checkpoint, runs
+from tests.support.processes import PROCESSES
 from tests.tiny import BATCH, RHYTHM, TRAINING, tiny_params
 
 pytestmark = pytest.mark.flow

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import signal
 import sqlite3
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,12 @@ from safetensors.torch import load_file
 
 from atelier.project import Project, set_environment
 from tests.stored import stored_dataset
+from tests.support.processes import PROCESSES
 from tests.tiny import R3_GAN, RECIPES, RHYTHM, TRAINING, tiny_params
 
 pytestmark = pytest.mark.flow
 
-LONG = {**TRAINING, **RHYTHM, "kimg": 3.2, "checkpoint_every_kimg": 0.16, "log_every_kimg": 0.16}
+LONG = {**TRAINING, **RHYTHM, "kimg": 1.28, "checkpoint_every_kimg": 0.08, "log_every_kimg": 0.16}
 MODELS = {
     "gan": {
         **RECIPES["gan"],
@@ -30,14 +31,12 @@ MODELS = {
     },
     "crnn": RECIPES["crnn"],
 }
-PROCESSES = multiprocessing.get_context("forkserver")  # imports torch once, forks quickly
-PROCESSES.set_forkserver_preload(["atelier.stages", "mlflow", "tests.tiny"])
 
 
 def train(root: str, name: str) -> None:
     """What the flow's task does, in a process of its own."""
     os.setpgrp()
-    os.environ.pop("MLFLOW_TRACKING_URI", None)  # of the file of tests that started the server which forks
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # of the tests that started the server which forks
     set_environment(Project(Path(root)))
     from atelier import stages
 
@@ -45,7 +44,7 @@ def train(root: str, name: str) -> None:
     stages.train(Project(Path(root)), tiny_params({name: MODELS[name]}, LONG), name, "")
 
 
-def started(root: Path, name: str) -> multiprocessing.Process:
+def started(root: Path, name: str) -> BaseProcess:
     process = PROCESSES.Process(target=train, args=(str(root), name), daemon=True)
     process.start()
     return process
@@ -56,7 +55,7 @@ def newest_checkpoint(root: Path) -> int:
     return max((int(file.stem[-12:]) for file in root.glob(".atelier/checkpoints/*/*/checkpoint-*.pt")), default=-1)
 
 
-def wait_for_checkpoint(process: multiprocessing.Process, root: Path, after: int) -> None:
+def wait_for_checkpoint(process: BaseProcess, root: Path, after: int) -> None:
     deadline = time.monotonic() + 120
     while newest_checkpoint(root) <= after:
         assert process.is_alive() and time.monotonic() < deadline
@@ -91,18 +90,17 @@ def root(tmp_path) -> Path:
     return tmp_path
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(scope="module", params=MODELS)
 def name(request) -> str:
     return request.param
 
 
-@pytest.fixture
-def whole(name, tmp_path_factory, root) -> dict[str, torch.Tensor]:
+@pytest.fixture(scope="module")
+def whole(name, tmp_path_factory) -> dict[str, torch.Tensor]:
     """The weights of a training that nothing disturbed."""
-    other = tmp_path_factory.mktemp("whole")
-    (other / "params.yaml").write_text("{}")
-    (other / "data").symlink_to(root / "data")
-    return finish(other, name)
+    root = tmp_path_factory.mktemp("whole")
+    labelled_pictures(root)
+    return finish(root, name)
 
 
 def test_a_training_killed_at_random_moments_ends_bit_identical_in_the_same_run(root, name, whole):
@@ -115,7 +113,7 @@ def test_a_training_killed_at_random_moments_ends_bit_identical_in_the_same_run(
         process.join()
         assert process.exitcode == -signal.SIGKILL
         reached = newest_checkpoint(root)
-    assert 0 < reached < 3200
+    assert 0 < reached < 1280
     before = runs(root)
     assert [status for _, status in before] == ["RUNNING"]  # nobody could tell
     weights = finish(root, name)
