@@ -1,7 +1,6 @@
-"""Runs many `atelier` commands in one process, since importing MLflow and Prefect takes seconds; see test_mistakes.py.
+"""Runs many `atelier` commands in one process, since importing Prefect takes seconds; see test_mistakes.py.
 
-Reads [{"words", "folder", "variables", "max_bytes"}] from standard input and writes [[code, output, errors]] to the
-file that is its argument. The working directory is a project, in which `photo-denoise/1` is registered, untrained.
+The working directory is a project, in which `photo-denoise/1` is registered, untrained.
 """
 
 import json
@@ -65,8 +64,9 @@ def run(words, folder, variables, max_bytes):
     return [code, *texts]
 
 
-if __name__ == "__main__":
-    answers_file, project = Path(sys.argv[1]), Project(Path.cwd())
+def run_all(answers_file, commands):
+    """Run [{"words", "folder", "variables", "max_bytes"}] and write [[code, output, errors]]."""
+    project = Project(Path.cwd())
     set_environment(project)
     register(project)
-    answers_file.write_text(json.dumps([run(**command) for command in json.load(sys.stdin)]))
+    answers_file.write_text(json.dumps([run(**command) for command in commands]))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 from typer.models import CommandInfo
+from typer.testing import CliRunner
 
 from atelier.cli import app
 from atelier.params import load_params
@@ -56,10 +55,8 @@ def test_commands_and_options_exist():
         words = line[line.index("atelier ") :].split()
         command = words[1:3] if words[1] in GROUPS else words[1:2]
         assert " ".join(command) in COMMANDS, line
-        shown = subprocess.run(
-            [sys.executable, "-m", "atelier.cli", *command, "--help"],
-            capture_output=True, text=True, env={"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"},
-        ).stdout  # fmt: skip
+        terminal = {"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}
+        shown = CliRunner(env=terminal).invoke(app, [*command, "--help"]).output
         for option in (word.partition("=")[0] for word in words[2:] if re.match(r"--?[a-zA-Z]", word)):
             assert re.search(rf"(?<![\w-]){re.escape(option)}\b", shown), f"{line}: {option}"
 

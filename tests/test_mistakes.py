@@ -1,7 +1,6 @@
 """What a user sees who makes a mistake: one message, exit code 1 or 2, no traceback, and nothing half-written."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -13,6 +12,8 @@ import pytest
 from PIL import Image
 
 from atelier.data import fashion_mnist
+from tests.many_commands import run_all
+from tests.support.processes import atelier, clean_environment, run
 
 REPOSITORY = Path(__file__).parents[1]
 PARAMS = """
@@ -50,7 +51,7 @@ def template(tmp_path_factory):
     """An empty project: git, DVC, params.yaml, four pictures."""
     root = tmp_path_factory.mktemp("template")
     subprocess.run(["git", "init", "--quiet", str(root)], check=True)
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=root, check=True, env=environment())
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=root, check=True, env=clean_environment())
     shutil.copy(REPOSITORY / ".dvc" / "config", root / ".dvc" / "config")
     (root / "params.yaml").write_text(PARAMS)
     (root / "raw").mkdir()
@@ -64,23 +65,6 @@ def project(template, tmp_path):
     return shutil.copytree(template, tmp_path / "project")
 
 
-def environment(**variables):
-    """The user's own environment without anything that points to another registry or server."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PREFECT_", "DVC_"))}
-    return {**ours, "OMP_NUM_THREADS": "1", **variables}
-
-
-def start(project, *words, **variables):
-    return subprocess.Popen(
-        [sys.executable, "-m", "atelier.cli", *words],
-        cwd=project,
-        env=environment(**variables),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def listing(project):
     return sorted(str(path) for path in project.rglob("*") if not STATE & set(path.relative_to(project).parts))
 
@@ -88,10 +72,9 @@ def listing(project):
 def refused(project, *words, **variables):
     """Run a command that must fail without a trace; returns its exit code and message."""
     before = listing(project)
-    process = start(project, *words, **variables)
-    output, errors = process.communicate(timeout=120)
+    done = atelier(project, *words, **variables)
     assert listing(project) == before
-    return checked(process.returncode, output, errors)
+    return checked(done.returncode, done.stdout, done.stderr)
 
 
 def checked(code, output, errors):
@@ -148,11 +131,10 @@ def test_a_params_file_that_is_not_there_is_named(project):
 
 
 def test_an_option_that_does_not_exist_is_a_usage_error(project):
-    process = start(project, "plan", "--sett", "seed=8")
-    output, errors = process.communicate(timeout=120)
-    assert process.returncode == 2
-    assert "No such option: --sett" in errors
-    assert "Traceback" not in output + errors
+    done = atelier(project, "plan", "--sett", "seed=8")
+    assert done.returncode == 2
+    assert "No such option: --sett" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 # -- registry -------------------------------------------------------------------------------------------------------
@@ -239,28 +221,25 @@ def projects(template, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def session(projects, tmp_path_factory):
+def session(projects, tmp_path_factory, prefect_api):
     """{command or mistake: (code, output, errors)} and {project: what it holds that it didn't hold before}."""
     empty = str(tmp_path_factory.mktemp("empty"))
-    offline = {"PATH": empty, "https_proxy": CLOSED, "HTTPS_PROXY": CLOSED}
+    server = {"PREFECT_API_URL": prefect_api}
+    offline = {**server, "PATH": empty, "https_proxy": CLOSED, "HTTPS_PROXY": CLOSED}
     before = {name: listing(project) for name, project in projects.items()}
     commands = {command: ("names", command, {}, -1) for command, _, _ in MISTAKES}
     commands[FULL_DISK] = ("names", FULL_DISK, {}, 50_000)
     commands["offline"] = ("offline", "ingest", offline, -1)
-    commands["truncated"] = ("truncated", "ingest -S datasets.fashion.path=raw/idx", {}, -1)
+    commands["truncated"] = ("truncated", "ingest -S datasets.fashion.path=raw/idx", server, -1)
     commands["unwritable"] = ("unwritable", "rollback photo-denoise", {}, -1)
     given = [
         {"folder": str(projects[name]), "words": words.split(), "variables": variables, "max_bytes": max_bytes}
         for name, words, variables, max_bytes in commands.values()
     ]
     answers = tmp_path_factory.mktemp("answers") / "answers.json"
-    subprocess.run(
-        [sys.executable, "-P", str(Path(__file__).with_name("many_commands.py")), str(answers)],
-        cwd=projects["names"],
-        env=environment(CUDA_VISIBLE_DEVICES=""),
-        input=json.dumps(given).encode(),
-        check=True,
-    )
+    variables = clean_environment(CUDA_VISIBLE_DEVICES="")
+    done = run(run_all, answers, given, folder=projects["names"], environment=variables)
+    assert done.returncode == 0, done.stderr
     left = {name: sorted(set(listing(project)) ^ set(before[name])) for name, project in projects.items()}
     return dict(zip(commands, json.loads(answers.read_text()), strict=True)), left
 

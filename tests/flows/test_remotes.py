@@ -20,6 +20,7 @@ from atelier.errors import DataError, RemoteError
 from atelier.params import Dataset
 from tests.dvc_projects import commit, new_project, params_text, run
 from tests.stored import ingest_all_stages
+from tests.support.processes import atelier
 
 boto3 = pytest.importorskip("boto3", reason="the S3 client is not installed: pip install -e '.[dev]'")
 pytest.importorskip("moto.server", reason="the S3 server is not installed: pip install -e '.[dev]'")
@@ -52,15 +53,37 @@ def endpoint(tmp_path_factory):
     del os.environ["DVC_SITE_CACHE_DIR"]
 
 
-@pytest.fixture
-def bucket(endpoint, request):
-    """An empty bucket of the test's own."""
-    client = boto3.client(
+@pytest.fixture(scope="module")
+def client(endpoint):
+    """What talks to the server for the tests."""
+    return boto3.client(
         "s3", endpoint_url=endpoint, region_name=KEYS["region"],
         aws_access_key_id=KEYS["access_key_id"], aws_secret_access_key=KEYS["secret_access_key"],
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pushed(tmp_path_factory, client, endpoint):
+    """A project whose data were ingested and pushed to the bucket `template`."""
+    client.create_bucket(Bucket="template")
+    project = new_project(tmp_path_factory.mktemp("pushed") / "project")
+    point_at(project, "template", endpoint)
+    add_pictures(project, range(40))
+    ingest_all_stages(project, "photos", PHOTOS)
+    versions.track(project)
+    versions.push(project)
+    commit(project, "data")
+    return project
+
+
+@pytest.fixture
+def bucket(pushed, client, request):
+    """A bucket of the test's own, with what was pushed."""
     name = f"bucket-{abs(hash(request.node.name))}"
     client.create_bucket(Bucket=name)
+    for item in client.list_objects_v2(Bucket="template")["Contents"]:
+        source = {"Bucket": "template", "Key": item["Key"]}
+        client.copy_object(Bucket=name, Key=item["Key"], CopySource=source)
     return Bucket(client, name)
 
 
@@ -96,16 +119,11 @@ def add_pictures(project, numbers):
 
 
 @pytest.fixture
-def project(tmp_path, bucket, endpoint):
-    """A project whose data were ingested and pushed."""
-    project = new_project(tmp_path / "project")
-    point_at(project, bucket.name, endpoint)
-    add_pictures(project, range(40))
-    ingest_all_stages(project, "photos", PHOTOS)
-    versions.track(project)
-    versions.push(project)
-    commit(project, "data")
-    return project
+def project(tmp_path, pushed, bucket, endpoint):
+    """A copy of that project that uses the test's own bucket."""
+    shutil.copytree(pushed, tmp_path / "project")
+    point_at(tmp_path / "project", bucket.name, endpoint)
+    return tmp_path / "project"
 
 
 @pytest.fixture
@@ -167,20 +185,21 @@ def test_a_bucket_that_is_not_there_is_an_error_that_may_pass(project, endpoint)
             ask(project)
 
 
-def test_a_server_that_does_not_answer_is_an_error_that_may_pass(clone):
+def test_a_server_that_does_not_answer_is_an_error_that_may_pass(clone, monkeypatch):
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # the client's own patience takes 9 s
     point_at(clone, "bucket", "http://127.0.0.1:9")  # the port "discard": nothing listens
     with pytest.raises(RemoteError, match="DVC's remote can't be used: .*Could not connect to the endpoint"):
         versions.restore_if_missing(clone)
 
 
 @pytest.mark.flow
-def test_a_run_repairs_the_bucket_before_it_trains_anything(project, bucket):
+def test_a_run_repairs_the_bucket_before_it_trains_anything(project, bucket, prefect_api):
     shard = shard_of(project)
     (project / "params.yaml").write_text(params_text({"photos": PHOTOS_KEYS}))
     bucket.delete(shard)
     place = objects.cached(project, [shard])[shard]
     shutil.rmtree(place.parent)  # data/ itself is the last copy
-    command = [sys.executable, "-m", "atelier.cli", "ingest"]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=300)
+    site_cache = os.environ["DVC_SITE_CACHE_DIR"]
+    done = atelier(project, "ingest", PREFECT_API_URL=prefect_api, DVC_SITE_CACHE_DIR=site_cache)
     assert done.returncode == 0, done.stdout + done.stderr
     assert shard in bucket.objects()
