@@ -6,9 +6,12 @@ CLONE := .atelier/clone
 SMALL := --set models.fashion-classifier.training.kimg=100 --set models.fashion-gan.training.kimg=120 \
 	--set models.fashion-denoise.training.kimg=60 --set models.fashion-inpaint.training.kimg=60 --set evaluation.cas_kimg=60
 RUN_FLAGS ?=
+# Two files at once. The flow tests are collected first and are the longest: xdist's own order, by the
+# number of tests in a file, would leave them to the end, where one worker waits for the other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo lint type test bench ci ci-demo
+.PHONY: help install demo lint type test-fast test test-all bench ci ci-demo browser
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,14 +34,23 @@ lint: install  ## ruff: style, imports, layers
 type: install  ## mypy --strict
 	$(BIN)/mypy
 
-test: install  ## all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
+test-fast: install  ## the tests that start no flow, server, browser or process that imports torch
+	$(PYTEST) -m "not slow and not flow and not process"
+
+test: install  ## all tests but the slowest
+	$(PYTEST) -m "not slow"
+
+test-all: install browser  ## all tests, with many examples of each property
+	HYPOTHESIS_PROFILE=thorough $(PYTEST) --durations=20
+
+browser:  ## Chromium, for the tests that look at pages (Debian's; needs root)
+	@command -v chromium > /dev/null || (apt-get -qq update && apt-get install -qqy --no-install-recommends chromium)
 
 bench: install  ## time the parts (benchmarks/)
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/crops.py
 
-ci: lint type test ci-demo  ## what .ci/run runs
+ci: lint type test-all ci-demo  ## what .ci/run runs
 
 ci-demo: install  ## the demo, small, in a fresh clone
 	rm -rf $(CLONE) && git clone --quiet . $(CLONE)

@@ -15,6 +15,8 @@ from atelier.data import fashion_mnist
 from tests.many_commands import run_all
 from tests.support.processes import atelier, clean_environment, run
 
+pytestmark = pytest.mark.process
+
 REPOSITORY = Path(__file__).parents[1]
 PARAMS = """
 seed: 7
