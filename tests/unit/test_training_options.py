@@ -43,6 +43,7 @@ def test_a_batch_in_parts_learns_alike(fashion, tmp_path, name):
         np.testing.assert_allclose(parts_log.curve(key), log.curve(key), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_compiled_networks_learn_alike(fashion, tmp_path):
     training = {"kimg": 0.048, "sample_every_kimg": 9.0}
     log, compiled_log = Log(), Log()
