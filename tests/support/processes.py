@@ -16,6 +16,7 @@ from pathlib import Path
 
 PACKAGES = [
     "torch",
+    "torch._dynamo",
     "mlflow.pyfunc",
     "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.store.model_registry.sqlalchemy_store",
@@ -29,6 +30,7 @@ PACKAGES = [
     "typer",
     "rich.table",
     "PIL.Image",
+    "dvc.repo",
     "pytest",
 ]
 PROCESSES = multiprocessing.get_context("forkserver")
