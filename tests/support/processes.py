@@ -16,7 +16,7 @@ from pathlib import Path
 
 PACKAGES = [
     "torch",
-    "torch._dynamo",
+    "torch._inductor",
     "mlflow.pyfunc",
     "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.store.model_registry.sqlalchemy_store",

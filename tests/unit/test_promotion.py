@@ -233,6 +233,7 @@ def test_a_version_whose_data_are_not_in_the_remote_is_refused(project, registry
     assert refused(project, registry, params, 1) == [f"unpushed data: the DVC remote lacks files of {md5}"]
 
 
+@pytest.mark.process
 def test_weights_that_are_not_numbers_and_a_wrong_signature_are_found_in_a_fresh_process(project, registry, tmp_path):
     network = build_restorer(**CONFIG)
     with torch.no_grad():
@@ -255,6 +256,7 @@ def test_an_inspection_whose_process_dies_says_nothing_of_the_version(registry, 
         registry.inspect(registry.version(MODEL, 1))
 
 
+@pytest.mark.process
 def test_a_healthy_version_is_loaded_queried_and_timed(registry):
     found = registry.inspect(registry.version(MODEL, 1))
     assert found["failures"] == [] and found["size"] == 28
@@ -430,6 +432,7 @@ def promote_and_die(root, steps):
     promotion.commit(registry, proposal)
 
 
+@pytest.mark.process
 @after(1)
 @pytest.mark.parametrize("steps", range(10))
 def test_a_promotion_that_is_killed_between_any_two_steps_is_completed_by_the_next_command(
