@@ -1,6 +1,5 @@
 import getpass
 import json
-import os
 import shutil
 import signal
 from dataclasses import replace
@@ -26,6 +25,7 @@ from atelier.training.session import Trained
 from tests.dvc_projects import commit as commit_to_git
 from tests.dvc_projects import new_project
 from tests.support.processes import PROCESSES
+from tests.unit.killed_promotion import promote_and_die
 
 MODEL = "fashion-denoise"
 EXAMPLE = Path(__file__).with_name("example_params.yaml")
@@ -403,42 +403,15 @@ def test_of_two_machines_that_write_at_the_same_moment_both_step_back_and_one_go
     assert decided(registry) == [("promoted", 1), ("promoted", 2)]
 
 
-WRITES = (
-    "create_run", "set_registered_model_tag", "set_registered_model_alias", "delete_registered_model_alias",
-    "set_model_version_tag", "set_terminated",
-)  # fmt: skip
-
-
-def promote_and_die(root, steps):
-    """Promote version 2 in this process, which is killed before its next write to MLflow after so many."""
-    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{root / 'mlflow.db'}"
-    project, left = Project(root), [steps]
-    registry = Registry(project)
-    proposal = promotion.propose_promotion(
-        project, load_params(project.params_file), registry, registry.version(MODEL, 2), "x"
-    )
-
-    def counted(real):
-        def write(*arguments, **named):
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            left[0] -= 1
-            return real(*arguments, **named)
-
-        return write
-
-    for name in WRITES:
-        setattr(registry._client, name, counted(getattr(registry._client, name)))
-    promotion.commit(registry, proposal)
-
-
 @pytest.mark.process
 @after(1)
 @pytest.mark.parametrize("steps", range(10))
 def test_a_promotion_that_is_killed_between_any_two_steps_is_completed_by_the_next_command(
     project, registry, params, steps
 ):
-    process = PROCESSES.Process(target=promote_and_die, args=(project.root, steps))
+    version = registry.version(MODEL, 2)
+    proposal = promotion.propose_promotion(project, params, registry, version, "x")
+    process = PROCESSES.Process(target=promote_and_die, args=(project.root, proposal, steps))
     process.start()
     process.join(120)
     assert process.exitcode == -signal.SIGKILL
