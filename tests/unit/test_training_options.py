@@ -55,7 +55,7 @@ def test_compiled_networks_learn_alike(fashion, tmp_path):
 
 def test_a_budget_in_minutes_ends_a_training_and_tells_its_length(fashion, tmp_path):
     log = Log()
-    model = tiny_model("cnn", {"kimg": None, "minutes": 0.05, "sample_every_kimg": 9.0})
+    model = tiny_model("cnn", {"kimg": None, "minutes": 0.02, "sample_every_kimg": 9.0})
     trained = train(model, fashion, tmp_path, on_log=log)
     assert log[trained.images_seen]["total_kimg"] == trained.images_seen / 1000
     assert_equal_weights(train(model, fashion, tmp_path), trained)
