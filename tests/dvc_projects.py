@@ -2,8 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+SCRATCH = tempfile.TemporaryDirectory()
 
 
 def run(folder, *command):
@@ -28,12 +34,20 @@ def remote(url):
 
 def new_project(folder, url="../.dvcstore"):
     """A git repository with DVC set up, and a remote."""
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(_template(), folder, dirs_exist_ok=True)
+    (folder / ".dvc" / "config").write_text("[core]\n  remote = local\n" + remote(url))
+    return folder
+
+
+@cache
+def _template():
+    """What `git init` and `dvc init` make, once for all projects of this process."""
+    folder = Path(SCRATCH.name, "template")
+    folder.mkdir()
     (folder / ".gitignore").write_text("/data\n.dvcstore/\n.atelier/\n/raw\n")
     (folder / "params.yaml").write_text("")
     run(folder, "git", "init", "-q")
     dvc(folder, "init", "-q")
-    (folder / ".dvc" / "config").write_text("[core]\n  remote = local\n" + remote(url))
     return folder
 
 

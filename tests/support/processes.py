@@ -19,18 +19,23 @@ from typing import Any
 
 PACKAGES = [
     "torch",
+    "torch._inductor",
     "dvc.repo",
     "dvc_data.index",
     "mlflow.pyfunc",
     "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.store.model_registry.sqlalchemy_store",
+    "alembic.command",
+    "sqlalchemy.dialects.sqlite",
     "pandas",
     "scipy.stats",
+    "torchmetrics",
     "safetensors.torch",
     "ruamel.yaml",
     "typer",
     "rich.table",
     "PIL.Image",
+    "pytest",
 ]
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(PACKAGES)

@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from atelier.data import archive_members, layout
@@ -18,6 +18,7 @@ from atelier.data.sources import open_source, source_digest, source_names
 from atelier.errors import DataError
 from atelier.params import Source
 from tests.picture_files import encoded, packed
+from tests.support.properties import examples
 
 KINDS = ["zip", "tar", "tar.gz", "tar.xz", "tar.bz2", "tar.zst"]
 PNGS = [encoded((20, 20), seed) for seed in range(6)]
@@ -256,7 +257,7 @@ def test_what_is_no_archive_is_refused(tmp_path, content):
 WHOLE = {kind: packed([("cat/a.png", PNGS[0]), ("dog/b.png", PNGS[1])], kind) for kind in KINDS}
 
 
-@settings(max_examples=300, deadline=None)
+@examples(3)
 @given(st.sampled_from(KINDS), st.data())
 def test_archives_with_changed_bytes_never_crash(tmp_path_factory, kind, data):
     content = bytearray(WHOLE[kind][: data.draw(st.integers(0, len(WHOLE[kind])))])

@@ -5,13 +5,14 @@ from typing import get_args
 
 import numpy as np
 import tifffile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from atelier.data.decoding import FORMATS, SIGNATURES, decode, quiet_pillow
 from atelier.data.pictures import Reason, Unusable
 from atelier.params import Dataset
 from tests.picture_files import encoded
+from tests.support.properties import examples
 
 
 def stored_as(image_size=None, channels=3, **changes):
@@ -46,13 +47,13 @@ def is_decoded_or_has_a_reason(content, dataset):
             assert pixels.shape[2] == dataset.channels
 
 
-@settings(max_examples=300, deadline=None)
+@examples(3)
 @given(st.sampled_from([b"", *SIGNATURES]), st.binary(max_size=300), st.sampled_from(DATASETS))
 def test_arbitrary_bytes_never_crash(start, rest, dataset):
     is_decoded_or_has_a_reason(start + rest, dataset)
 
 
-@settings(max_examples=600, deadline=None)
+@examples(6)
 @given(st.sampled_from(SAMPLES), st.data(), st.sampled_from(DATASETS))
 def test_a_file_with_changed_bytes_or_cut_never_crashes(sample, data, dataset):
     content = bytearray(sample[: data.draw(st.integers(0, len(sample)))] if data.draw(st.booleans()) else sample)

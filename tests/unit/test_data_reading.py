@@ -3,7 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from atelier.data import reading
@@ -42,7 +42,6 @@ def test_an_error_in_a_thread_reaches_the_caller(monkeypatch):
         list(reading._in_order(pool, lambda item: 1 // item, range(20)))
 
 
-@settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 2**32), height=st.integers(1, 30), channels=st.sampled_from([1, 3]), low=st.integers(0, 255))
 def test_statistics_are_those_of_numpy(seed, height, channels, low):
     pixels = np.random.default_rng(seed).integers(low, 256, (height, 21, channels), np.uint8)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from atelier.data import writer
@@ -31,7 +31,6 @@ def pairs(stored):
 # -- what is written is read again -----------------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
 @given(data=st.data(), channels=st.sampled_from([1, 3]), shard_bytes=st.integers(1, 5000), fixed=st.booleans())
 def test_what_is_stored_is_read_again(data, channels, shard_bytes, fixed):
     seeds = data.draw(st.lists(st.integers(0, 2**32), min_size=1, max_size=20, unique=True))

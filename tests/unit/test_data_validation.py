@@ -3,7 +3,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from picture_copies import NEAR, Folder, compressed, messy_folder, photographs
 
@@ -47,7 +47,6 @@ def test_every_planted_defect_is_found_with_its_reason_and_all_else_is_kept():
     assert len(result.accepted) + len(result.quarantined) == len(folder.candidates)
 
 
-@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**32), dataset=st.sampled_from([TRAIN_ONLY, MIXED]))
 def test_order_and_names_change_nothing(seed, dataset):
     folder, _ = messy_folder()
@@ -60,7 +59,6 @@ def test_order_and_names_change_nothing(seed, dataset):
     assert [item.candidate.sha256 for item in result.accepted] == [item.candidate.sha256 for item in expected.accepted]
 
 
-@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**32), share=st.floats(0.1, 0.9))
 def test_an_image_that_is_stored_keeps_its_split_and_its_place_when_more_come(seed, share):
     folder, _ = messy_folder()

@@ -32,9 +32,37 @@ def project(pushed, tmp_path):
     return tmp_path / "project"
 
 
+@pytest.fixture(scope="module")
+def grown(pushed, tmp_path_factory):
+    """The project with one file more, which is tracked and in no commit or remote."""
+    folder = tmp_path_factory.mktemp("grown") / "project"
+    shutil.copytree(pushed, folder)
+    write(folder, "shard-00003.bin", "more")
+    versions.track(folder)
+    return folder
+
+
+@pytest.fixture
+def grown_project(grown, tmp_path):
+    return shutil.copytree(grown, tmp_path / "project")
+
+
 @pytest.fixture
 def clone(pushed, tmp_path):
     return clone_of(pushed, tmp_path / "clone")
+
+
+@pytest.fixture(scope="module")
+def restored(pushed, tmp_path_factory):
+    """A clone whose data were fetched from the remote."""
+    folder = clone_of(pushed, tmp_path_factory.mktemp("restored") / "clone")
+    versions.restore_if_missing(folder)
+    return folder
+
+
+@pytest.fixture
+def restored_clone(restored, tmp_path):
+    return shutil.copytree(restored, tmp_path / "clone")
 
 
 def write(project, name, text):
@@ -83,15 +111,14 @@ def test_changed_data_is_seen_tracked_and_pushed_as_another_version(project):
     assert status(project) == " M data.dvc\n"
 
 
-def test_a_push_sends_only_what_the_remote_lacks(project):
-    before = objects_in(project / ".dvcstore")
-    write(project, "shard-00003.bin", "more")
-    versions.track(project)
-    versions.push(project)
-    sent = objects_in(project / ".dvcstore").keys() - before.keys()
+def test_a_push_sends_only_what_the_remote_lacks(grown_project):
+    store = grown_project / ".dvcstore"
+    before = objects_in(store)
+    versions.push(grown_project)
+    sent = objects_in(store).keys() - before.keys()
     assert len(sent) == 2
-    assert versions.data_md5(project) in sent
-    assert object_of(project / ".dvcstore", "more").exists()
+    assert versions.data_md5(grown_project) in sent
+    assert object_of(store, "more").exists()
 
 
 def test_an_object_that_was_deleted_in_the_remote_is_missed_and_sent_again(project):
@@ -147,22 +174,20 @@ def test_deleted_data_come_back_from_the_cache_without_the_remote(project):
     assert versions.is_clean(project)
 
 
-def test_a_restore_that_was_killed_is_finished(pushed, clone):
-    versions.restore_if_missing(clone)
-    (clone / "data" / "photos" / "shard-00002.bin").unlink()
-    write(clone, "shard-00001.bin", "")
-    write(clone, ".Xk3v9.tmp", "pix")
-    assert versions.restore_if_missing(clone)
-    assert contents(clone) == contents(pushed)
+def test_a_restore_that_was_killed_is_finished(pushed, restored_clone):
+    (restored_clone / "data" / "photos" / "shard-00002.bin").unlink()
+    write(restored_clone, "shard-00001.bin", "")
+    write(restored_clone, ".Xk3v9.tmp", "pix")
+    assert versions.restore_if_missing(restored_clone)
+    assert contents(restored_clone) == contents(pushed)
 
 
-def test_a_restore_overwrites_nothing_that_is_in_no_version(clone):
-    versions.restore_if_missing(clone)
-    (clone / "data" / "photos" / "shard-00002.bin").unlink()
-    write(clone, "shard-00001.bin", "not saved anywhere else")
+def test_a_restore_overwrites_nothing_that_is_in_no_version(restored_clone):
+    (restored_clone / "data" / "photos" / "shard-00002.bin").unlink()
+    write(restored_clone, "shard-00001.bin", "not saved anywhere else")
     with pytest.raises(DataError, match="shard-00001.bin is in no version of data/"):
-        versions.restore_if_missing(clone)
-    assert contents(clone)["shard-00001.bin"] == "not saved anywhere else"
+        versions.restore_if_missing(restored_clone)
+    assert contents(restored_clone)["shard-00001.bin"] == "not saved anywhere else"
 
 
 def test_a_dataset_that_was_deleted_on_purpose_stays_away(project):
@@ -191,26 +216,21 @@ def test_a_checkout_changes_data_and_data_dvc_and_back_again(project):
     assert (project / "data.dvc").read_bytes() == tracked  # as `dvc add` wrote it, though no commit has it
 
 
-def test_a_checkout_refuses_to_lose_data(project):
-    old = versions.data_md5(project)
-    write(project, "shard-00003.bin", "more")
-    versions.track(project)
-    write(project, "shard-00000.bin", "not saved anywhere else")
-    before = contents(project)
+def test_a_checkout_refuses_to_lose_data(pushed, grown_project):
+    write(grown_project, "shard-00000.bin", "not saved anywhere else")
+    before = contents(grown_project)
     with pytest.raises(DataError, match="shard-00000.bin is in no version of data/.*Run `atelier ingest`"):
-        versions.checkout(project, old)
-    assert contents(project) == before
+        versions.checkout(grown_project, versions.data_md5(pushed))
+    assert contents(grown_project) == before
 
 
-def test_a_checkout_refuses_to_lose_data_where_the_cache_lost_its_list_of_files(project):
-    old = versions.data_md5(project)
-    write(project, "shard-00003.bin", "more")
-    new = versions.track(project)
-    write(project, "shard-00000.bin", "not saved anywhere else")
-    objects.cached(project, [new])[new].unlink()
+def test_a_checkout_refuses_to_lose_data_where_the_cache_lost_its_list_of_files(pushed, grown_project):
+    write(grown_project, "shard-00000.bin", "not saved anywhere else")
+    new = versions.data_md5(grown_project)
+    objects.cached(grown_project, [new])[new].unlink()
     with pytest.raises(DataError, match="shard-00000.bin is in no version of data/"):
-        versions.checkout(project, old)
-    assert contents(project)["shard-00000.bin"] == "not saved anywhere else"
+        versions.checkout(grown_project, versions.data_md5(pushed))
+    assert contents(grown_project)["shard-00000.bin"] == "not saved anywhere else"
 
 
 def test_a_fresh_clone_can_check_out_a_version_at_once(pushed, clone):

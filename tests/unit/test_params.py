@@ -2,7 +2,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -299,7 +299,6 @@ def test_an_override_that_leads_nowhere_is_refused(load, given, expected):
         load(overrides=[given])
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     value=st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=8), st.none()),
     key=st.sampled_from(["seed", "device", "models.fashion-gan.training.lr", "models.fashion-gan.network.width", "x"]),

@@ -1,7 +1,5 @@
 import getpass
 import json
-import multiprocessing
-import os
 import shutil
 import signal
 from dataclasses import replace
@@ -26,6 +24,8 @@ from atelier.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry
 from atelier.training.session import Trained
 from tests.dvc_projects import commit as commit_to_git
 from tests.dvc_projects import new_project
+from tests.support.processes import PROCESSES
+from tests.unit.killed_promotion import promote_and_die
 
 MODEL = "fashion-denoise"
 EXAMPLE = Path(__file__).with_name("example_params.yaml")
@@ -35,8 +35,6 @@ GAINS = {
     3: 0.6,
     4: 0.1,
 }  # dB above version 1, in the mean; of 4 with so much noise that it proves nothing
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["atelier.promotion", "atelier.registry", "mlflow", "pandas"])  # imported once
 CONFIG = {"name": "cnn", "channels": 1, "width": 4, "depth": 2}
 
 
@@ -235,6 +233,7 @@ def test_a_version_whose_data_are_not_in_the_remote_is_refused(project, registry
     assert refused(project, registry, params, 1) == [f"unpushed data: the DVC remote lacks files of {md5}"]
 
 
+@pytest.mark.process
 def test_weights_that_are_not_numbers_and_a_wrong_signature_are_found_in_a_fresh_process(project, registry, tmp_path):
     network = build_restorer(**CONFIG)
     with torch.no_grad():
@@ -242,18 +241,13 @@ def test_weights_that_are_not_numbers_and_a_wrong_signature_are_found_in_a_fresh
     info = DatasetInfo(28, 1, 0, (), {"train": 1})
     broken = write_bundle(tmp_path / "bundle", "restoration", Trained(network.eval(), CONFIG, 0), info)
     version = registry.register("broken", registry.runs.start("broken", "nan", {}), broken, {})
-    (reason,) = stages.inspect(project, "broken", version.number)
-    assert reason.startswith("NaN or infinite weights in the network: body.0.weight")
+    artifacts = registry._connection.mlflow.artifacts
+    model = Path(artifacts.download_artifacts(artifact_uri=f"models:/{version}")) / "MLmodel"
+    model.write_text(model.read_text().replace("signature:", "unread_signature:"))
+    weights, signature = stages.inspect(project, "broken", version.number)
+    assert weights.startswith("NaN or infinite weights in the network: body.0.weight")
+    assert signature.startswith("wrong signature: None; this kind of model has {")
     assert registry.version("broken", 1).tags["blessing.infrastructure"] == "refused"
-
-    good = registry.version(MODEL, 1)
-    model = Path(registry._connection.mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{good}")) / "MLmodel"
-    text = model.read_text()
-    model.write_text(text.replace("signature:", "unread_signature:"))
-    try:
-        assert registry.inspect(good)["failures"][0].startswith("wrong signature: None; this kind of model has {")
-    finally:
-        model.write_text(text)
 
 
 def test_an_inspection_whose_process_dies_says_nothing_of_the_version(registry, tmp_path, monkeypatch):
@@ -262,6 +256,7 @@ def test_an_inspection_whose_process_dies_says_nothing_of_the_version(registry, 
         registry.inspect(registry.version(MODEL, 1))
 
 
+@pytest.mark.process
 def test_a_healthy_version_is_loaded_queried_and_timed(registry):
     found = registry.inspect(registry.version(MODEL, 1))
     assert found["failures"] == [] and found["size"] == 28
@@ -408,41 +403,15 @@ def test_of_two_machines_that_write_at_the_same_moment_both_step_back_and_one_go
     assert decided(registry) == [("promoted", 1), ("promoted", 2)]
 
 
-WRITES = (
-    "create_run", "set_registered_model_tag", "set_registered_model_alias", "delete_registered_model_alias",
-    "set_model_version_tag", "set_terminated",
-)  # fmt: skip
-
-
-def promote_and_die(root, steps):
-    """Promote version 2 in this process, which is killed before its next write to MLflow after so many."""
-    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{root / 'mlflow.db'}"
-    project, left = Project(root), [steps]
-    registry = Registry(project)
-    proposal = promotion.propose_promotion(
-        project, load_params(project.params_file), registry, registry.version(MODEL, 2), "x"
-    )
-
-    def counted(real):
-        def write(*arguments, **named):
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            left[0] -= 1
-            return real(*arguments, **named)
-
-        return write
-
-    for name in WRITES:
-        setattr(registry._client, name, counted(getattr(registry._client, name)))
-    promotion.commit(registry, proposal)
-
-
+@pytest.mark.process
 @after(1)
 @pytest.mark.parametrize("steps", range(10))
 def test_a_promotion_that_is_killed_between_any_two_steps_is_completed_by_the_next_command(
     project, registry, params, steps
 ):
-    process = PROCESSES.Process(target=promote_and_die, args=(project.root, steps))
+    version = registry.version(MODEL, 2)
+    proposal = promotion.propose_promotion(project, params, registry, version, "x")
+    process = PROCESSES.Process(target=promote_and_die, args=(project.root, proposal, steps))
     process.start()
     process.join(120)
     assert process.exitcode == -signal.SIGKILL

@@ -10,6 +10,7 @@ import torch
 from atelier.bundle import write_bundle
 from atelier.data.store import DatasetInfo
 from atelier.errors import AtelierError, ConfigError, UsageError
+from atelier.inspection import inspect
 from atelier.networks.restorers import build_restorer
 from atelier.params import load_params
 from atelier.training.session import Trained
@@ -58,7 +59,7 @@ def test_a_pickle_in_place_of_the_weights_is_refused_and_not_run(registry, versi
         torch.save({"body.0.weight": Exploit(victim)}, weights)
     with pytest.raises(AtelierError, match=f"{MODEL}/{version.number} can't be loaded: SafetensorError"):
         registry.load(version)
-    (reason,) = registry.inspect(version)["failures"]
+    (reason,) = inspect(f"models:/{version}", {})["failures"]
     assert reason.startswith("can't be loaded: ")
     assert not victim.exists()
 

@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from atelier.data.manifest import NO_LABEL
@@ -45,7 +45,6 @@ def numbers_of(batch):
     return labels_B.tolist()
 
 
-@settings(max_examples=60, deadline=None)
 @given(num_images=st.integers(1, 60), batch=st.integers(1, 60), epochs=st.integers(1, 4), seed=st.integers(0, 9))
 def test_each_image_is_seen_once_an_epoch_whatever_the_batch_size(num_images, batch, epochs, seed):
     batch = min(batch, num_images)
@@ -55,7 +54,6 @@ def test_each_image_is_seen_once_an_epoch_whatever_the_batch_size(num_images, ba
         assert sorted(stream[epoch * num_images : (epoch + 1) * num_images]) == list(range(num_images))
 
 
-@settings(max_examples=60, deadline=None)
 @given(num_images=st.integers(1, 60), batch=st.integers(1, 60), starts=st.lists(st.integers(0, 500), min_size=1))
 def test_a_batch_is_a_function_of_its_position_alone(num_images, batch, starts):
     batch = min(batch, num_images)
@@ -187,7 +185,6 @@ def test_crops_are_pieces_of_each_image_at_random_places(of_own_size):
             assert abs(np.mean(corners) - (side - 16) / 2) < (side - 15) / 10  # 5 standard deviations
 
 
-@settings(max_examples=30, deadline=None)
 @given(batch=st.integers(1, 9), starts=st.lists(st.integers(0, 100), min_size=1), limit=st.sampled_from([None, 9, 12]))
 def test_a_crop_is_a_function_of_its_position_alone(of_own_size, batch, starts, limit):
     one_by_one = Batches(of_own_size, "train", 1, 3, CPU, crop_size=16)

@@ -19,7 +19,14 @@ PROVOKED = {
 @pytest.mark.parametrize("meaning", PROVOKED)
 def test_a_hopeless_gan_is_ended_early_with_the_reason(meaning, tmp_path):
     lr, changes = PROVOKED[meaning]
-    training = {"kimg": 60.0, "lr": lr, "log_every_kimg": 1.0, "sample_every_kimg": 2.0, "checkpoint_every_kimg": 20.0}
+    training = {
+        "kimg": 60.0,
+        "batch_size": 60,  # what goes wrong does so after so many images, in whatever batches
+        "lr": lr,
+        "log_every_kimg": 1.0,
+        "sample_every_kimg": 2.0,
+        "checkpoint_every_kimg": 20.0,
+    }
     seen = []
     with pytest.raises(TrainingError, match=rf"^stopped after 1\d\.0 kimg, {meaning}: .*\. Try .*\.$"):
         train(tiny_model("gan", training, **changes), blobs(), tmp_path, on_log=lambda at, values: seen.append(at))

@@ -1,3 +1,7 @@
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +17,7 @@ from atelier.training.batches import ArrayImages, to_images
 from atelier.training.checkpoint import Checkpoints
 from atelier.training.restoration import degradation_steps
 from atelier.training.schedules import learning_rate
+from atelier.training.session import Trained
 from tests.tiny import BATCH, CNN, CRNN, HALF, MASK, NOISE, PATCH, R3_GAN, RESNET_GAN, tiny_model, train
 from tests.unit.training_logs import Interrupted, Log, assert_equal_weights
 
@@ -49,7 +54,7 @@ CASES = {
 }
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread():
     """Sums of two threads may differ in their last bit from those of one."""
     threads = torch.get_num_threads()
@@ -58,36 +63,56 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(params=CASES.values(), ids=CASES.keys())
+@pytest.fixture(params=CASES.values(), ids=CASES.keys(), scope="module")
 def model(request):
     name, changes = request.param
     return tiny_model(name, **changes)
 
 
-def test_an_interrupted_and_resumed_training_ends_bit_identical(model, fashion, tmp_path):
-    whole_log, first_log, second_log = Log(), Log(stop_at=7 * BATCH), Log()
-    whole = train(model, fashion, tmp_path / "whole", on_log=whole_log)
-    with pytest.raises(Interrupted):
-        train(model, fashion, tmp_path / "cut", on_log=first_log)
-    torch.manual_seed(99)  # another process has another state
-    resumed = train(model, fashion, tmp_path / "cut", on_log=second_log)
-    assert_equal_weights(resumed, whole)
-    assert resumed.network_config == whole.network_config
-    assert list(second_log) == [steps * BATCH for steps in range(5, 13)]  # from the checkpoint of step 4
-    assert first_log == {images_seen: whole_log[images_seen] for images_seen in first_log}
-    assert second_log == {images_seen: whole_log[images_seen] for images_seen in second_log}
+@dataclass(frozen=True)
+class Whole:
+    """A training that nobody interrupted, and what it left behind."""
+
+    folder: Path
+    trained: Trained
+    log: Log
+    samples: dict[int, torch.Tensor]
 
 
-def test_a_finished_training_is_not_trained_again(model, fashion, tmp_path):
+@pytest.fixture(scope="module")
+def whole(model, fashion, tmp_path_factory):
+    """One training of each model for all tests that only look at it; its folder is copied to go on from."""
+    folder = tmp_path_factory.mktemp("whole")
     log = Log()
-    first = train(model, fashion, tmp_path)
-    assert_equal_weights(train(model, fashion, tmp_path, on_log=log), first)
+    samples = {}
+    trained = train(model, fashion, folder, on_log=log, on_sample=samples.__setitem__)
+    return Whole(folder, trained, log, samples)
+
+
+def test_an_interrupted_and_resumed_training_ends_bit_identical(model, whole, fashion, tmp_path):
+    first_log = Log(stop_at=7 * BATCH)
+    second_log = Log()
+    with pytest.raises(Interrupted):
+        train(model, fashion, tmp_path, on_log=first_log)
+    torch.manual_seed(99)  # another process has another state
+    resumed = train(model, fashion, tmp_path, on_log=second_log)
+    assert_equal_weights(resumed, whole.trained)
+    assert resumed.network_config == whole.trained.network_config
+    assert list(second_log) == [steps * BATCH for steps in range(5, 13)]  # from the checkpoint of step 4
+    assert first_log == {images_seen: whole.log[images_seen] for images_seen in first_log}
+    assert second_log == {images_seen: whole.log[images_seen] for images_seen in second_log}
+
+
+def test_a_finished_training_is_not_trained_again(model, whole, fashion, tmp_path):
+    log = Log()
+    folder = shutil.copytree(whole.folder, tmp_path / "copy")
+    assert_equal_weights(train(model, fashion, folder, on_log=log), whole.trained)
     assert log == {}
 
 
-def test_the_result_is_the_average_frozen_and_in_evaluation_mode(model, fashion, tmp_path):
-    trained = train(model, fashion, tmp_path)
-    state = Checkpoints(tmp_path, "tiny").load()
+def test_the_result_is_the_average_frozen_and_in_evaluation_mode(model, whole):
+    trained = whole.trained
+    state = Checkpoints(whole.folder, "tiny").load()
     assert state["images_seen"] == 12 * BATCH
     average, last = (state[name] for name in (("G_ema", "G") if model.kind == "gan" else ("average", "network")))
     for name, weight in trained.network.named_parameters():
@@ -261,9 +286,9 @@ def test_generated_images_become_like_real_ones(fashion, tmp_path):
     assert (pictures[-1].mean(dim=0) - mean_CHW).square().mean() < 0.3 * (grey_CHW - mean_CHW).square().mean()
 
 
-def test_validation_scores_and_samples_come_when_asked(model, fashion, tmp_path):
-    log, samples = Log(), {}
-    train(model, fashion, tmp_path, on_log=log, on_sample=samples.__setitem__)
+def test_validation_scores_and_samples_come_when_asked(model, whole):
+    log = whole.log
+    samples = whole.samples
     assert list(log) == [steps * BATCH for steps in range(1, 13)]
     validated = [seen for seen, values in log.items() if any(key.startswith("validation/") for key in values)]
     assert validated == ([] if model.kind == "gan" else [96, 192])

@@ -43,6 +43,7 @@ def test_a_batch_in_parts_learns_alike(fashion, tmp_path, name):
         np.testing.assert_allclose(parts_log.curve(key), log.curve(key), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_compiled_networks_learn_alike(fashion, tmp_path):
     training = {"kimg": 0.048, "sample_every_kimg": 9.0}
     log, compiled_log = Log(), Log()
@@ -54,7 +55,7 @@ def test_compiled_networks_learn_alike(fashion, tmp_path):
 
 def test_a_budget_in_minutes_ends_a_training_and_tells_its_length(fashion, tmp_path):
     log = Log()
-    model = tiny_model("cnn", {"kimg": None, "minutes": 0.05, "sample_every_kimg": 9.0})
+    model = tiny_model("cnn", {"kimg": None, "minutes": 0.02, "sample_every_kimg": 9.0})
     trained = train(model, fashion, tmp_path, on_log=log)
     assert log[trained.images_seen]["total_kimg"] == trained.images_seen / 1000
     assert_equal_weights(train(model, fashion, tmp_path), trained)
