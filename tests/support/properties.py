@@ -1,8 +1,8 @@
-"""How many examples a property is tried on: what the profile says (see tests/conftest.py), or a multiple of it."""
+"""How many examples a property is tried on: as many as the profile in conftest.py says, or more."""
 
 from hypothesis import settings
 
 
 def examples(times: int) -> settings:
-    """Settings for a property whose examples are cheap, or that needs many to meet what it looks for."""
+    """So many times the examples of the profile, for a property that needs many of them."""
     return settings(max_examples=times * settings().max_examples)

@@ -1,4 +1,4 @@
-"""A process that promotes a version and is killed on the way; it imports no more than it needs for that."""
+"""A process that promotes a version and is killed on the way; it imports no more than it needs."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ WRITES = (
 
 
 def promote_and_die(root, proposal, steps):
-    """Carry out a proposal in this process, killed before its next write to MLflow after so many."""
+    """Carry out a proposal in a process that is killed after so many writes to MLflow."""
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{root / 'mlflow.db'}"
     registry = Registry(Project(root))
     left = [steps]

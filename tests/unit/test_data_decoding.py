@@ -153,7 +153,7 @@ def psnr(first, second):
 
 @cache
 def large_jpeg_and_png(picture):
-    """A photograph as a large JPEG file, and the pixels of that file as PNG, which is decoded in full."""
+    """A photograph as a large JPEG file, and its pixels as PNG, which is decoded in full."""
     photograph = Image.fromarray(getattr(skimage.data, picture)())
     jpeg = saved(photograph.resize((1600, 1200), Image.Resampling.LANCZOS), "JPEG", quality=90)
     return jpeg, saved(Image.open(io.BytesIO(jpeg)), compress_level=1)

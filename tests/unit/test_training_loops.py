@@ -81,7 +81,7 @@ class Whole:
 
 @pytest.fixture(scope="module")
 def whole(model, fashion, tmp_path_factory):
-    """One training of each model for all tests that only look at it; its folder is copied to go on from."""
+    """One training of each model for all tests that look at it; its folder is copied to go on from."""
     folder = tmp_path_factory.mktemp("whole")
     log = Log()
     samples = {}
