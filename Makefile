@@ -6,8 +6,8 @@ CLONE := .atelier/clone
 SMALL := --set models.fashion-classifier.training.kimg=100 --set models.fashion-gan.training.kimg=120 \
 	--set models.fashion-denoise.training.kimg=60 --set models.fashion-inpaint.training.kimg=60 --set evaluation.cas_kimg=60
 RUN_FLAGS ?=
-# Two files at once. The flow tests are collected first and are the longest: xdist's own order, by the
-# number of tests in a file, would leave them to the end, where one worker waits for the other.
+# Two files at once, the longest first (tests/conftest.py): xdist's own order, by the number of tests in
+# a file, would leave the flow tests to the end, where one worker waits for the other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
@@ -34,8 +34,8 @@ lint: install  ## ruff: style, imports, layers
 type: install  ## mypy --strict
 	$(BIN)/mypy
 
-test-fast: install  ## the tests that start no flow, server, browser or process that imports torch
-	$(PYTEST) -m "not slow and not flow and not process"
+test-fast: install  ## no flow, MLflow, DVC, server, browser or process
+	$(PYTEST) -m "not slow and not flow and not service"
 
 test: install  ## all tests but the slowest
 	$(PYTEST) -m "not slow"

@@ -13,6 +13,24 @@ settings.register_profile("thorough", max_examples=100, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 REPOSITORY = Path(__file__).parents[1]
+# As `--durations` shows them. A worker takes whole files, so a long one at the end is waited for.
+LONGEST_FILES = (
+    "flows/test_reconcile.py",
+    "flows/test_reproduction.py",
+    "flows/test_stopped_trainings.py",
+    "flows/test_several_devices.py",
+    "unit/test_promotion.py",
+    "test_mistakes.py",
+    "flows/test_remotes.py",
+    "unit/test_data_versions.py",
+    "unit/test_training_loops.py",
+    "flows/test_data_commands.py",
+    "unit/test_stages_built_from.py",
+    "unit/test_training_hopeless.py",
+    "unit/test_gate.py",
+    "unit/test_report_gathering.py",
+    "unit/test_evaluation.py",
+)
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +54,12 @@ def shared_folder(factory: pytest.TempPathFactory) -> Path:
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> str:
     """PREFECT_API_URL of the test run's one server, for flows whose API is not the subject."""
     return prefect_server.api_of(shared_folder(tmp_path_factory) / "prefect-server")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; the others stay in their order."""
+    places = {REPOSITORY / "tests" / name: place for place, name in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

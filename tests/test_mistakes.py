@@ -15,7 +15,7 @@ from atelier.data import fashion_mnist
 from tests.many_commands import run_all
 from tests.support.processes import atelier, clean_environment, run
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.service
 
 REPOSITORY = Path(__file__).parents[1]
 PARAMS = """

@@ -18,7 +18,7 @@ from tests.dvc_projects import commit, new_project, params_text, run
 from tests.stored import ingest_all_stages
 from tests.support import processes
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.service
 
 PHOTOS = {
     "source": "folder",

@@ -26,7 +26,7 @@ boto3 = pytest.importorskip("boto3", reason="the S3 client is not installed: pip
 pytest.importorskip("moto.server", reason="the S3 server is not installed: pip install -e '.[dev]'")
 pytest.importorskip("dvc_s3", reason="DVC can't speak S3: pip install -e '.[s3]'")
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.service
 
 KEYS = {"access_key_id": "testing", "secret_access_key": "testing", "region": "us-east-1"}
 PHOTOS_KEYS = {"source": "folder", "path": "raw", "image_size": 16, "channels": 3, "test_fraction": 0.25}

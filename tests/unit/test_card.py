@@ -10,6 +10,8 @@ from atelier.errors import RegistryError
 from atelier.params import load_params
 from atelier.registry.versions import Version
 
+pytestmark = pytest.mark.service
+
 COUNTS = {"fashion": {"train": 56_993, "validation": 2_974, "test": 10_000}}
 TAGS = {"data.md5": "c7d4.dir", "fingerprint": "f" * 64, "seed": "7", "git.commit": "a" * 40}
 EVIL = '<script>alert(1)</script> | "x" `y`\n# not a title'

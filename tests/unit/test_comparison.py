@@ -11,6 +11,8 @@ from atelier.errors import UsageError
 from atelier.past_tables import comparison_page, print_comparison
 from atelier.registry import Registry
 
+pytestmark = pytest.mark.service
+
 HASHES = [f"{number:064x}" for number in range(60)]
 PIXEL = bytes.fromhex("89504e470d0a1a0a")
 

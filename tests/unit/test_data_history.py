@@ -14,6 +14,8 @@ from atelier.params import Dataset
 from tests.dvc_projects import clone_of, commit, new_project, objects_in, run
 from tests.stored import stored_dataset
 
+pytestmark = pytest.mark.service
+
 PICTURES = [np.random.default_rng(seed).integers(0, 256, (16, 16, 1), np.uint8) for seed in range(14)]
 HASHES = [content_hash(pixels) for pixels in PICTURES]
 FIRST = {number: ("cat" if number % 2 else "dog", "test" if number < 2 else "train") for number in range(10)}

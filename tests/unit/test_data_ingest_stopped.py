@@ -17,6 +17,8 @@ from atelier.errors import DataError
 from tests.noise_pictures import PHOTOS, fill, versioned
 from tests.stored import ingest_all_stages
 
+pytestmark = pytest.mark.service
+
 
 @pytest.fixture
 def project(tmp_path):

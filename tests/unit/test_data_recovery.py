@@ -10,6 +10,8 @@ from atelier.data.recovery import lost, put_version
 from atelier.errors import DataError
 from tests.dvc_projects import commit, new_project
 
+pytestmark = pytest.mark.service
+
 
 @pytest.fixture(scope="module")
 def pushed(tmp_path_factory):

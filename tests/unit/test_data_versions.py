@@ -9,6 +9,8 @@ from atelier.data.store import LOCAL_NOTES
 from atelier.errors import DataError, RemoteError
 from tests.dvc_projects import clone_of, commit, dvc, new_project, objects_in, run
 
+pytestmark = pytest.mark.service
+
 
 @pytest.fixture(scope="module")
 def pushed(tmp_path_factory):

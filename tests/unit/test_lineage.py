@@ -11,6 +11,8 @@ from atelier.lineage import lineage, trace, users_of_data
 from atelier.networks.classifiers import build_classifier
 from atelier.training.session import Trained
 
+pytestmark = pytest.mark.service
+
 INFO = DatasetInfo(16, 1, 3, ("a", "b", "c"), {"train": 9})
 CONFIG = {"name": "cnn", "channels": 1, "num_classes": 3, "image_size": 16, "width": 4}
 PARAMS = {"seed": 7, "models": {}}

@@ -27,6 +27,8 @@ from tests.dvc_projects import new_project
 from tests.support.processes import PROCESSES
 from tests.unit.killed_promotion import promote_and_die
 
+pytestmark = pytest.mark.service
+
 MODEL = "fashion-denoise"
 EXAMPLE = Path(__file__).with_name("example_params.yaml")
 GAINS = {
@@ -233,7 +235,6 @@ def test_a_version_whose_data_are_not_in_the_remote_is_refused(project, registry
     assert refused(project, registry, params, 1) == [f"unpushed data: the DVC remote lacks files of {md5}"]
 
 
-@pytest.mark.process
 def test_weights_that_are_not_numbers_and_a_wrong_signature_are_found_in_a_fresh_process(project, registry, tmp_path):
     network = build_restorer(**CONFIG)
     with torch.no_grad():
@@ -256,7 +257,6 @@ def test_an_inspection_whose_process_dies_says_nothing_of_the_version(registry, 
         registry.inspect(registry.version(MODEL, 1))
 
 
-@pytest.mark.process
 def test_a_healthy_version_is_loaded_queried_and_timed(registry):
     found = registry.inspect(registry.version(MODEL, 1))
     assert found["failures"] == [] and found["size"] == 28
@@ -403,7 +403,6 @@ def test_of_two_machines_that_write_at_the_same_moment_both_step_back_and_one_go
     assert decided(registry) == [("promoted", 1), ("promoted", 2)]
 
 
-@pytest.mark.process
 @after(1)
 @pytest.mark.parametrize("steps", range(10))
 def test_a_promotion_that_is_killed_between_any_two_steps_is_completed_by_the_next_command(

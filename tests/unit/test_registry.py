@@ -19,6 +19,8 @@ from atelier.project import Project
 from atelier.registry import CHALLENGER, CHAMPION, Registry, RunLog, runs
 from atelier.training.session import Trained
 
+pytestmark = pytest.mark.service
+
 INFO = DatasetInfo(16, 1, 3, ("a", "b", "c"), {"train": 9})
 CONFIG = {"name": "cnn", "channels": 1, "num_classes": 3, "image_size": 16, "width": 4}
 

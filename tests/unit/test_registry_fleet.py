@@ -6,6 +6,8 @@ from atelier.registry import Registry, fleet, read_fleet
 from benchmarks.report_speed import make_history
 from tests.unit.test_promotion import EXAMPLE
 
+pytestmark = pytest.mark.service
+
 NUM_RUNS = 12
 
 

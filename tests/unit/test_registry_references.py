@@ -8,6 +8,8 @@ from atelier.networks.restorers import build_restorer
 from atelier.registry import CHALLENGER, CHAMPION, PREVIOUS
 from atelier.training.session import Trained
 
+pytestmark = pytest.mark.service
+
 MODEL = "fashion-denoise"
 
 

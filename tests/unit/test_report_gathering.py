@@ -16,6 +16,8 @@ from benchmarks.report_speed import REASON, make_history
 from tests.unit.histories import line_of
 from tests.unit.test_promotion import EXAMPLE
 
+pytestmark = pytest.mark.service
+
 MODEL = "fashion-denoise"
 
 

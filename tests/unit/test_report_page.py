@@ -96,7 +96,7 @@ def browser(tmp_path_factory):
         yield browser
 
 
-@pytest.mark.process
+@pytest.mark.service
 def test_a_browser_shows_the_models_and_asks_the_network_for_nothing(browser, tmp_path):
     control = tmp_path / "control.html"
     control.write_text('<img src="http://elsewhere.test/x.png"><script>document.title = "it ran"</script>')
@@ -118,7 +118,7 @@ def test_a_browser_shows_the_models_and_asks_the_network_for_nothing(browser, tm
     assert ("href", "#model-1") in dom.attributes and ("id", "model-1") in dom.attributes
 
 
-@pytest.mark.process
+@pytest.mark.service
 def test_a_browser_draws_the_timeline_in_its_colours(browser, tmp_path):
     from PIL import Image
 

@@ -18,7 +18,7 @@ from atelier.networks.generators import build_generator
 from atelier.networks.restorers import build_restorer
 from atelier.training.session import Trained
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.service
 
 BUILDERS = {"classification": build_classifier, "gan": build_generator, "restoration": build_restorer}
 SHAPE = {"channels": 1, "image_size": 28, "num_classes": 10}

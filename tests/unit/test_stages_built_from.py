@@ -29,6 +29,8 @@ from tests.stored import store_pictures
 from tests.tiny import RECIPES, ignore, tiny_params
 from tests.unit.conftest import FASHION
 
+pytestmark = pytest.mark.service
+
 IMAGES = 40
 MODELS = {
     "extended": {

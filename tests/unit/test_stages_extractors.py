@@ -18,6 +18,8 @@ from tests.tiny import EVALUATION, RECIPES, tiny_params
 from tests.unit.conftest import FASHION
 from tests.unit.test_evaluation_extractors import StandIn
 
+pytestmark = pytest.mark.service
+
 MODELS = {name: RECIPES[name] for name in ("gan", "classifier")}
 
 

@@ -16,6 +16,8 @@ from tests.stored import store_pictures
 from tests.tiny import RECIPES, TRANSLATION, tiny_params
 from tests.unit.conftest import FASHION
 
+pytestmark = pytest.mark.service
+
 MODELS = {
     "classifier": RECIPES["classifier"],
     "repair": {key: value for key, value in TRANSLATION.items() if key != "degradation"} | {"damaged": "scans"},
