@@ -40,6 +40,7 @@ def test_every_picture_is_read(tmp_path, keys, channels, count, num_classes, spl
         assert min(decode(item.read(), dataset).shape[:2]) >= 64
 
 
+@pytest.mark.slow
 def test_cifar_is_listed_whole_and_its_first_pictures_are_read(tmp_path):
     source = Source(source="archive", path=str(SHARED / "cifar10_jpeg" / "train.tar.xz"))
     opened = open_source(tmp_path, source)
