@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from atelier.errors import UsageError
-from atelier.pictures import load_picture, save_picture, to_pixels
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from atelier.errors import UsageError
+from atelier.pictures import load_picture, to_pixels
+
+PIXELS = "Atelier-Pixels"  # text of a PNG: by it a result is told from a picture of somebody else's
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 
 
@@ -25,24 +32,61 @@ def restore_files(
         settings: of the model: `iterations` of a recurrent one, `sigma` of one that is told the noise level.
 
     Raises:
-        UsageError: if a result would overwrite an input; or naming every input that is no picture, after the others
-            were restored.
+        UsageError: if a result would overwrite an input, or a picture that is no result; or naming every input that
+            is no picture, after the others were restored.
     """
     files = _picture_files(inputs)
-    sources = {source.resolve() for source, _ in files}
-    if lost := [name for _, name in files if (output / name).resolve() in sources]:
-        raise UsageError(f"{output / lost[0]} is one of the inputs and would be overwritten. Name another folder.")
+    _refuse_overwriting(files, output)
     problems, written = [], 0
     for source, name in files:
         try:
             restored_NCHW = served.predict(load_picture(source, channels), params=dict(settings) or None)
-            save_picture(output / name, to_pixels(restored_NCHW)[0])
+            _save(output / name, to_pixels(restored_NCHW)[0])
             written += 1
         except UsageError as error:
             problems.append(str(error))
     if problems:
         raise UsageError("\n  ".join([f"{len(problems)} of {len(files)} inputs were not restored:", *problems]))
     return written
+
+
+def _refuse_overwriting(files: Sequence[tuple[Path, str]], output: Path) -> None:
+    sources = {source.resolve() for source, _ in files}
+    for _, name in files:
+        target = output / name
+        if target.resolve() in sources:
+            raise UsageError(f"{target} is one of the inputs and would be overwritten. Name another folder.")
+        if target.exists() and not _is_result(target):
+            raise UsageError(
+                f"{target} was there before: no result of `atelier restore`, or changed since. Nothing was "
+                "restored. Name another folder, or move that file."
+            )
+
+
+def _save(path: Path, pixels_HWC: np.ndarray) -> None:
+    """Write a result as PNG, with a digest by which `_is_result` knows it again."""
+    image = Image.fromarray(pixels_HWC[..., 0] if pixels_HWC.shape[-1] == 1 else pixels_HWC)
+    text = PngInfo()
+    text.add_text("Software", "Atelier")
+    text.add_text(PIXELS, _digest(image))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path, "PNG", pnginfo=text)
+    except OSError as error:
+        raise UsageError(f"{path} can't be written: {error.strerror or error}.") from None
+
+
+def _is_result(path: Path) -> bool:
+    """Whether `_save` wrote a file and nobody changed its pixels since."""
+    try:
+        with Image.open(path) as image:
+            return PIXELS in image.info and image.info[PIXELS] == _digest(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
+
+
+def _digest(image: Image.Image) -> str:
+    return hashlib.sha256(repr((image.mode, image.size)).encode() + image.tobytes()).hexdigest()
 
 
 def _picture_files(inputs: Sequence[Path]) -> list[tuple[Path, str]]:
@@ -58,8 +102,16 @@ def _picture_files(inputs: Sequence[Path]) -> list[tuple[Path, str]]:
             sources.append(path)
         else:
             raise UsageError(f"{path} does not exist.")
-    names: dict[str, Path] = {}
+    files: list[tuple[Path, str]] = []
+    taken: set[str] = set()
     for source in sources:
         candidates = (f"{source.stem}{suffix}.png" for suffix in ("", *(f"-{n}" for n in range(2, len(sources) + 1))))
-        names[next(name for name in candidates if name not in names)] = source
-    return [(source, name) for name, source in names.items()]
+        name = next(name for name in candidates if _folded(name) not in taken)
+        taken.add(_folded(name))
+        files.append((source, name))
+    return files
+
+
+def _folded(name: str) -> str:
+    """Equal for names that are one file where the file system folds case or Unicode forms."""
+    return unicodedata.normalize("NFC", name).casefold()

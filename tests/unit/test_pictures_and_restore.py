@@ -1,4 +1,5 @@
 import re
+import unicodedata
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from atelier.bundle import write_bundle
 from atelier.data.store import DatasetInfo
@@ -200,6 +202,42 @@ def test_the_inputs_are_never_overwritten(served, inputs):
         with pytest.raises(UsageError, match=r"is one of the inputs and would be overwritten\. Name another folder\."):
             restore_files(served, 3, [inputs], output, {})
     assert {path: path.read_bytes() for path in inputs.iterdir()} == before
+
+
+def test_a_picture_that_is_no_result_is_never_overwritten(served, inputs, tmp_path):
+    out = tmp_path / "out"
+    save_picture(out / "b.png", noise(5, 5, 3, 9))
+    before = (out / "b.png").read_bytes()
+    with pytest.raises(UsageError, match=r"b\.png was there before: no result .* Nothing was restored\. Name"):
+        restore_files(served, 3, [inputs], out, {})
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {"b.png": before}
+
+
+def test_a_result_is_replaced_by_the_next_unless_somebody_changed_it(served, inputs, tmp_path):
+    out = tmp_path / "out"
+    for seed in (4, 5):
+        save_picture(inputs / "b.tif", noise(37, 33, 3, seed))
+        assert restore_files(served, 3, [inputs], out, {}) == 3
+        np.testing.assert_array_equal(pixels_of(out / "b.png"), noise(37, 33, 3, seed))
+    text = PngInfo()
+    with Image.open(out / "b.png") as result:
+        for key, value in result.info.items():
+            text.add_text(key, value)
+        retouched = result.rotate(180)
+    retouched.save(out / "b.png", pnginfo=text)  # as editors do, which keep what a file says of itself
+    with pytest.raises(UsageError, match="or changed since"):
+        restore_files(served, 3, [inputs], out, {})
+    np.testing.assert_array_equal(pixels_of(out / "b.png"), np.asarray(retouched))
+
+
+def test_names_that_differ_in_case_or_unicode_form_only_get_results_of_their_own(served, tmp_path):
+    folder, given_files = tmp_path / "in", []
+    for number, name in enumerate(("A.png", "a.png", "\u00e9.png", "e\u0301.png")):
+        save_picture(folder / name, noise(8, 8, 3, number))
+        given_files.append(folder / name)
+    assert restore_files(served, 3, given_files, tmp_path / "out", {}) == 4
+    names = [unicodedata.normalize("NFC", path.name).casefold() for path in (tmp_path / "out").iterdir()]
+    assert sorted(names) == ["a-2.png", "a.png", "\u00e9-2.png", "\u00e9.png"]
 
 
 def test_the_others_are_restored_where_some_inputs_are_no_pictures(served, inputs, tmp_path):

@@ -19,6 +19,7 @@ from PIL import Image
 from atelier.data import validation
 from atelier.data.manifest import read_csv, write_csv
 from atelier.data.notes import Findings, quarantine_sheet, write_quarantine
+from atelier.data.ownership import refuse_foreign_files, refuse_originals
 from atelier.data.pictures import ELSEWHERE, Candidate, Rejected, content_hash
 from atelier.data.reading import load_reading, read_sources, spooled_pixels
 from atelier.data.sources import source_digest, source_names
@@ -53,8 +54,9 @@ def read(project_root: Path, name: str, dataset: Dataset) -> Path:
     """Read all sources of a dataset into a working folder, which is returned.
 
     Raises:
-        DataError: if a source can't be read, or the project can't be written to.
+        DataError: if a source can't be read, the project can't be written to, or originals would be overwritten.
     """
+    refuse_originals(project_root, name, dataset)
     folder = project_root / ".atelier" / "tmp" / f"read-{name}"
     with _explained(name, folder):
         shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
@@ -115,6 +117,7 @@ def store(project_root: Path, name: str, dataset: Dataset, folder: Path, finding
             for note in LOCAL_NOTES:
                 if (folder / note).exists():
                     shutil.copyfile(folder / note, new / note)
+            refuse_foreign_files(project_root / "data" / name)  # put there since `read` looked
             changed = swap_in(project_root, name, new, LOCAL_NOTES)
         shutil.rmtree(folder)
     stored = read_dataset(project_root, name)
