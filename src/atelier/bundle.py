@@ -25,7 +25,7 @@ def write_bundle(folder: Path, kind: str, trained: Trained, info: DatasetInfo) -
         "network": trained.network_config,
         "channels": info.channels,
         "image_size": info.image_size,
-        "class_names": list(info.class_names),
+        "class_names": _class_names(kind, trained, info),
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
     source = inspect.getsource(sys.modules[type(trained.network).__module__])
@@ -33,6 +33,13 @@ def write_bundle(folder: Path, kind: str, trained: Trained, info: DatasetInfo) -
     weights = {key: value.detach().cpu().contiguous() for key, value in trained.network.state_dict().items()}
     save_file(weights, folder / "weights.safetensors")
     return folder
+
+
+def _class_names(kind: str, trained: Trained, info: DatasetInfo) -> list[str]:
+    """Those that can be asked for: an unconditional GAN knows none, whatever its dataset has."""
+    if kind == "gan" and trained.network_config["num_classes"] != info.num_classes:
+        return []
+    return list(info.class_names)
 
 
 def add_refiner(gan: Path, restorer: Path, version: str) -> None:

@@ -149,7 +149,10 @@ def generate(
     from atelier.pictures import grid, save_picture
 
     version, served, config = _load(model, "gan")
-    number = _class_number(wanted, config["class_names"])
+    class_names = config["class_names"]
+    known = config["network"]["num_classes"]
+    # Unconditional GANs registered before kept the names of their dataset.
+    number = _class_number(wanted, class_names if len(class_names) == known else [])
     request = pd.DataFrame({"num_images": [num_images], "seed": [seed], "class": [number]})
     columns = 10 if number < 0 and num_images % 10 == 0 else max(1, round(num_images**0.5))
     save_picture(output, grid(served.predict(request), columns))
@@ -236,10 +239,13 @@ def _load(reference: str, kind: str) -> tuple[Any, Any, dict[str, Any]]:
 
 
 def _class_number(wanted: str | None, class_names: list[str]) -> int:
+    """Number of a class that is asked for by name or number; a name comes before a number, -1 stands for all."""
     if wanted is None:
         return -1
-    by_name = {name.lower(): number for number, name in enumerate(class_names)}
-    by_name |= {str(number): number for number in range(max(1, len(class_names)))}
+    if wanted in class_names:
+        return class_names.index(wanted)
+    by_name = {str(number): number for number in range(len(class_names))}
+    by_name |= {name.lower(): number for number, name in enumerate(class_names)}
     if wanted.lower() not in by_name:
         known = ", ".join(f"{number} {name}" for number, name in enumerate(class_names)) or "none"
         raise UsageError(f"--class {wanted!r} is not a class of this model; its classes: {known}.")

@@ -1,4 +1,4 @@
-"""What in `data/` is Atelier's to replace: only what it wrote. Everything else there is somebody's original."""
+"""What in `data/` is Atelier's to replace: only what it wrote. All else there is somebody's."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def refuse_originals(project_root: Path, name: str, dataset: Dataset) -> None:
 
 
 def refuse_foreign_files(folder: Path) -> None:
-    """Stop before a stored dataset's folder is replaced, if anything in it was put there by somebody.
+    """Stop before a stored dataset's folder is replaced, if it holds anything of somebody's.
 
     Raises:
         DataError: naming it.
@@ -53,15 +53,16 @@ def _refuse_source(project_root: Path, name: str, source: Source) -> None:
     if source.path is None or "://" in source.path:
         return
     data, place = project_root / "data", (project_root / source.path).resolve()
+    what = f"datasets.{name}: the source {source.path!r}"
     if _is_inside(place, data):
         raise DataError(
-            f"datasets.{name}: the source {source.path!r} lies in data/, which holds what Atelier stores and is replaced by an "
-            "ingest. Nothing was changed. Move the originals to another folder, such as raw/, and name that."
+            f"{what} lies in data/, which holds what Atelier stores and is replaced by an ingest. "
+            "Nothing was changed. Move the originals to another folder, such as raw/, and name that."
         )
     if place.is_dir() and _is_inside(data.resolve(), place):
         raise DataError(
-            f"datasets.{name}: the source {source.path!r} has data/ inside, so an ingest would read what it wrote. Nothing was "
-            "changed. Name a folder that holds the originals only, such as raw/."
+            f"{what} has data/ inside, so an ingest would read what it wrote. "
+            "Nothing was changed. Name a folder that holds the originals only, such as raw/."
         )
 
 
