@@ -239,7 +239,7 @@ def _load(reference: str, kind: str) -> tuple[Any, Any, dict[str, Any]]:
 
 
 def _class_number(wanted: str | None, class_names: list[str]) -> int:
-    """Number of a class that is asked for by name or number; a name comes before a number, -1 stands for all."""
+    """Number of a class asked for by name or, where none is called so, by number; -1: all."""
     if wanted is None:
         return -1
     if wanted in class_names:

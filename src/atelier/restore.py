@@ -32,8 +32,8 @@ def restore_files(
         settings: of the model: `iterations` of a recurrent one, `sigma` of one that is told the noise level.
 
     Raises:
-        UsageError: if a result would overwrite an input, or a picture that is no result; or naming every input that
-            is no picture, after the others were restored.
+        UsageError: if a result would overwrite an input, or a picture that is no result; or naming
+            every input that is no picture, after the others were restored.
     """
     files = _picture_files(inputs)
     _refuse_overwriting(files, output)
@@ -65,6 +65,7 @@ def _refuse_overwriting(files: Sequence[tuple[Path, str]], output: Path) -> None
 
 def _save(path: Path, pixels_HWC: np.ndarray) -> None:
     """Write a result as PNG, with a digest by which `_is_result` knows it again."""
+    # Not by `save_picture`: its module is a part of every fingerprint, so a change there retrains.
     image = Image.fromarray(pixels_HWC[..., 0] if pixels_HWC.shape[-1] == 1 else pixels_HWC)
     text = PngInfo()
     text.add_text("Software", "Atelier")
@@ -105,7 +106,8 @@ def _picture_files(inputs: Sequence[Path]) -> list[tuple[Path, str]]:
     files: list[tuple[Path, str]] = []
     taken: set[str] = set()
     for source in sources:
-        candidates = (f"{source.stem}{suffix}.png" for suffix in ("", *(f"-{n}" for n in range(2, len(sources) + 1))))
+        suffixes = ("", *(f"-{n}" for n in range(2, len(sources) + 1)))
+        candidates = (f"{source.stem}{suffix}.png" for suffix in suffixes)
         name = next(name for name in candidates if _folded(name) not in taken)
         taken.add(_folded(name))
         files.append((source, name))

@@ -54,7 +54,8 @@ def read(project_root: Path, name: str, dataset: Dataset) -> Path:
     """Read all sources of a dataset into a working folder, which is returned.
 
     Raises:
-        DataError: if a source can't be read, the project can't be written to, or originals would be overwritten.
+        DataError: if a source can't be read, the project can't be written to, or originals would
+            be overwritten.
     """
     refuse_originals(project_root, name, dataset)
     folder = project_root / ".atelier" / "tmp" / f"read-{name}"
