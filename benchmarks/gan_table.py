@@ -30,7 +30,7 @@ from atelier.fingerprint import digest
 from atelier.networks.classifiers import build_classifier
 from atelier.networks.generators import build_generator
 from atelier.params import ClassificationModel, Dataset, GanModel, Source, load_params
-from atelier.pictures import save_picture
+from atelier.pictures import encode_picture
 from atelier.project import find_project
 from atelier.training.batches import ArrayImages, TrainingImages
 from atelier.training.checkpoint import Checkpoints
@@ -160,7 +160,8 @@ def one(key: dict[str, Any], dataset: Any, recipe: ClassificationModel, protocol
     network, file = classifier(results, recipe, dataset)
     extractor = classifier_extractor(network, file.stem, CPU)
     evaluated = evaluate_generator(generate, recipe, extractor, dataset, protocol)
-    save_picture(results / f"{name}.png", evaluated.pictures["generated.png"])
+    picture = results / f"{name}.png"
+    picture.write_bytes(encode_picture(evaluated.pictures["generated.png"], picture))
     checkpoints.clear()
     scores = {
         metric: [getattr(evaluated.scores[metric], part) for part in ("value", "low", "high")] for metric in SCORES

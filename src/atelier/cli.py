@@ -138,7 +138,10 @@ def history(
 @app.command()
 def generate(
     model: Annotated[str, typer.Argument(help="A GAN.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The picture to write, a grid.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="The grid.  [default: results/MODEL-VERSION.png]"),
+    ] = None,
     num_images: Annotated[int, typer.Option("-n", min=1, max=10_000, help="How many images.")] = 64,
     wanted: Annotated[str | None, typer.Option("--class", help="Name or number of a class.  [default: all]")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same images.")] = 0,
@@ -146,16 +149,21 @@ def generate(
     """Generate images with a registered GAN and write them as one grid."""
     import pandas as pd
 
-    from atelier.pictures import grid, save_picture
+    from atelier import outputs
+    from atelier.pictures import encode_picture, grid
 
+    project = open_project()
     version, served, config = _load(model, "gan")
+    output = output or outputs.default_output(project, f"{version.model}-{version.number}.png")
+    outputs.refuse_overwriting(project, output)
     class_names = config["class_names"]
     known = config["network"]["num_classes"]
     # Unconditional GANs registered before kept the names of their dataset.
     number = _class_number(wanted, class_names if len(class_names) == known else [])
     request = pd.DataFrame({"num_images": [num_images], "seed": [seed], "class": [number]})
     columns = 10 if number < 0 and num_images % 10 == 0 else max(1, round(num_images**0.5))
-    save_picture(output, grid(served.predict(request), columns))
+    picture = grid(served.predict(request), columns)
+    outputs.write_output(project, output, encode_picture(picture, output))
     print(f"{output}: {num_images} images by {version}")
 
 
@@ -163,11 +171,15 @@ def generate(
 def restore(
     model: Annotated[str, typer.Argument(help="A restorer.")],
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Pictures, or folders of pictures.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the restored pictures.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Folder.  [default: results/MODEL-VERSION]"),
+    ] = None,
     iterations: Annotated[int | None, typer.Option(min=1, help="If recurrent.  [default: as trained]")] = None,
     sigma: Annotated[float | None, typer.Option(min=0, max=1, help="Of the noise.  [default: estimated]")] = None,
 ) -> None:
     """Restore pictures of any size with a registered restorer."""
+    from atelier.outputs import default_output
     from atelier.restore import restore_files
 
     version, served, config = _load(model, "restoration")
@@ -176,26 +188,40 @@ def restore(
     if sigma is not None and not config["network"].get("noise_level"):
         raise UsageError(f"{version} is not told the noise level, so --sigma has no meaning. Leave it out.")
     settings = {key: value for key, value in (("iterations", iterations), ("sigma", sigma)) if value is not None}
-    written = restore_files(served, config["channels"], inputs, output, settings)
+    output = output or default_output(open_project(), f"{version.model}-{version.number}")
+    written = restore_files(
+        served,
+        config["channels"],
+        inputs,
+        output,
+        settings,
+        tell=lambda note: print(f"note: {note}", file=sys.stderr),
+    )
     print(f"{output}: {written} pictures restored by {version}")
 
 
 @app.command()
 def pictures(
     models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Default: all champions.")] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the pictures.")] = Path("pictures"),
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder.  [default: results]")] = None,
 ) -> None:
     """Fetch the pictures that the evaluation of each model left in the registry."""
+    from atelier import outputs
     from atelier.registry import CHAMPION
 
-    registry = _registry(open_project())
+    project = open_project()
+    registry = _registry(project)
     champions = [name for name in registry.model_names() if registry.aliased(name, CHAMPION)]
+    found: dict[Path, bytes] = {}
     for version in map(registry.resolve, models or champions):
-        output.mkdir(parents=True, exist_ok=True)
         for name, png in registry.runs.pictures(version.run_id).items():
-            path = output / f"{version.model}-{name}"
-            path.write_bytes(png)
-            print(path)
+            file = f"{version.model}-{name}"
+            found[output / file if output else outputs.default_output(project, file)] = png
+    for path in found:
+        outputs.refuse_overwriting(project, path)
+    for path, png in found.items():
+        outputs.write_output(project, path, png)
+        print(path)
 
 
 @app.command()

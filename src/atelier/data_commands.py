@@ -74,9 +74,11 @@ def show(
     from atelier.data import lookup
     from atelier.data.history import open_snapshot
     from atelier.errors import UsageError
-    from atelier.pictures import save_picture
+    from atelier.outputs import write_output
+    from atelier.pictures import encode_picture
 
-    root = open_project().root
+    project = open_project()
+    root = project.root
     snapshot = open_snapshot(root, revision)
     found = lookup.find(root, snapshot, image)
     if output is not None:
@@ -84,7 +86,8 @@ def show(
             raise UsageError(
                 f"{found.names[0]} is in quarantine ({found.reason}), so it isn't stored. Look at the file."
             )
-        save_picture(output, lookup.pixels(snapshot, found))
+        picture = encode_picture(lookup.pixels(snapshot, found), output)
+        write_output(project, output, picture)
     _print(found.as_json(), as_json, data_tables.print_picture)
 
 

@@ -70,43 +70,52 @@ def compare(
 ) -> None:
     """Show in what two versions differ: parameters, data, code, and scores in pairs of the same test images."""
     from atelier import comparison, past_tables
+    from atelier.outputs import refuse_overwriting, write_output
 
     registry = _registry()
+    if html is not None:
+        refuse_overwriting(registry.project, html)
     sides = comparison.open_side(registry, a), comparison.open_side(registry, b)
     found = comparison.compare(registry, *sides)
     if html is not None:
         page = past_tables.comparison_page(found, comparison.fetch_pictures(registry, *sides))
-        html.write_text(page, encoding="utf-8")
+        write_output(registry.project, html, page.encode())
     _print(found, as_json, past_tables.print_comparison)
 
 
 def card(
     model: Annotated[str, typer.Argument(help="A version.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: MODEL-VERSION.html]")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: results/MODEL-VERSION.html]")] = None,
 ) -> None:
     """Write the model card of a version, one page: purpose, data, scores, limits, pictures, cost, provenance."""
+    from atelier.outputs import default_output, write_output
+
     registry = _registry()
     version = registry.resolve(model)
     page = registry.runs.read_bytes(version.run_id, "card/card.html")
     if page is None:
         raise UsageError(f"{version} has no card yet: it is written when the gate has judged (`atelier run`).")
-    path = output or Path(f"{version.model}-{version.number}.html")
-    path.write_bytes(page)
+    name = f"{version.model}-{version.number}.html"
+    path = output or default_output(registry.project, name)
+    write_output(registry.project, path, page)
     print(path)
 
 
 def report(
-    output: Annotated[Path, typer.Option("-o", "--output", help="The page to write.")] = Path("report.html"),
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: results/report.html]")] = None,
 ) -> None:
     """Write the history of all models, one page: scores over time, champions, pictures, decisions, failures, cost."""
+    from atelier.outputs import default_output, refuse_overwriting, write_output
     from atelier.params import load_params
     from atelier.registry import signed_now
     from atelier.report import gather, rendered
 
     registry = _registry()
+    path = output or default_output(registry.project, "report.html")
+    refuse_overwriting(registry.project, path)
     history = gather(registry, load_params(registry.project.params_file))
-    output.write_text(rendered(history, signed_now()["at"]), encoding="utf-8")
-    print(output)
+    write_output(registry.project, path, rendered(history, signed_now()["at"]).encode())
+    print(path)
 
 
 def _registry() -> Registry:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from atelier.errors import UsageError
 
@@ -42,53 +43,17 @@ def grid(x_NCHW: Floats, columns: int, margin: int = 2, scale: int = 2) -> Pixel
     return canvas
 
 
-def save_picture(path: Path, pixels_HWC: Pixels) -> None:
-    """Write a picture in the format of its file name.
+def encode_picture(pixels_HWC: Pixels, path: Path) -> bytes:
+    """A picture in the format of a file's name.
 
     Raises:
-        UsageError: if the folder can't be written or the name's ending is no picture format.
+        UsageError: if the name's ending is no picture format.
     """
     image = Image.fromarray(pixels_HWC[..., 0] if pixels_HWC.shape[-1] == 1 else pixels_HWC)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path)
-    except ValueError:
-        raise UsageError(f"{path}: {path.suffix or 'no ending'} is no picture format. Use .png or .jpg.") from None
-    except OSError as error:
-        raise UsageError(f"{path} can't be written: {error.strerror or error}.") from None
-
-
-def load_picture(path: Path, channels: int) -> Floats:
-    """A picture file as float32 1CHW in [0, 1], turned upright and converted to grey (1) or RGB (3), on white.
-
-    Raises:
-        UsageError: if it isn't there or isn't a picture.
-    """
-    try:
-        with Image.open(path) as image:
-            upright = opaque(ImageOps.exif_transpose(image), "L" if channels == 1 else "RGB")
-    except UnidentifiedImageError:
-        raise UsageError(f"{path} is not a picture that can be read (PNG, JPEG, WebP, BMP, TIFF, GIF).") from None
-    except (OSError, Image.DecompressionBombError, SyntaxError) as error:
-        raise UsageError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}.") from None
-    except ValueError as error:
-        raise UsageError(f"{path} can't be used: {error}.") from None
-    pixels_HWC = np.asarray(upright, dtype=np.float32).reshape(upright.height, upright.width, channels)
-    return np.moveaxis(pixels_HWC / np.float32(255), -1, 0)[None]
-
-
-def opaque(image: Image.Image, mode: str) -> Image.Image:
-    """A picture in mode L or RGB; transparent ones are laid on white, for the colours under them are arbitrary.
-
-    Raises:
-        ValueError: if its pixels are floats or 32-bit integers.
-    """
-    if image.mode in ("F", "I"):
-        raise ValueError(f"pixels of mode {image.mode!r} have no defined white")
-    if image.mode.startswith("I;16"):  # PIL's own conversion clips at 255 and would turn the picture white
-        image = Image.fromarray((np.asarray(image, np.uint16) / 257).round().astype(np.uint8))
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        white.alpha_composite(image.convert("RGBA"))
-        image = white
-    return image.convert(mode)
+    file_format = Image.registered_extensions().get(path.suffix.lower())
+    if file_format not in Image.SAVE:
+        ending = path.suffix or "no ending"
+        raise UsageError(f"{path}: {ending} is no picture format. Use .png or .jpg.")
+    content = io.BytesIO()
+    image.save(content, file_format)
+    return content.getvalue()

@@ -21,6 +21,7 @@ def pushed(tmp_path_factory):
     for number in range(3):
         write(project, f"shard-0000{number}.bin", f"pixels {number}")
     write(project, "dataset.json", "{}")
+    write(project, "manifest.csv", "sha256")
     versions.track(project)
     versions.push(project)
     commit(project, "data")
@@ -303,3 +304,25 @@ def test_a_damaged_data_dvc_is_named(tmp_path, text):
 def test_this_repository_ignores_the_notes_too():
     lines = (Path(__file__).parents[2] / ".dvcignore").read_text().splitlines()
     assert set(versions.IGNORED) <= set(lines)
+
+
+@pytest.mark.parametrize("pattern", ["*.csv", "shard-00001.bin", "data/*/*.json", "data/photos/manifest.*"])
+def test_a_file_that_dvc_is_told_to_ignore_stops_the_tracking(project, pattern):
+    before = (project / "data.dvc").read_bytes()
+    ignore = project / ".dvcignore"
+    ignore.write_text(f"{ignore.read_text()}{pattern}\n")
+    write(project, "shard-00003.bin", "more")
+    with pytest.raises(DataError, match=r"DVC leaves 1 files of data/ out of its version: data/photos/.* Remove it"):
+        versions.track(project)
+    assert (project / "data.dvc").read_bytes() == before
+    ignore.write_text(ignore.read_text().removesuffix(f"{pattern}\n"))
+    versions.track(project)
+
+
+def test_a_version_without_a_file_that_it_should_have_is_not_in_the_remote(project):
+    (project / "data" / "photos" / "manifest.csv").unlink()
+    versions.track(project)
+    versions.push(project)
+    assert not versions.in_remote(project)
+    write(project, "manifest.csv", "sha256")
+    assert not versions.in_remote(project)

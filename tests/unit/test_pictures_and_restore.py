@@ -14,8 +14,8 @@ from atelier.bundle import write_bundle
 from atelier.data.store import DatasetInfo
 from atelier.errors import UsageError
 from atelier.networks.restorers import build_restorer
-from atelier.pictures import grid, load_picture, save_picture, to_pixels
-from atelier.restore import restore_files
+from atelier.pictures import encode_picture, grid, to_pixels
+from atelier.restore import read_picture, restore_files
 from atelier.serving import ServedModel
 from atelier.training.session import Trained
 
@@ -63,6 +63,15 @@ def test_a_grid_shows_every_image_in_its_place_on_white(count, columns, margin, 
     assert (picture[~seen] == 255).all()
 
 
+def write_picture(path, pixels_HWC):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encode_picture(pixels_HWC, path))
+
+
+def read(path, channels):
+    return read_picture(path, channels, tell=print)
+
+
 # -- files -----------------------------------------------------------------------------------------------------------
 
 
@@ -70,26 +79,26 @@ def test_a_grid_shows_every_image_in_its_place_on_white(count, columns, margin, 
 @pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "new/folder/a.PNG"])
 def test_a_picture_survives_the_way_to_a_file_and_back(tmp_path, name, channels):
     pixels_HWC = noise(37, 31, channels)
-    save_picture(tmp_path / name, pixels_HWC)
-    loaded = load_picture(tmp_path / name, channels)
+    write_picture(tmp_path / name, pixels_HWC)
+    loaded = read(tmp_path / name, channels)
     assert (loaded.shape, loaded.dtype) == ((1, channels, 37, 31), np.float32)
     np.testing.assert_array_equal(loaded, floats(pixels_HWC))
 
 
 def test_grey_and_colour_are_converted_into_each_other(tmp_path):
     grey, colour = noise(5, 7, 1), noise(5, 7, 3)
-    save_picture(tmp_path / "grey.png", grey)
-    save_picture(tmp_path / "colour.png", colour)
-    np.testing.assert_array_equal(load_picture(tmp_path / "grey.png", 3), floats(grey.repeat(3, axis=2)))
+    write_picture(tmp_path / "grey.png", grey)
+    write_picture(tmp_path / "colour.png", colour)
+    np.testing.assert_array_equal(read(tmp_path / "grey.png", 3), floats(grey.repeat(3, axis=2)))
     luma = np.asarray(Image.fromarray(colour).convert("L"))[..., None]
-    np.testing.assert_array_equal(load_picture(tmp_path / "colour.png", 1), floats(luma))
+    np.testing.assert_array_equal(read(tmp_path / "colour.png", 1), floats(luma))
 
 
 def test_transparent_pixels_are_white_whatever_lies_under_them(tmp_path):
     rgba = np.dstack([noise(5, 7, 3), np.full((5, 7), 255, np.uint8)])
     rgba[:, :3, 3] = 0
     Image.fromarray(rgba).save(tmp_path / "a.png")
-    loaded = load_picture(tmp_path / "a.png", 3)
+    loaded = read(tmp_path / "a.png", 3)
     assert (loaded[..., :3] == 1).all()
     np.testing.assert_array_equal(loaded[..., 3:], floats(rgba[:, 3:, :3]))
 
@@ -97,7 +106,7 @@ def test_transparent_pixels_are_white_whatever_lies_under_them(tmp_path):
 def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
     deep = np.array([[0, 257, 128 * 257, 65535]], np.uint16)
     Image.fromarray(deep).save(tmp_path / "a.png")
-    assert (load_picture(tmp_path / "a.png", 1).ravel() * 255).round().tolist() == [0, 1, 128, 255]
+    assert (read(tmp_path / "a.png", 1).ravel() * 255).round().tolist() == [0, 1, 128, 255]
 
 
 def test_a_picture_is_turned_upright_as_its_camera_says(tmp_path):
@@ -105,7 +114,7 @@ def test_a_picture_is_turned_upright_as_its_camera_says(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees clockwise
     Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
-    np.testing.assert_array_equal(load_picture(tmp_path / "a.png", 3), floats(np.rot90(pixels, -1)))
+    np.testing.assert_array_equal(read(tmp_path / "a.png", 3), floats(np.rot90(pixels, -1)))
 
 
 def float_tiff(path):
@@ -113,39 +122,34 @@ def float_tiff(path):
 
 
 def truncated(path):
-    save_picture(path.with_suffix(".bmp"), noise(30, 30, 3))
-    path.write_bytes(path.with_suffix(".bmp").read_bytes()[:500])
+    path.write_bytes(encode_picture(noise(30, 30, 3), path.with_suffix(".bmp"))[:500])
 
 
 @pytest.mark.parametrize(
     ("name", "make", "expected"),
     [
-        ("a.png", lambda path: path.write_text("hello"), "is not a picture that can be read (PNG, JPEG"),
-        ("a.png", lambda path: path.write_bytes(b""), "is not a picture that can be read"),
+        ("a.png", lambda path: path.write_text("hello"), "not a picture: none of PNG, JPEG, WEBP"),
+        ("a.png", lambda path: path.write_bytes(b""), "empty."),
         ("a.png", lambda path: None, "can't be read: No such file or directory."),
         ("a.png", lambda path: path.mkdir(), "can't be read: Is a directory."),
-        ("a.png", truncated, "can't be read: image file is truncated"),
-        ("a.tif", float_tiff, "can't be used: pixels of mode 'F' have no defined white."),
+        ("a.png", truncated, "truncated or damaged."),
+        ("a.tif", float_tiff, "wrong channels: F, neither grey nor RGB of 8 or 16 bits."),
     ],
     ids=["text", "empty", "missing", "folder", "truncated", "floats"],
 )
-def test_what_is_no_picture_is_refused_by_name(tmp_path, name, make, expected):
+def test_what_is_no_picture_is_refused_with_the_reason(tmp_path, name, make, expected):
     make(tmp_path / name)
-    with pytest.raises(UsageError, match=re.escape(f"{tmp_path / name} {expected}")):
-        load_picture(tmp_path / name, 3)
+    with pytest.raises(UsageError, match=f"^{re.escape(expected)}"):
+        read(tmp_path / name, 3)
 
 
-def test_a_picture_that_cannot_be_written_is_refused_and_leaves_nothing(tmp_path):
-    (tmp_path / "file").touch()
-    before = sorted(tmp_path.iterdir())
+def test_a_name_without_the_ending_of_a_picture_is_refused(tmp_path):
     for name, expected in (
         ("a.xyz", r"a\.xyz: \.xyz is no picture format\. Use \.png or \.jpg\."),
         ("a", r"a: no ending is no picture format"),
-        ("file/a.png", r"file/a\.png can't be written: (Not a directory|File exists)\."),
     ):
         with pytest.raises(UsageError, match=expected):
-            save_picture(tmp_path / name, noise(3, 3, 3))
-    assert sorted(tmp_path.iterdir()) == before
+            encode_picture(noise(3, 3, 3), tmp_path / name)
 
 
 # -- restoring files -------------------------------------------------------------------------------------------------
@@ -168,7 +172,7 @@ def served(tmp_path_factory):
 def inputs(tmp_path):
     folder = tmp_path / "in"
     for number, name in enumerate(("a.png", "a.bmp", "b.tif")):
-        save_picture(folder / name, noise(37, 31 + number, 3, number))
+        write_picture(folder / name, noise(37, 31 + number, 3, number))
     (folder / "notes.txt").write_text("no picture")
     return folder
 
@@ -187,8 +191,8 @@ def test_a_folder_is_restored_picture_by_picture_at_any_size(served, inputs, tmp
 
 
 def test_no_two_results_ever_share_a_name(served, inputs, tmp_path):
-    save_picture(inputs / "a-2.png", noise(5, 5, 3, 7))
-    save_picture(tmp_path / "other" / "a.png", noise(5, 5, 3, 8))
+    write_picture(inputs / "a-2.png", noise(5, 5, 3, 7))
+    write_picture(tmp_path / "other" / "a.png", noise(5, 5, 3, 8))
     given_files = [inputs / "a.png", inputs / "a.bmp", inputs / "a-2.png", tmp_path / "other" / "a.png"]
     assert restore_files(served, 3, given_files, tmp_path / "out", {}) == 4
     found = sorted((tmp_path / "out").iterdir())
@@ -206,7 +210,7 @@ def test_the_inputs_are_never_overwritten(served, inputs):
 
 def test_a_picture_that_is_no_result_is_never_overwritten(served, inputs, tmp_path):
     out = tmp_path / "out"
-    save_picture(out / "b.png", noise(5, 5, 3, 9))
+    write_picture(out / "b.png", noise(5, 5, 3, 9))
     before = (out / "b.png").read_bytes()
     with pytest.raises(UsageError, match=r"b\.png was there before: no result .* Nothing was restored\. Name"):
         restore_files(served, 3, [inputs], out, {})
@@ -216,7 +220,7 @@ def test_a_picture_that_is_no_result_is_never_overwritten(served, inputs, tmp_pa
 def test_a_result_is_replaced_by_the_next_unless_somebody_changed_it(served, inputs, tmp_path):
     out = tmp_path / "out"
     for seed in (4, 5):
-        save_picture(inputs / "b.tif", noise(37, 33, 3, seed))
+        write_picture(inputs / "b.tif", noise(37, 33, 3, seed))
         assert restore_files(served, 3, [inputs], out, {}) == 3
         np.testing.assert_array_equal(pixels_of(out / "b.png"), noise(37, 33, 3, seed))
     text = PngInfo()
@@ -233,7 +237,7 @@ def test_a_result_is_replaced_by_the_next_unless_somebody_changed_it(served, inp
 def test_names_that_differ_in_case_or_unicode_form_only_get_results_of_their_own(served, tmp_path):
     folder, given_files = tmp_path / "in", []
     for number, name in enumerate(("A.png", "a.png", "\u00e9.png", "e\u0301.png")):
-        save_picture(folder / name, noise(8, 8, 3, number))
+        write_picture(folder / name, noise(8, 8, 3, number))
         given_files.append(folder / name)
     assert restore_files(served, 3, given_files, tmp_path / "out", {}) == 4
     names = [unicodedata.normalize("NFC", path.name).casefold() for path in (tmp_path / "out").iterdir()]
@@ -246,7 +250,7 @@ def test_the_others_are_restored_where_some_inputs_are_no_pictures(served, input
         restore_files(served, 3, [inputs, inputs / "notes.txt"], tmp_path / "out", {})
     head, *lines = str(error.value).splitlines()
     assert head == "2 of 5 inputs were not restored:"
-    assert [line.strip().split(" is not a picture")[0] for line in lines] == [
+    assert [line.strip().split(": not a picture")[0] for line in lines] == [
         str(inputs / "broken.png"),
         str(inputs / "notes.txt"),
     ]
@@ -257,7 +261,7 @@ def test_an_input_that_is_not_there_stops_before_anything_is_written(served, inp
     with pytest.raises(UsageError, match=re.escape(f"{tmp_path / 'none.png'} does not exist.")):
         restore_files(served, 3, [inputs, tmp_path / "none.png"], tmp_path / "out", {})
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match=re.escape(f"{tmp_path / 'empty'} holds no pictures (.bmp, .gif, ")):
+    with pytest.raises(UsageError, match=re.escape(f"{tmp_path / 'empty'} holds no pictures (0 other files).")):
         restore_files(served, 3, [inputs, tmp_path / "empty"], tmp_path / "out", {})
     assert not (tmp_path / "out").exists()
 

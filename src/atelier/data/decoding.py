@@ -7,28 +7,36 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from atelier.data import tiff
+from atelier.data.appearance import Tell, appearance
 from atelier.data.pictures import Unusable
 from atelier.params import Dataset
-from atelier.pictures import opaque
 
-FORMATS = (
-    "PNG",
-    "JPEG",
-    "WEBP",
-    "BMP",
-    "TIFF",
-    "GIF",
-)  # PIL has many more decoders; each is a way in for hostile files
-TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # little and big endian; with "+": BigTIFF
-SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"BM", b"GIF8", *TIFF_SIGNATURES)
+# PIL has many more decoders; each is a way in for hostile files.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"BM", b"GIF8", *tiff.SIGNATURES)
+SIGNATURE_BYTES = max(map(len, SIGNATURES))
 # Modes of PIL whose black and white are defined, and which have one or three colours.
-MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "I;16", "I;16B", "I;16L", "I;16N"}
+MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"}
+MODES |= {"I;16", "I;16B", "I;16L", "I;16N"}
 DRAFT = 2  # a JPEG is decoded to at least this many times the stored size
+
+
+@dataclass(frozen=True)
+class OwnSize:
+    """Pictures as large as they are."""
+
+    channels: int
+    image_size: int | None = None
+    fit: str = "center-crop"
+    max_pixels: int = 90_000_000  # as of a dataset that says nothing else
+    shortest_side: int = 1
 
 
 @contextmanager
@@ -56,31 +64,42 @@ def starts_like_a_picture(content: bytes) -> bool:
     return content.startswith(SIGNATURES)
 
 
-def decode(content: bytes, dataset: Dataset) -> NDArray[np.uint8]:
-    """Decode the first frame of a picture file, upright, to the size and channels that the dataset stores.
+def decode(content: bytes, form: Dataset | OwnSize, tell: Tell = lambda done: None) -> NDArray[np.uint8]:
+    """Decode the first frame of a picture file, upright, to the size and channels that is asked for.
 
-    Transparent pictures are laid on white, since the colours under transparent pixels are arbitrary. 16 bits become 8.
+    All that reads picture files reads them here, so that what one command takes, all take alike: in
+    sRGB, and what is transparent on white, since the colours under it are arbitrary. 16 bits become 8.
     What is too large, too small or of other channels is refused by its header, without decoding.
 
+    Args:
+        content: of the file.
+        form: what is asked for; a dataset is one.
+        tell: is told what was done to a picture that people may want to know.
+
     Returns:
-        pixels_HWC: uint8, `image_size` x `image_size` or of its own size, with `dataset.channels` channels.
+        pixels_HWC: uint8, `image_size` x `image_size` or of its own size, with `form.channels` channels.
 
     Raises:
         Unusable: for whatever the bytes may be.
     """
     if not content:
         raise Unusable("empty")
+    mode = "L" if form.channels == 1 else "RGB"
     try:  # a tag or chunk of a damaged file can raise nearly anything inside PIL, hence `except Exception`
         image: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
-        _refuse_size(*image.size, dataset)
+        _refuse_size(*image.size, form)
         _refuse_channels(image)
-        if dataset.image_size is not None:  # a JPEG's decoder can halve it up to three times, at a fraction of the cost
-            image.draft(image.mode, (DRAFT * dataset.image_size, DRAFT * dataset.image_size))
-        image.load()
+        if _has_more_frames(image):
+            tell("holds several frames or pages, of which the first was read")
+        if form.image_size is not None:  # a JPEG's decoder can halve it up to three times, at a fraction of the cost
+            image.draft(image.mode, (DRAFT * form.image_size, DRAFT * form.image_size))
+        image = tiff.loaded(image, content)
         ImageOps.exif_transpose(image, in_place=True)
-        return _stored(image, dataset)
+        return _stored(appearance(image, content, mode, tell), form)
     except Unusable:
         raise
+    except MemoryError:
+        raise Unusable("too many pixels", "more than this machine's memory holds") from None
     except Image.DecompressionBombError:  # Pillow's limit, where `quiet_pillow` is not held
         raise Unusable("too many pixels", "more than twice Image.MAX_IMAGE_PIXELS") from None
     except UnidentifiedImageError:
@@ -89,8 +108,8 @@ def decode(content: bytes, dataset: Dataset) -> NDArray[np.uint8]:
         raise Unusable("truncated or damaged") from None
 
 
-def fit_pixels(pixels_HWC: NDArray[np.uint8], dataset: Dataset) -> NDArray[np.uint8]:
-    """Bring the pixels of a source, grey or RGB, to the size and channels that the dataset stores.
+def fit_pixels(pixels_HWC: NDArray[np.uint8], form: Dataset | OwnSize) -> NDArray[np.uint8]:
+    """Bring the pixels of a source, grey or RGB, to the size and channels that is asked for.
 
     Returns:
         the very same array where nothing is to be done.
@@ -99,57 +118,49 @@ def fit_pixels(pixels_HWC: NDArray[np.uint8], dataset: Dataset) -> NDArray[np.ui
         Unusable: if it is too small or too large.
     """
     height, width, channels = pixels_HWC.shape
-    _refuse_size(width, height, dataset)
-    size = dataset.image_size
-    if channels == dataset.channels and (size is None or (height, width) == (size, size)):
+    _refuse_size(width, height, form)
+    size = form.image_size
+    if channels == form.channels and (size is None or (height, width) == (size, size)):
         return pixels_HWC
-    return _stored(Image.fromarray(pixels_HWC[..., 0] if channels == 1 else pixels_HWC), dataset)
+    image = Image.fromarray(pixels_HWC[..., 0] if channels == 1 else pixels_HWC)
+    return _stored(image.convert("L" if form.channels == 1 else "RGB"), form)
 
 
-def _refuse_size(width: int, height: int, dataset: Dataset) -> None:
-    if width * height > dataset.max_pixels:
-        raise Unusable("too many pixels", f"{width} x {height}, at most {dataset.max_pixels:,} pixels are decoded")
-    if min(width, height) < dataset.shortest_side:
-        raise Unusable("too small", f"{width} x {height}, the short side needs {dataset.shortest_side} pixels")
+def _refuse_size(width: int, height: int, form: Dataset | OwnSize) -> None:
+    if width * height > form.max_pixels:
+        raise Unusable("too many pixels", f"{width} x {height}, at most {form.max_pixels:,} pixels are decoded")
+    if min(width, height) < form.shortest_side:
+        raise Unusable("too small", f"{width} x {height}, the short side needs {form.shortest_side} pixels")
 
 
 def _refuse_channels(image: Image.Image) -> None:
     if image.mode not in MODES:
         raise Unusable("wrong channels", f"{image.mode}, neither grey nor RGB of 8 or 16 bits")
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        tags = image.tag_v2
-        samples = tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)
-        if samples > 4 or (samples == 2 and image.mode not in ("LA", "PA")):  # PIL drops the further ones in silence
-            raise Unusable("wrong channels", f"{samples} channels")
-        # PIL reads these two, but neither scales the one nor inverts the other.
-        bits, inverted = tags.get(TiffImagePlugin.BITSPERSAMPLE), tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION)
-        if image.mode.startswith("I;16") and (bits != (16,) or inverted == 0):
-            raise Unusable("wrong channels", "grey of 12 bits, or of 16 bits with 0 as white")
+        tiff.refuse_channels(image)
+
+
+def _has_more_frames(image: Image.Image) -> bool:
+    """Whether a file holds more pictures than the first; a camera's preview in a JPEG is none."""
+    try:
+        return image.format not in ("JPEG", "MPO") and getattr(image, "is_animated", False)
+    except Exception:  # the next frame is damaged; nobody asked for it
+        return False
 
 
 def _unidentified(content: bytes) -> Unusable:
-    """Why no decoder takes the bytes: a TIFF may be sound and have channels of a kind that PIL does not know."""
-    if content.startswith(TIFF_SIGNATURES):
-        try:
-            header = content[: 16 if b"+" in content[2:4] else 8]
-            directory = TiffImagePlugin.ImageFileDirectory_v2(header)
-            stream = io.BytesIO(content)
-            stream.seek(directory.next)
-            directory.load(stream)
-            bits, samples = directory[TiffImagePlugin.BITSPERSAMPLE], directory.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)
-        except Exception:  # as in `decode`
-            return Unusable("truncated or damaged")
-        return Unusable("wrong channels", f"{samples} channels of {max(bits)} bits")
+    """Why no decoder takes the bytes."""
+    if content.startswith(tiff.SIGNATURES):
+        return tiff.unidentified(content)
     if starts_like_a_picture(content):
         return Unusable("truncated or damaged")
     return Unusable("not a picture", f"none of {', '.join(FORMATS)}")
 
 
-def _stored(image: Image.Image, dataset: Dataset) -> NDArray[np.uint8]:
-    image = opaque(image, "L" if dataset.channels == 1 else "RGB")
-    if dataset.image_size is not None:
-        image = _square(image, dataset.image_size, dataset.fit)
-    return np.asarray(image, np.uint8).reshape(image.height, image.width, dataset.channels)
+def _stored(image: Image.Image, form: Dataset | OwnSize) -> NDArray[np.uint8]:
+    if form.image_size is not None:
+        image = _square(image, form.image_size, form.fit)
+    return np.asarray(image, np.uint8).reshape(image.height, image.width, form.channels)
 
 
 def _square(image: Image.Image, side: int, fit: str) -> Image.Image:

@@ -78,6 +78,8 @@ def validate(project_root: Path, name: str, dataset: Dataset, folder: Path) -> F
         means = before.manifest.means if before else np.empty(0)
         validated = validation.validate(reading.candidates, _splits(before, dataset), dataset, pixels, means)
         quarantined = [*reading.rejected, *validated.quarantined]
+        done = [f"{count:,} pictures: each {note}" for note, count in sorted(reading.notes.items())]
+        validated = validated._replace(warnings=[*validated.warnings, *done])
         findings = _findings(name, validated, quarantined, before, folder)
         write_quarantine(findings.table, quarantined)
         _refuse_too_many(project_root, name, dataset, len(validated.accepted), quarantined, findings.table)

@@ -45,6 +45,7 @@ class Reading:
     rejected: list[Rejected]
     class_names: tuple[str, ...]  # in the order of their numbers
     source_digest: str
+    notes: dict[str, int]  # what was done to pictures, and to how many
 
 
 def read_sources(project_root: Path, name: str, dataset: Dataset, known: Collection[str], folder: Path) -> None:
@@ -60,7 +61,7 @@ def read_sources(project_root: Path, name: str, dataset: Dataset, known: Collect
     Raises:
         DataError: if a source can't be found, fetched or trusted.
     """
-    reading = Reading([], [], (), "")
+    reading = Reading([], [], (), "", {})
     orders, digests = [], []
     places = dict.fromkeys(known, ELSEWHERE)
     with (folder / "pixels.bin").open("wb") as spool, quiet_pillow(), ThreadPoolExecutor(num_cores()) as pool:
@@ -74,15 +75,20 @@ def read_sources(project_root: Path, name: str, dataset: Dataset, known: Collect
     described = replace(reading, class_names=_class_names(orders, reading.candidates), source_digest="+".join(digests))
     rejected = [astuple(picture) for picture in described.rejected]
     # Candidates are tuples already; `astuple` of all would copy them: 3 s of 70,000.
-    fields = [described.candidates, rejected, described.class_names, described.source_digest]
+    fields = [described.candidates, rejected, described.class_names, described.source_digest, described.notes]
     (folder / "reading.json").write_text(json.dumps(fields), encoding="utf-8")
 
 
 def load_reading(folder: Path) -> Reading:
     """What `read_sources` left in a folder."""
-    candidates, rejected, class_names, digest = json.loads((folder / "reading.json").read_text(encoding="utf-8"))
+    text = (folder / "reading.json").read_text(encoding="utf-8")
+    candidates, rejected, class_names, digest, notes = json.loads(text)
     return Reading(
-        [Candidate(*row) for row in candidates], [Rejected(*row) for row in rejected], tuple(class_names), digest
+        [Candidate(*row) for row in candidates],
+        [Rejected(*row) for row in rejected],
+        tuple(class_names),
+        digest,
+        notes,
     )
 
 
@@ -131,15 +137,16 @@ def _timed(function: Callable[[Given], Result], item: Given) -> tuple[Result, fl
 
 def _read(
     item: Encoded | Decoded | Rejected, dataset: Dataset, source: int
-) -> Rejected | tuple[Candidate, NDArray[np.uint8]]:
-    """One picture in the form in which it would be stored, or why it can't be."""
+) -> Rejected | tuple[Candidate, NDArray[np.uint8], list[str]]:
+    """One picture in the form in which it would be stored and what was done to it, or why it can't be."""
+    notes: list[str] = []
     path = dataset.sources[source].path or dataset.sources[source].source
     name = f"{path}/{item.name}" if len(dataset.sources) > 1 else item.name
     if isinstance(item, Rejected):
         return replace(item, name=name)
     try:
         if isinstance(item, Encoded):
-            pixels_HWC = decode(item.read(), dataset)
+            pixels_HWC = decode(item.read(), dataset, notes.append)
         else:
             pixels_HWC = fit_pixels(item.pixels_HWC, dataset)
     except Unusable as problem:
@@ -150,7 +157,7 @@ def _read(
         name, source, item.class_name or "", item.split or "", content_hash(pixels_HWC), height, width, channels,
         ELSEWHERE, perceptual_hash(pixels_HWC), mean, std,
     )  # fmt: skip
-    return candidate, pixels_HWC
+    return candidate, pixels_HWC, notes
 
 
 def picture_statistics(pixels_HWC: NDArray[np.uint8]) -> tuple[float, float]:
@@ -164,12 +171,17 @@ def picture_statistics(pixels_HWC: NDArray[np.uint8]) -> tuple[float, float]:
 
 
 def _keep(
-    item: Rejected | tuple[Candidate, NDArray[np.uint8]], reading: Reading, places: dict[str, int], spool: BinaryIO
+    item: Rejected | tuple[Candidate, NDArray[np.uint8], list[str]],
+    reading: Reading,
+    places: dict[str, int],
+    spool: BinaryIO,
 ) -> None:
     if isinstance(item, Rejected):
         reading.rejected.append(item)
         return
-    candidate, pixels_HWC = item
+    candidate, pixels_HWC, notes = item
+    for note in notes:
+        reading.notes[note] = reading.notes.get(note, 0) + 1
     if candidate.sha256 not in places:  # of equal pictures one is enough
         places[candidate.sha256] = spool.tell()
         spool.write(pixels_HWC.tobytes())

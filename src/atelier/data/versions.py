@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,25 @@ def track(project_root: Path) -> str:
         The version, as `data_md5` does.
 
     Raises:
-        DataError: if there is no `data/`, or the project is not a git repository with DVC set up.
+        DataError: if there is no `data/`, the project is not a git repository with DVC set up, or DVC
+            left a file out; then `data.dvc` is as before.
     """
     if not (project_root / DATA).is_dir():
         raise DataError(f"{project_root / DATA} does not exist, so there is nothing to track. Run `atelier run`.")
     objects.check_repository(project_root)
     _ignore_local_notes(project_root)
+    path = project_root / DATA_DVC
+    before = path.read_bytes() if path.exists() else None
     _dvc(project_root, "add", DATA)
     md5 = data_md5(project_root)
     assert md5 is not None  # dvc add wrote the file
+    if left_out := _left_out(project_root, md5):
+        _put_back(path, before)
+        shown = ", ".join(f"{DATA}/{name}" for name in left_out[:3])
+        raise DataError(
+            f"DVC leaves {len(left_out)} files of {DATA}/ out of its version: {shown}. A pattern in "
+            f"{project_root / '.dvcignore'} fits them. Remove it, then run again; {DATA_DVC} is as before."
+        )
     return md5
 
 
@@ -163,6 +174,8 @@ def is_clean(project_root: Path) -> bool:
 def in_remote(project_root: Path, md5: str | None = None) -> bool:
     """Whether the remote holds every file of a version, by default of that which `data.dvc` names.
 
+    A version that lacks files which it should have is not there, whatever the remote holds.
+
     Raises:
         RemoteError: if the remote can't be reached.
     """
@@ -173,6 +186,8 @@ def in_remote(project_root: Path, md5: str | None = None) -> bool:
         files = objects.listing(project_root, md5)
     except LostError:
         return False
+    if not _is_whole(files) or (md5 == data_md5(project_root) and _left_out(project_root, md5)):
+        return False
     return not objects.not_in_remote(project_root, {md5, *files.values()})
 
 
@@ -181,6 +196,27 @@ def _files(project_root: Path) -> list[str]:
     folder = project_root / DATA
     found = (path for path in folder.rglob("*") if path.is_file() and not _is_leftover(path))
     return [path.relative_to(folder).as_posix() for path in found if path.name not in LOCAL_NOTES]
+
+
+def _left_out(project_root: Path, md5: str) -> list[str]:
+    """Files of `data/` that a version of it lacks."""
+    return sorted(set(_files(project_root)) - set(objects.listing(project_root, md5)))
+
+
+def _is_whole(files: Iterable[str]) -> bool:
+    """Whether each dataset of a version has what no dataset is without."""
+    folders: dict[str, set[str]] = {}
+    for path in files:
+        folder, _, name = path.rpartition("/")
+        folders.setdefault(folder, set()).add(name)
+    return all({"dataset.json", "manifest.csv"} <= names for folder, names in folders.items() if folder)
+
+
+def _put_back(path: Path, before: bytes | None) -> None:
+    if before is None:
+        path.unlink()
+    else:
+        path.write_bytes(before)
 
 
 def _is_half(here: set[str], files: set[str]) -> bool:

@@ -1,0 +1,86 @@
+"""Files that commands write for people. Only what Atelier wrote, and nobody changed since, is replaced.
+
+The project's record of them is `.atelier/outputs.json`. `restore` needs none: its pictures say
+themselves what they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from atelier.errors import UsageError
+from atelier.project import Project
+
+FOLDER = "results"  # where a command writes that was given no place
+
+
+def default_output(project: Project, name: str) -> Path:
+    """A place in the project's folder for results, which git does not see."""
+    folder = project.root / FOLDER
+    if not folder.exists():
+        folder.mkdir()
+        (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+    return folder / name
+
+
+def refuse_overwriting(project: Project, path: Path) -> None:
+    """To be called before any work whose result is to be written there.
+
+    Raises:
+        UsageError: if there is anything that Atelier did not write, or that was changed since.
+    """
+    if not os.path.lexists(path):
+        return
+    if path.is_file() and _digest(path.read_bytes()) == _record(project).get(str(path.resolve())):
+        return
+    raise UsageError(
+        f"{path} was there before: not written by Atelier from this project, or changed since. "
+        "Nothing was written. Name another file with -o, or move that one."
+    )
+
+
+def write_output(project: Project, path: Path, content: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        UsageError: as `refuse_overwriting`, or if the place can't be written to.
+    """
+    refuse_overwriting(project, path)
+    record = _record(project)
+    record[str(path.resolve())] = _digest(content)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, content)
+        _replace(_record_path(project), json.dumps(record, indent=1).encode())
+    except OSError as error:
+        raise UsageError(f"{path} can't be written: {error.strerror or error}.") from None
+
+
+def _replace(path: Path, content: bytes) -> None:
+    new = path.with_name(f".{path.name}.new")
+    new.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        new.write_bytes(content)
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _record(project: Project) -> dict[str, str]:
+    """sha256 by path of all outputs; empty where there is no record that can be read."""
+    try:
+        record = json.loads(_record_path(project).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _record_path(project: Project) -> Path:
+    return project.root / ".atelier" / "outputs.json"
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

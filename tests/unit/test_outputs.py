@@ -1,0 +1,69 @@
+import json
+
+import pytest
+
+from atelier.errors import UsageError
+from atelier.outputs import default_output, refuse_overwriting, write_output
+from atelier.project import Project
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "params.yaml").touch()
+    return Project(tmp_path)
+
+
+def test_an_output_is_replaced_by_the_next_unless_somebody_changed_it(project, tmp_path):
+    path = tmp_path / "new" / "report.html"
+    for content in (b"first", b"second"):
+        write_output(project, path, content)
+        assert path.read_bytes() == content
+    path.write_bytes(b"second, with my notes")
+    with pytest.raises(UsageError, match=r"report\.html was there before: .* Name another file with -o"):
+        write_output(project, path, b"third")
+    assert path.read_bytes() == b"second, with my notes"
+    assert [child.name for child in path.parent.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize("make", ["file", "folder", "link to a file", "broken link"])
+def test_what_atelier_did_not_write_is_never_replaced(project, tmp_path, make):
+    path, other = tmp_path / "card.html", tmp_path / "other.html"
+    if make == "folder":
+        path.mkdir()
+    elif make == "file":
+        path.write_text("mine")
+    else:
+        path.symlink_to(other)
+        if make == "link to a file":
+            other.write_text("mine")
+    with pytest.raises(UsageError, match="was there before"):
+        refuse_overwriting(project, path)
+    with pytest.raises(UsageError, match="was there before"):
+        write_output(project, path, b"ours")
+    assert not other.exists() or other.read_text() == "mine"
+    assert path.is_dir() if make == "folder" else path.is_symlink() or path.read_text() == "mine"
+
+
+def test_a_lost_or_damaged_record_protects_rather_than_overwrites(project, tmp_path):
+    path = tmp_path / "report.html"
+    write_output(project, path, b"first")
+    for damage in ("{", "[]", json.dumps({str(path): "0"})):
+        (tmp_path / ".atelier" / "outputs.json").write_text(damage)
+        with pytest.raises(UsageError, match="was there before"):
+            write_output(project, path, b"second")
+    assert path.read_bytes() == b"first"
+
+
+def test_a_place_that_cannot_be_written_to_is_named_and_leaves_nothing(project, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"file/report\.html can't be written: (Not a directory|File exists)"):
+        write_output(project, tmp_path / "file" / "report.html", b"page")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "params.yaml"]
+
+
+def test_the_folder_for_results_is_one_that_git_does_not_see(project, tmp_path):
+    write_output(project, default_output(project, "report.html"), b"page")
+    write_output(project, default_output(project, "card.html"), b"page")
+    found = sorted(path.name for path in (tmp_path / "results").iterdir())
+    assert found == [".gitignore", "card.html", "report.html"]
+    assert (tmp_path / "results" / ".gitignore").read_text() == "*\n"
