@@ -147,10 +147,9 @@ def classification_accuracy_score(
 
     Source: Ravuri & Vinyals 2019, arXiv:1905.10887.
     """
-    kimg = protocol.params.cas_kimg
-    training = recipe.training.model_copy(
-        update={"kimg": kimg, "minutes": None, "sample_every_kimg": 2 * kimg, "checkpoint_every_kimg": 2 * kimg}
-    )
+    kimg, rhythm = protocol.params.cas_kimg, 2 * protocol.params.cas_kimg
+    changes = {"kimg": kimg, "minutes": None, "sample_every_kimg": rhythm, "checkpoint_every_kimg": rhythm}
+    training = recipe.training.model_copy(update=changes)
     generated = ArrayImages(dataset.info, to_pixels(fake_MCHW), labels_M)
     with tempfile.TemporaryDirectory() as folder:
         session = Session(
