@@ -111,9 +111,9 @@ def _size_problems(params: Params, model: Model, dataset: StoredDataset) -> Iter
         key = "image_size" if dataset.info.image_size else "min_size"
         border = asked.pixels.border
         yield (
-            f"datasets.{dataset.name}: a test image has {side} pixels a side, of which evaluation.pixels.border = {border} "
-            f"are left out all round; SSIM needs at least {SSIM_WINDOW}. Lower the border, or raise "
-            f"datasets.{dataset.name}.{key}."
+            f"datasets.{dataset.name}: a test image has {side} pixels a side, of which "
+            f"evaluation.pixels.border = {border} are left out all round; SSIM needs "
+            f"at least {SSIM_WINDOW}. Lower the border, or raise datasets.{dataset.name}.{key}."
         )
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from atelier.doctor import Check
@@ -30,22 +30,26 @@ def console() -> Console:
     return terminal if terminal.is_terminal else Console(width=120)
 
 
-def plain(*lines: object) -> str:
-    """Lines of text as a table shows them letter by letter: none of it is rich's markup, or moves the cursor.
+def plain(*lines: object, style: str = "") -> Text:
+    """Lines of text as a terminal shows them letter by letter: none of it is rich's markup or moves the cursor.
 
-    What people wrote (reasons, names, files, messages) goes to the terminal through this, and through nothing else.
+    What people wrote (reasons, names, files, messages) goes to the terminal through this, never as markup.
     """
     text = "\n".join(str(line) for line in lines)
-    shown = "".join(letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text)
-    # A backslash at the end would escape the markup that follows; rich 14 doubles it in `escape`, older ones don't.
-    return escape(shown)
+    letters = (letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
+    return Text("".join(letters), style)
+
+
+def stacked(*lines: Text) -> Text:
+    """Lines of different styles, one below the other."""
+    return Text("\n").join(lines)
 
 
 def print_plan(items: Iterable[Item]) -> None:
     """What is fresh, stale or missing, why, and what a run would do."""
     table = Table("", "kind", "state", "a run would", "because", title="Plan", title_justify="left")
     for item in items:
-        state = f"[{STATE_STYLES[item.state]}]{item.state}[/]"
+        state = plain(item.state, style=STATE_STYLES[item.state])
         table.add_row(plain(item.name), item.kind, state, plain(item.action or "do nothing"), plain(*item.reasons))
     console().print(table)
 
@@ -87,18 +91,18 @@ def print_history(entries: Iterable[Mapping[str, Any]]) -> None:
     for entry in entries:
         verdict = entry["verdict"] or "not judged"
         style = VERDICT_STYLES.get(verdict, "yellow")
-        name = f"{plain(entry['model'])}/{entry['version']}\n[dim]{plain(entry['created'])}[/]"
+        name = [plain(f"{entry['model']}/{entry['version']}"), plain(entry["created"], style="dim")]
         if entry["built_from"]:
-            name += f"\n[dim]from {plain(entry['built_from'])}[/]"
+            name.append(plain(f"from {entry['built_from']}", style="dim"))
         if entry["aliases"]:
-            name += f"\n[bold]{plain(', '.join(entry['aliases']))}[/]"
-        why = "".join(f"\n{plain(reason)}" for reason in entry["reasons"])
-        table.add_row(name, _scores(entry["metrics"]), f"[{style}]{plain(verdict)}[/]{why}")
+            name.append(plain(", ".join(entry["aliases"]), style="bold"))
+        why = [plain(verdict, style=style), *map(plain, entry["reasons"])]
+        table.add_row(stacked(*name), _scores(entry["metrics"]), stacked(*why))
         table.add_section()
     console().print(table)
 
 
-def _scores(metrics: Mapping[str, Mapping[str, float]]) -> str:
+def _scores(metrics: Mapping[str, Mapping[str, float]]) -> Text:
     shown = [(name, metrics[name]) for name in SHOWN_METRICS if name in metrics]
     return plain(*(f"{name} {s['value']:.4g} [{s['low']:.4g}, {s['high']:.4g}]" for name, s in shown))
 
@@ -106,7 +110,7 @@ def _scores(metrics: Mapping[str, Mapping[str, float]]) -> str:
 def print_warnings(lines: Iterable[str]) -> None:
     """What somebody should look at."""
     for line in lines:
-        console().print(f"[yellow]{plain(line)}[/]", highlight=False)
+        console().print(plain(line, style="yellow"))
 
 
 def print_ledger(entries: Iterable[Entry]) -> None:
@@ -117,10 +121,10 @@ def print_ledger(entries: Iterable[Entry]) -> None:
         style = VERDICT_STYLES.get(decision.action, "yellow")
         champion = f"{decision.champion_before or 'none'} -> {decision.champion or 'none'}"
         table.add_row(
-            f"{entry.sequence}\n[dim]{plain(entry.hash[:8])}[/]",
-            f"{plain(decision.at)}\n[dim]{plain(decision.who)}[/]",
+            stacked(plain(entry.sequence), plain(entry.hash[:8], style="dim")),
+            stacked(plain(decision.at), plain(decision.who, style="dim")),
             plain(f"{decision.model}/{decision.version}"),
-            f"[{style}]{plain(decision.action)}[/]{' (interrupted)' if entry.is_open else ''}",
+            plain(decision.action, style=style).append(" (interrupted)" if entry.is_open else "", style="default"),
             plain(champion if decision.champion_before != decision.champion else str(decision.champion or "none")),
             plain(*decision.reasons),
         )
