@@ -16,7 +16,9 @@ from atelier.project import Project, exclusive, find_project
 @task(name="train", task_run_name="train {name}", cache_policy=NO_CACHE)  # never retried blindly: a rerun resumes
 def train_model(project: Project, params_file: Path, overrides: list[str], name: str) -> int:
     """Train and register a model unless its version is fresh; returns the version number."""
-    return stages.train(project, load_params(params_file, overrides), name, str(flow_run.id))
+    params = load_params(params_file, overrides)
+    stages.check_data(project, params, name)
+    return stages.train(project, params, name, str(flow_run.id))
 
 
 @flow(name="train")

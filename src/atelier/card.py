@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -176,6 +177,7 @@ def rendered(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> dict[st
 
 
 def _cell(value: object) -> str:
-    """Text that stays text inside a Markdown table: no column, no line and no tag begins in it."""
-    text = " ".join(str(value).split())
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("`", "'")
+    """Text that stays text in Markdown, in a table too: no column, line, tag, link or emphasis begins in it."""
+    text = " ".join(str(value).split()).replace("&", "&amp;").replace("<", "&lt;")
+    # Inside of a word `_` is a letter; a sign that makes a heading, a list or a quotation does so at the beginning.
+    return re.sub(r"[\\`*~|\[\]]|(?<!\w)_|_(?!\w)|^[#>+-]", r"\\\g<0>", text)

@@ -144,7 +144,7 @@ def generate(
     ] = None,
     num_images: Annotated[int, typer.Option("-n", min=1, max=10_000, help="How many images.")] = 64,
     wanted: Annotated[str | None, typer.Option("--class", help="Name or number of a class.  [default: all]")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same images.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="The same seed gives the same images.")] = 0,
 ) -> None:
     """Generate images with a registered GAN and write them as one grid."""
     import pandas as pd

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from atelier.data.splits import SPLITS
-from atelier.tables import STATE_STYLES, console
+from atelier.tables import STATE_STYLES, console, plain
 
 Counts = Mapping[str, Mapping[str, int]]  # {class: {split: number}}
 
@@ -17,18 +17,22 @@ Counts = Mapping[str, Mapping[str, int]]  # {class: {split: number}}
 def print_status(found: Mapping[str, Any]) -> None:
     """Datasets with their counts, and the version of data/."""
     for dataset in found["datasets"]:
-        state = f"[{STATE_STYLES.get(dataset['state'], 'dim')}]{dataset['state']}[/]"
-        title = f"{escape(dataset['name'])}  {state}  {escape('; '.join(dataset['reasons']))}"
-        console().print(title, highlight=False)
+        state = plain(dataset["state"], style=STATE_STYLES.get(dataset["state"], "dim"))
+        parts = plain(dataset["name"]), state, plain("; ".join(dataset["reasons"]))
+        console().print(Text("  ").join(parts))
         if dataset["images"]:
             console().print(_counts_table(dataset["images"]))
         for reason, count in dataset["quarantined"].items():
-            console().print(f"  {count:,} in quarantine: {escape(reason)}", highlight=False)
+            console().print(plain(f"  {count:,} in quarantine: {reason}"))
     clean = "as in data/" if found["clean"] else "[yellow]data/ differs from it: run `atelier ingest`[/]"
     remote = {True: "all of it in the remote", False: "[red]not all of it in the remote: run `atelier ingest`[/]"}
-    where = remote.get(found["in_remote"], f"[yellow]{escape(found['remote_problem'])}[/]")
-    version = f"version {found['md5']}: {clean}, {where}" if found["md5"] else "no version yet: run `atelier ingest`"
-    console().print(version, highlight=False)
+    if not found["md5"]:
+        console().print(plain("no version yet: run `atelier ingest`"))
+        return
+    known = found["in_remote"] in remote
+    where = Text.from_markup(remote[found["in_remote"]]) if known else plain(found["remote_problem"], style="yellow")
+    version = plain(f"version {found['md5']}: ").append_text(Text.from_markup(clean))
+    console().print(version.append(", ").append_text(where))
 
 
 def print_versions(found: Sequence[Mapping[str, Any]]) -> None:
@@ -40,7 +44,7 @@ def print_versions(found: Sequence[Mapping[str, Any]]) -> None:
         images = "\n".join(lines) if datasets is not None else "can't be read: not in cache or remote"
         table.add_row(
             item["revision"][:10], (item["date"] or "")[:10], (item["md5"] or "")[:10], f"{item['size'] / 1e6:,.1f}",
-            escape(images), escape(item["subject"]),
+            plain(images), plain(item["subject"]),
         )  # fmt: skip
     console().print(table)
 
@@ -48,20 +52,18 @@ def print_versions(found: Sequence[Mapping[str, Any]]) -> None:
 def print_changes(found: Mapping[str, Any]) -> None:
     """What differs, one dataset after the other."""
     sides = [f"{side['revision']} ({side['md5'] or 'the working copy'})" for side in (found["before"], found["after"])]
-    console().print(escape(f"from {sides[0]} to {sides[1]}"), highlight=False)
+    console().print(plain(f"from {sides[0]} to {sides[1]}"))
     for change in found["datasets"]:
-        console().print(f"[bold]{escape(change['name'])}[/]  {change['state']}", highlight=False)
+        console().print(Text("  ").join([plain(change["name"], style="bold"), plain(change["state"])]))
         for key, values in change["params"].items():
-            console().print(
-                f"  {key}: {escape(str(values['before']))} -> {escape(str(values['after']))}", highlight=False
-            )
+            console().print(plain(f"  {key}: {values['before']} -> {values['after']}"))
         for what in ("added", "removed"):
             if change[what]:
                 console().print(f"  {len(change[what]):,} {what}:", highlight=False)
                 console().print(_counts_table(change["counts"][what]))
         for what in ("relabelled", "moved"):
             for step, count in _steps(change[what]).items():
-                console().print(f"  {count:,} {what}: {escape(step)}", highlight=False)
+                console().print(plain(f"  {count:,} {what}: {step}"))
 
 
 def print_picture(found: Mapping[str, Any]) -> None:
@@ -69,7 +71,7 @@ def print_picture(found: Mapping[str, Any]) -> None:
     table = Table(show_header=False)
     for key, value in found.items():
         text = "\n".join(value) if isinstance(value, (list, tuple)) else str(value)
-        table.add_row(key.replace("_", " "), escape(text))
+        table.add_row(key.replace("_", " "), plain(text))
     console().print(table)
 
 
@@ -82,7 +84,7 @@ def _counts_table(images: Counts) -> Table:
         rows["all"] = {split: sum(counts.get(split, 0) for counts in images.values()) for split in SPLITS}
     for class_name, counts in rows.items():
         numbers = [*(counts.get(split, 0) for split in SPLITS), sum(counts.values())]
-        table.add_row(escape(class_name), *(f"{number:,}" for number in numbers))
+        table.add_row(plain(class_name), *(f"{number:,}" for number in numbers))
     return table
 
 

@@ -6,11 +6,11 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from atelier.pages import render
-from atelier.tables import console
+from atelier.tables import console, plain
 
 Pictures = Mapping[str, Sequence[bytes | None]]  # by file name: PNG of A and of B
 VERDICTS = {"a": "A is better", "b": "B is better", "not proven": "not proven", "different": "differs", "untested": ""}
@@ -19,7 +19,7 @@ SHOWN = 20  # lines of a list that a terminal has room for; --json has all
 
 def print_lineage(found: Mapping[str, Any]) -> None:
     """One version, with what it was made of and what was made of it."""
-    table = Table(show_header=False, title=escape(found["version"]), title_justify="left")
+    table = Table(show_header=False, title=plain(found["version"]), title_justify="left")
     data, code, run = found["data"], found["code"], found["run"]
     images = [f"{name}: {_counts(of['images'])} ({of['digest'][:12]})" for name, of in data["datasets"].items()]
     dirty = {"true": f"not clean, {code['uncommitted_lines']} lines of changes stored", "false": "clean"}
@@ -45,39 +45,43 @@ def print_lineage(found: Mapping[str, Any]) -> None:
     }
     for key, lines in rows.items():
         if text := "\n".join(filter(None, map(str, lines))):
-            table.add_row(key, escape(text))
+            table.add_row(key, plain(text))
     console().print(table)
 
 
 def print_users(found: Mapping[str, Any]) -> None:
     """The versions that used a version of the data."""
-    console().print(f"data {found['md5']}", highlight=False)
+    console().print(plain(f"data {found['md5']}"))
     table = Table(show_header=False)
     for role in ("trained", "evaluated"):
-        table.add_row(f"{role} on it", escape("\n".join(found[role]) or "none"))
+        table.add_row(f"{role} on it", plain("\n".join(found[role]) or "none"))
     console().print(table)
 
 
 def print_reproduction(found: Mapping[str, Any]) -> None:
     """The verdict and what may explain it."""
     weights, style = found["weights"], "green" if found["weights"]["identical"] else "red"
-    lines = [f"[bold]{escape(found['version'])}[/]  [{style}]{found['verdict']}[/]"]
+    lines = [plain(found["version"], style="bold").append("  ").append_text(plain(found["verdict"], style=style))]
     if weights["identical"]:
-        lines.append(f"all {weights['tensors']} tensors have the same bits")
+        lines.append(plain(f"all {weights['tensors']} tensors have the same bits"))
     else:
         many = f"{len(weights['differing'])} of {weights['tensors']} tensors differ"
-        lines.append(f"{many}, by at most {weights['max_abs_difference']:.3g}")
-    lines += [f"[yellow]inputs differ[/]: {escape(line)}" for line in found["inputs_differ"]]
+        lines.append(plain(f"{many}, by at most {weights['max_abs_difference']:.3g}"))
+    lines += [_headed("inputs differ", line) for line in found["inputs_differ"]]
     for name, (before, now) in list(found["packages_differ"].items())[:SHOWN]:
-        lines.append(f"[yellow]another package[/]: {escape(name)} {before or 'none'} -> {now or 'none'}")
-    lines += [escape(note) for note in found["notes"]]
+        lines.append(_headed("another package", f"{name} {before or 'none'} -> {now or 'none'}"))
+    lines += [plain(note) for note in found["notes"]]
     for line in lines:
-        console().print(line, highlight=False)
+        console().print(line)
     if found["scores"]:
         table = Table("metric", "stored", "again", "difference")
         for metric, of in found["scores"].items():
-            table.add_row(escape(metric), *(f"{of[key]:.6g}" for key in ("stored", "again", "difference")))
+            table.add_row(plain(metric), *(f"{of[key]:.6g}" for key in ("stored", "again", "difference")))
         console().print(table)
+
+
+def _headed(heading: str, line: str) -> Text:
+    return Text(": ").join([plain(heading, style="yellow"), plain(line)])
 
 
 def print_comparison(found: Mapping[str, Any]) -> None:
@@ -86,33 +90,33 @@ def print_comparison(found: Mapping[str, Any]) -> None:
     for key in ("a", "b"):
         side = found[key]
         aliases = f" ({', '.join(side['aliases'])})" if side["aliases"] else ""
-        terminal.print(escape(f"{key.upper()}: {side['name']}{aliases}, {side['started']}"), highlight=False)
+        terminal.print(plain(f"{key.upper()}: {side['name']}{aliases}, {side['started']}"))
     for line in found["evaluation"]["differ"]:
-        terminal.print(f"[yellow]the evaluations differ[/]: {escape(line)}", highlight=False)
+        terminal.print(_headed("the evaluations differ", line))
     if reason := found["evaluation"]["not_paired"]:
-        terminal.print(f"[yellow]not compared in pairs[/]: {escape(reason)}", highlight=False)
+        terminal.print(_headed("not compared in pairs", reason))
     table = Table("metric", "A", "B", "B minus A", "")
     for row in found["metrics"]:
         if row["slice"] == "all":
             interval = "" if row["low"] is None else f" [{row['low']:+.4g}, {row['high']:+.4g}]"
-            difference = escape(f"{row['difference']:+.4g}{interval}")
+            difference = plain(f"{row['difference']:+.4g}{interval}")
             table.add_row(
-                escape(row["metric"]), f"{row['a']:.4g}", f"{row['b']:.4g}", difference, VERDICTS[row["better"]]
+                plain(row["metric"]), f"{row['a']:.4g}", f"{row['b']:.4g}", difference, VERDICTS[row["better"]]
             )
     terminal.print(table)
     table = Table("differs", "A", "B")
     for item in found["params"]:
         shown = ["(not set)" if item[side] is None else str(item[side]) for side in ("a", "b")]
-        table.add_row(escape(item["key"]), *map(escape, shown))
+        table.add_row(plain(item["key"]), *map(plain, shown))
     for item in found["data"]["datasets"]:
         shown = [f"{(item[side] or 'none')[:12]}" for side in ("a", "b")]
         if item["a"] != item["b"]:
-            table.add_row(escape(f"data: {item['name']}\n{data_change(item)}"), *shown)
+            table.add_row(plain(f"data: {item['name']}\n{data_change(item)}"), *shown)
     for item in found["code"]["modules"]:
-        table.add_row(escape(f"code: {item['file']}"), "", item["change"])
+        table.add_row(plain(f"code: {item['file']}"), "", item["change"])
     terminal.print(table)
     for problem in filter(None, (found["data"]["problem"], found["code"]["problem"], found["code"]["diff_stat"])):
-        terminal.print(escape(problem.rstrip()), highlight=False)
+        terminal.print(plain(problem.rstrip()))
 
 
 def comparison_page(found: Mapping[str, Any], pictures: Pictures) -> str:

@@ -3,7 +3,8 @@
 The file imports nothing of Atelier. The network's own source is stored with its weights and loaded by path under a name
 of its own, so versions from different times work side by side in one process.
 
-Contract: float32 NCHW, images in [0, 1]; outputs are clipped to [0, 1].
+Contract: float32 NCHW, images in [0, 1], which noise may leave; outputs are clipped to [0, 1]. What doesn't fit is a
+ValueError before the network runs. An answer is the same to 1e-5 whatever else is asked for in the same request.
 Shapes: N images, C channels, H height, W width, K classes, Z latent.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import uuid
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,6 +26,13 @@ from mlflow.pyfunc import PythonModel
 from safetensors.torch import load_file
 
 BATCH = 256  # images in one pass: bounds memory, does not change the result
+BATCH_PIXELS = 2**19  # in one pass, or one image that has more
+MOST_VALUES = 2**32  # of an answer: 16 GiB
+MOST_ITERATIONS = 1000
+# How far pixels of an image may lie outside of [0, 1] on average: noise of sigma 0.37 puts black ones at 0.15.
+# Pictures in [-1, 1] have about 0.25, those in 0..255 about 100.
+MEAN_EXCESS = 0.15
+EXCESS = 5.0  # of a single pixel: five times the strongest noise that is known, sigma 1
 
 
 class ServedModel(PythonModel):  # type: ignore[misc]
@@ -61,52 +70,136 @@ class ServedModel(PythonModel):  # type: ignore[misc]
                 of their range, below 0 (the default) to estimate it from each.
 
         Returns:
-            float32: x_hat_NCHW in [0, 1], probabilities_NK, or x_NCHW in [0, 1].
+            float32: x_hat_NCHW in [0, 1], probabilities_NK, or x_NCHW in [0, 1]. Image n of a seed is one image,
+            however many are asked for.
+
+        Raises:
+            ValueError: if the input or a parameter is not of this form; it says what was given and what is allowed.
         """
         params = params or {}
         with torch.inference_mode():
             if self.config["kind"] == "gan":
                 return self._generate(model_input, params)
-            x_NCHW = torch.from_numpy(np.ascontiguousarray(model_input, dtype=np.float32))
-            return np.concatenate([self._answer(part, params) for part in torch.split(x_NCHW, BATCH)])
+            x_NCHW = self._checked_images(model_input)
+            answer = self._classify if self.config["kind"] == "classification" else partial(self._restore, params)
+            batch = max(1, min(BATCH, BATCH_PIXELS // x_NCHW[0, 0].numel()))
+            return np.concatenate([np.asarray(answer(part).cpu()) for part in torch.split(x_NCHW, batch)])
 
-    def _answer(self, x_NCHW: torch.Tensor, params: dict[str, Any]) -> np.ndarray:
-        device = next(self.network.parameters()).device
-        x_NCHW = x_NCHW.to(device)
-        if self.config["kind"] == "classification":
-            return np.asarray(self.network(x_NCHW).softmax(dim=1).cpu())
-        iterations = int(params.get("iterations", 0))
-        if iterations < 0:
-            raise ValueError(f"iterations = {iterations} must be at least 1, or 0 for the number it was trained with.")
+    def _checked_images(self, given: Any) -> torch.Tensor:
+        """x_NCHW as this model can take it; where it can't, a ValueError."""
+        x_NCHW = np.asarray(given)
+        channels = self.config["channels"]
+        size = self.config["image_size"] if self.config["kind"] == "classification" else None
+        sides = (size, size) if size else x_NCHW.shape[2:]
+        wanted = f"N x {channels} x {size or 'height'} x {size or 'width'}"
+        if x_NCHW.dtype != np.float32 or x_NCHW.ndim != 4 or x_NCHW.shape[1:] != (channels, *sides):
+            raise ValueError(
+                f"the input is {x_NCHW.dtype} of shape {x_NCHW.shape}; this model takes float32 of shape {wanted}, "
+                "images in [0, 1]."
+            )
+        if not x_NCHW.size:
+            raise ValueError(f"the input holds no pixels: its shape is {x_NCHW.shape}. Give at least one image.")
+        _refuse_other_ranges(x_NCHW)
+        return torch.from_numpy(np.ascontiguousarray(x_NCHW))
+
+    def _classify(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        probabilities_NK: torch.Tensor = self.network(x_NCHW.to(self._device())).softmax(dim=1)
+        return probabilities_NK
+
+    def _restore(self, params: dict[str, Any], x_NCHW: torch.Tensor) -> torch.Tensor:
+        iterations = _whole_number("iterations", params.get("iterations", 0))
+        if not 0 <= iterations <= MOST_ITERATIONS:
+            raise ValueError(
+                f"iterations = {iterations} must be at least 1 and at most {MOST_ITERATIONS}, or 0 for the number it "
+                "was trained with."
+            )
+        if iterations and "iterations" not in self.config["network"]:
+            raise ValueError(f"iterations = {iterations}: this restorer is not recurrent. Leave it out.")
         arguments: dict[str, Any] = {"iterations": iterations} if iterations else {}
-        sigma = float(params.get("sigma", -1))
-        if not sigma <= 1:
+        sigma = params.get("sigma", -1)
+        if not isinstance(sigma, int | float | np.number) or not sigma <= 1:
             raise ValueError(
                 f"sigma = {sigma} must be at most 1: it is in units of the image range, 25 of 255 is 0.098."
             )
         if sigma >= 0:
-            arguments["sigma"] = sigma
-        return np.asarray(self.network(x_NCHW, **arguments).clamp(0, 1).cpu())
+            arguments["sigma"] = float(sigma)
+        x_hat_NCHW: torch.Tensor = self.network(x_NCHW.to(self._device()), **arguments).clamp(0, 1)
+        return x_hat_NCHW
 
     def _generate(self, requests: pd.DataFrame, params: dict[str, Any]) -> np.ndarray:
-        rows: list[dict[str, Any]] = [dict(row) for _, row in requests.iterrows()] or [{}]
-        return np.concatenate([self._generate_one({**params, **row}) for row in rows])
+        if not isinstance(requests, pd.DataFrame):
+            raise ValueError(f"a GAN takes a table of requests (pandas.DataFrame), not {type(requests).__name__}.")
+        rows = requests.to_dict("records") or [{}]
+        checked = [self._checked_request({**params, **{str(key): value for key, value in row.items()}}) for row in rows]
+        size, channels = self.config["image_size"], self.config["channels"]
+        num_images, most = sum(request["num_images"] for request in checked), MOST_VALUES // (channels * size**2)
+        if num_images > most:
+            raise ValueError(f"num_images = {num_images} in all must be at most {most}. Ask for fewer at a time.")
+        return np.concatenate([self._generate_one(**request) for request in checked])
 
-    def _generate_one(self, request: dict[str, Any]) -> np.ndarray:
-        num_images, seed, wanted = (int(request.get(key, -1)) for key in ("num_images", "seed", "class"))
-        num_classes, latent_dim = self.config["network"]["num_classes"], self.config["network"]["latent_dim"]
-        if num_images < 1 or seed < 0 or not -1 <= wanted < num_classes:
+    def _checked_request(self, request: dict[str, Any]) -> dict[str, int]:
+        """num_images, seed, wanted and refined as whole numbers that this GAN can answer."""
+        num_images, seed, wanted = (_whole_number(key, request.get(key, -1)) for key in ("num_images", "seed", "class"))
+        num_classes = self.config["network"]["num_classes"]
+        if num_images < 1 or not 0 <= seed < 2**63 or not -1 <= wanted < num_classes:
             raise ValueError(
-                f"num_images = {num_images} must be at least 1, seed = {seed} at least 0, and class = {wanted} between "
-                f"0 and {num_classes - 1}, or -1 for all classes in turn."
+                f"num_images = {num_images} must be at least 1, seed = {seed} at least 0 and below 2**63, and class = "
+                f"{wanted} between 0 and {num_classes - 1}, or -1 for all classes in turn."
             )
-        refiner = self.refiner if int(request.get("refined", 1)) else None
-        device = next(self.network.parameters()).device
-        z_NZ = torch.randn(num_images, latent_dim, generator=torch.Generator().manual_seed(seed)).to(device)
-        labels_N = torch.arange(num_images) % num_classes if wanted < 0 else torch.full((num_images,), wanted)
-        parts = zip(torch.split(z_NZ, BATCH), torch.split(labels_N.to(device), BATCH), strict=True)
-        images = [(self.network(*part) * 0.5 + 0.5).clamp(0, 1) for part in parts]
-        return np.concatenate([np.asarray((refiner(x).clamp(0, 1) if refiner else x).cpu()) for x in images])
+        refined = _whole_number("refined", request.get("refined", 1))
+        return {"num_images": num_images, "seed": seed, "wanted": wanted, "refined": refined}
+
+    def _generate_one(self, num_images: int, seed: int, wanted: int, refined: int) -> np.ndarray:
+        num_classes, latent_dim = self.config["network"]["num_classes"], self.config["network"]["latent_dim"]
+        refiner = self.refiner if refined else None
+        rng, images = _generator(seed), []
+        for numbers_B in torch.split(torch.arange(num_images), BATCH):
+            z_BZ = draw_latents(len(numbers_B), latent_dim, rng).to(self._device())
+            labels_B = numbers_B % num_classes if wanted < 0 else torch.full_like(numbers_B, wanted)
+            x_BCHW = (self.network(z_BZ, labels_B.to(z_BZ.device)) * 0.5 + 0.5).clamp(0, 1)
+            images.append(np.asarray((refiner(x_BCHW).clamp(0, 1) if refiner else x_BCHW).cpu()))
+        return np.concatenate(images)
+
+    def _device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+
+def _generator(seed: int) -> torch.Generator:
+    """Torch reads the lowest 32 bits of a seed alone, so larger ones are mixed into these."""
+    mixed = seed if seed < 2**32 else int(np.random.SeedSequence(seed).generate_state(1)[0])
+    return torch.Generator().manual_seed(mixed)
+
+
+def draw_latents(num_images: int, latent_dim: int, rng: torch.Generator) -> torch.Tensor:
+    """The latents z_NZ of the next images: one draw an image, so that none depends on how many follow.
+
+    A draw of all at once would: where their number of values is no multiple of 16, torch draws the last 16 anew.
+    """
+    return torch.stack([torch.randn(latent_dim, generator=rng) for _ in range(num_images)])
+
+
+def _refuse_other_ranges(x_NCHW: np.ndarray) -> None:
+    for number, x_CHW in enumerate(x_NCHW):
+        if not np.isfinite(x_CHW).all():
+            broken = int((~np.isfinite(x_CHW)).sum())
+            raise ValueError(f"image {number} of the input holds {broken} values that are NaN or infinite.")
+        low, high = x_CHW.min(), x_CHW.max()
+        excess = np.abs(x_CHW - x_CHW.clip(0, 1)).mean(dtype=np.float64)
+        if excess > MEAN_EXCESS or low < -EXCESS or high > 1 + EXCESS:
+            raise ValueError(
+                f"image {number} of the input goes from {low:.4g} to {high:.4g}; images are in [0, 1], and only noise "
+                "may leave it. Divide 0..255 by 255; of -1..1 take (x + 1) / 2."
+            )
+
+
+def _whole_number(name: str, given: Any) -> int:
+    try:
+        number = int(given)
+    except (TypeError, ValueError, OverflowError):  # a word, nothing, NaN, infinity
+        number = None
+    if number is None or number != given:
+        raise ValueError(f"{name} = {given!r} must be a whole number.")
+    return number
 
 
 def _load_network(config: dict[str, Any], source: Path, weights: Path) -> torch.nn.Module:

@@ -24,6 +24,7 @@ from atelier.plan import current_evaluation_inputs, evaluation_differences, plan
 from atelier.project import Project
 from atelier.promotion import INFRASTRUCTURE
 from atelier.provenance import git_state, installed_packages
+from atelier.readiness import require_enough_data
 from atelier.registry import CHAMPION, Registry, Version
 from atelier.scoring import score
 from atelier.training.checkpoint import Checkpoints
@@ -32,6 +33,15 @@ from atelier.training.interruption import StopSignals
 from atelier.training_run import Job, run_training
 
 log = logging.getLogger("atelier")
+
+
+def check_data(project: Project, params: Params, name: str) -> None:
+    """Refuse to train a model whose data don't suffice for its training, or for scoring what comes of it.
+
+    Raises:
+        TrainingError: naming all that is missing, and what helps.
+    """
+    require_enough_data(params, name, _read_datasets(project, params.models[name]))
 
 
 def train(project: Project, params: Params, name: str, flow_run_id: str) -> int:

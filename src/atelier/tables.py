@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from atelier.doctor import Check
@@ -30,12 +30,27 @@ def console() -> Console:
     return terminal if terminal.is_terminal else Console(width=120)
 
 
+def plain(*lines: object, style: str = "") -> Text:
+    """Lines of text as a terminal shows them letter by letter: none of it is rich's markup or moves the cursor.
+
+    What people wrote (reasons, names, files, messages) goes to the terminal through this, never as markup.
+    """
+    text = "\n".join(str(line) for line in lines)
+    letters = (letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
+    return Text("".join(letters), style)
+
+
+def stacked(*lines: Text) -> Text:
+    """Lines of different styles, one below the other."""
+    return Text("\n").join(lines)
+
+
 def print_plan(items: Iterable[Item]) -> None:
     """What is fresh, stale or missing, why, and what a run would do."""
     table = Table("", "kind", "state", "a run would", "because", title="Plan", title_justify="left")
     for item in items:
-        state = f"[{STATE_STYLES[item.state]}]{item.state}[/]"
-        table.add_row(item.name, item.kind, state, item.action or "do nothing", "\n".join(item.reasons))
+        state = plain(item.state, style=STATE_STYLES[item.state])
+        table.add_row(plain(item.name), item.kind, state, plain(item.action or "do nothing"), plain(*item.reasons))
     console().print(table)
 
 
@@ -43,7 +58,11 @@ def print_results(registry: Registry, models: Sequence[str]) -> None:
     """The newest version of each model: scores, verdict."""
     newest = [registry.versions(name)[-1:] for name in models]
     print_history([history_entry(registry, version) for versions in newest for version in versions])
-    where = registry.uri if registry.uri.startswith("http") else "[bold]mlflow ui[/] here, then http://127.0.0.1:5000"
+    where = (
+        plain(registry.uri)
+        if registry.uri.startswith("http")
+        else "[bold]mlflow ui[/] here, then http://127.0.0.1:5000"
+    )
     console().print(f"All scores and pictures: {where}", highlight=False)
 
 
@@ -72,25 +91,26 @@ def print_history(entries: Iterable[Mapping[str, Any]]) -> None:
     for entry in entries:
         verdict = entry["verdict"] or "not judged"
         style = VERDICT_STYLES.get(verdict, "yellow")
-        name = f"{entry['model']}/{entry['version']}\n[dim]{entry['created']}[/]"
+        name = [plain(f"{entry['model']}/{entry['version']}"), plain(entry["created"], style="dim")]
         if entry["built_from"]:
-            name += f"\n[dim]from {entry['built_from']}[/]"
+            name.append(plain(f"from {entry['built_from']}", style="dim"))
         if entry["aliases"]:
-            name += f"\n[bold]{', '.join(entry['aliases'])}[/]"
-        table.add_row(name, _scores(entry["metrics"]), "\n".join([f"[{style}]{verdict}[/]", *entry["reasons"]]))
+            name.append(plain(", ".join(entry["aliases"]), style="bold"))
+        why = [plain(verdict, style=style), *map(plain, entry["reasons"])]
+        table.add_row(stacked(*name), _scores(entry["metrics"]), stacked(*why))
         table.add_section()
     console().print(table)
 
 
-def _scores(metrics: Mapping[str, Mapping[str, float]]) -> str:
+def _scores(metrics: Mapping[str, Mapping[str, float]]) -> Text:
     shown = [(name, metrics[name]) for name in SHOWN_METRICS if name in metrics]
-    return "\n".join(f"{name} {s['value']:.4g} \\[{s['low']:.4g}, {s['high']:.4g}]" for name, s in shown)
+    return plain(*(f"{name} {s['value']:.4g} [{s['low']:.4g}, {s['high']:.4g}]" for name, s in shown))
 
 
 def print_warnings(lines: Iterable[str]) -> None:
     """What somebody should look at."""
     for line in lines:
-        console().print(f"[yellow]{escape(line)}[/]", highlight=False)
+        console().print(plain(line, style="yellow"))
 
 
 def print_ledger(entries: Iterable[Entry]) -> None:
@@ -101,12 +121,12 @@ def print_ledger(entries: Iterable[Entry]) -> None:
         style = VERDICT_STYLES.get(decision.action, "yellow")
         champion = f"{decision.champion_before or 'none'} -> {decision.champion or 'none'}"
         table.add_row(
-            f"{entry.sequence}\n[dim]{entry.hash[:8]}[/]",
-            f"{decision.at}\n[dim]{decision.who}[/]",
-            f"{decision.model}/{decision.version}",
-            f"[{style}]{decision.action}[/]{' (interrupted)' if entry.is_open else ''}",
-            champion if decision.champion_before != decision.champion else str(decision.champion or "none"),
-            escape("\n".join(decision.reasons)),
+            stacked(plain(entry.sequence), plain(entry.hash[:8], style="dim")),
+            stacked(plain(decision.at), plain(decision.who, style="dim")),
+            plain(f"{decision.model}/{decision.version}"),
+            plain(decision.action, style=style).append(" (interrupted)" if entry.is_open else "", style="default"),
+            plain(champion if decision.champion_before != decision.champion else str(decision.champion or "none")),
+            plain(*decision.reasons),
         )
     console().print(table)
 
@@ -115,5 +135,7 @@ def print_checks(checks: Iterable[Check]) -> None:
     """The doctor's findings."""
     table = Table("", "check", "found", "what to do")
     for check in checks:
-        table.add_row("[green]ok[/]" if check.ok else "[red]no[/]", check.name, check.found, check.advice)
+        table.add_row(
+            "[green]ok[/]" if check.ok else "[red]no[/]", plain(check.name), plain(check.found), plain(check.advice)
+        )
     console().print(table)

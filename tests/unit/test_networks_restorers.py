@@ -6,6 +6,8 @@ import inspect
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from atelier.networks.restorers import RESTORERS, CrnnRestorer, build_restorer, convolutional, residual
@@ -255,6 +257,45 @@ def test_noise_is_estimated_within_ten_percent(sigma):
 
 def test_a_picture_without_noise_has_none():
     assert convolutional._estimated_sigma(smooth(64, 64)).item() < 1e-6
+    assert convolutional._estimated_sigma(torch.ones(2, 3, 1, 40)).tolist() == [0, 0]
+
+
+def median_of_all_details(y_BCHW):
+    detail_BN = y_BCHW.diff(dim=-2).diff(dim=-1).abs().flatten(1)
+    return detail_BN.sort(dim=1).values[:, detail_BN.shape[1] // 2] / (2 * 0.6745)
+
+
+@given(
+    sigma=st.floats(0.01, 0.5),
+    height=st.integers(2, 60),
+    width=st.integers(2, 60),
+    channels=st.sampled_from([1, 3]),
+    seed=st.integers(0, 99),
+)
+def test_noise_of_a_picture_without_plain_parts_is_the_median_of_all(sigma, height, width, channels, seed):
+    y_BCHW = sigma * torch.randn(2, channels, height, width, generator=torch.Generator().manual_seed(seed))
+    assert torch.equal(convolutional._estimated_sigma(y_BCHW), median_of_all_details(y_BCHW))
+
+
+@given(
+    sigma=st.floats(0.01, 0.2),
+    margins=st.lists(st.integers(0, 150), min_size=4, max_size=4),
+    level=st.sampled_from([0.0, 0.3, 1.0]),
+    seed=st.integers(0, 99),
+)
+def test_a_plain_margin_does_not_change_the_noise_of_a_picture(sigma, margins, level, seed):
+    noise_BCHW = torch.randn(1, 1, 90, 70, generator=torch.Generator().manual_seed(seed))
+    photo_BCHW = smooth(90, 70) + sigma * noise_BCHW
+    sheet_BCHW = F.pad(photo_BCHW, margins, value=level)
+    found = convolutional._estimated_sigma(sheet_BCHW).item()
+    assert found == pytest.approx(convolutional._estimated_sigma(photo_BCHW).item(), rel=0.1)
+
+
+@given(cells=st.integers(2, 5), seed=st.integers(0, 99))
+def test_edges_of_a_drawing_are_no_noise(cells, seed):
+    levels_BCHW = torch.rand(1, 1, cells, cells, generator=torch.Generator().manual_seed(seed))
+    drawing_BCHW = levels_BCHW.repeat_interleave(24, dim=-1).repeat_interleave(24, dim=-2)
+    assert convolutional._estimated_sigma(drawing_BCHW).item() < 1e-6
 
 
 # -- files that are stored with a model ------------------------------------------------------------------------------
@@ -267,7 +308,15 @@ def test_helpers_that_the_files_repeat_are_equal():
 
     ours, theirs = functions(convolutional), functions(residual)
     shared = ours.keys() & theirs.keys()
-    assert {"_pad_to_multiple", "_upsample", "_estimated_sigma", "_noise_level", "_append_level", "_conv3"} == shared
+    assert {
+        "_pad_to_multiple",
+        "_upsample",
+        "_estimated_sigma",
+        "_noisy_parts",
+        "_noise_level",
+        "_append_level",
+        "_conv3",
+    } == shared
     assert {name for name in shared if ours[name] != theirs[name]} == set()
 
 

@@ -52,6 +52,12 @@ def images(channels, height, width, num_images=2):
     return rng.uniform(-0.2, 1.2, (num_images, channels, height, width)).astype(np.float32)
 
 
+def latents(num_images, latent_dim=8, seed=3):
+    """One draw an image, all from one seed."""
+    rng = torch.Generator().manual_seed(seed)
+    return torch.stack([torch.randn(latent_dim, generator=rng) for _ in range(num_images)])
+
+
 def in_turn(num_images, seed, wanted=-1):
     return {"num_images": num_images, "seed": seed, "class": wanted}
 
@@ -224,7 +230,7 @@ def test_a_classifier_gives_probabilities(answers, networks, key):
 def test_a_gan_draws_the_classes_it_is_asked_for(answers, networks, key):
     num_images = len(answers[key])
     assert num_images == {"in turn": 12, "more than a pass": 300}.get(key, 5)
-    z_NZ = torch.randn(num_images, 8, generator=torch.Generator().manual_seed(3))
+    z_NZ = latents(num_images)
     in_turn = key in ("in turn", "more than a pass")
     labels_N = torch.arange(num_images) % 10 if in_turn else torch.full((num_images,), 2)
     assert answers[key].shape == (num_images, 1, 28, 28)
@@ -242,7 +248,7 @@ def test_a_gan_gives_the_same_images_for_the_same_seed_only(answers):
 def test_a_refined_gan_gives_what_its_restorer_makes_of_what_it_draws(answers, networks):
     for key, gan, restorer in [("refined", "gan", "cnn"), ("refined by a crnn", "rgb-gan", "crnn-rgb")]:
         num_images = len(answers[key])
-        z_NZ = torch.randn(num_images, 8, generator=torch.Generator().manual_seed(3))
+        z_NZ = latents(num_images)
         x_NCHW = (networks[gan](z_NZ, torch.arange(num_images) % 10) * 0.5 + 0.5).clamp(0, 1)
         refined_NCHW = networks[restorer](x_NCHW).clamp(0, 1)
         assert_close(answers[key], refined_NCHW)

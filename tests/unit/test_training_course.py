@@ -196,6 +196,34 @@ def test_a_budget_in_minutes_becomes_images_once_the_speed_is_known(tmp_path):
     assert {values["total_kimg"] for values in resumed.logged.values()} == lengths
 
 
+def test_a_warm_up_longer_than_the_training_is_half_of_it(tmp_path):
+    setting = Setting(tmp_path, warmup_kimg=3.0)
+    rates = []
+    while setting.course.goes_on():
+        setting.step(loss=1.0)
+        rates.append(setting.logged[setting.course.images_seen]["lr"])
+    assert max(rates) == pytest.approx(0.5)
+    assert rates.index(max(rates)) == len(rates) // 2
+
+
+def test_the_last_step_is_due_for_everything_however_long_the_rhythm(tmp_path):
+    setting = Setting(tmp_path)
+    due = []
+    while setting.course.goes_on():
+        with setting.course.step():
+            due.append(setting.course.due(1000.0))
+    assert due == [False] * 19 + [True]
+
+
+def test_a_budget_in_minutes_that_one_step_exceeds_has_a_last_step_too(tmp_path):
+    setting = Setting(tmp_path, kimg=None, minutes=1e-9, batch_size=1)
+    due = []
+    while setting.course.goes_on():
+        with setting.course.step():
+            due.append(setting.course.due(1000.0))
+    assert due == [False, True]
+
+
 @pytest.mark.parametrize(
     ("metric", "healthy", "bad", "meaning"),
     [

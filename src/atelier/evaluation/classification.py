@@ -7,16 +7,14 @@ import pandas as pd
 from torch import nn
 
 from atelier.data.store import StoredDataset
-from atelier.evaluation.common import Evaluated, Protocol, class_scores, predicted_classes, row, test_images
+from atelier.evaluation.common import Evaluated, Protocol, class_scores, row, tested_classes
 from atelier.metrics.classification import confusion_matrix, recall_by_class
 from atelier.pictures import grid
 
 
 def evaluate_classifier(network: nn.Module, dataset: StoredDataset, protocol: Protocol) -> Evaluated:
     """Accuracy, macro recall and macro F1 on the test images; recall of each class as slices."""
-    x_NCHW, labels_N = test_images(dataset, protocol)
-    assert labels_N is not None  # a classifier is only trained on labelled data
-    predicted_N = predicted_classes(network, x_NCHW, protocol.device)
+    labels_N, predicted_N = tested_classes(network, dataset, protocol)
     scores = class_scores(labels_N, predicted_N, dataset, protocol)
     by_class = recall_by_class(labels_N, predicted_N, dataset.info.num_classes, protocol.params.confidence)
     names = dataset.info.class_names

@@ -81,12 +81,24 @@ def require_test_images(dataset: StoredDataset) -> None:
         )
 
 
-def test_images(dataset: StoredDataset, protocol: Protocol) -> tuple[Floats, NDArray[np.int64] | None]:
-    """The first `num_images` test images and their labels."""
+def test_images(dataset: StoredDataset, protocol: Protocol) -> Iterator[Floats]:
+    """The first `num_images` test images, all of one size, a pass at a time."""
     require_test_images(dataset)
-    x_NCHW = images_of(dataset, "test", protocol.params.num_images)
-    labels_N = dataset.labels("test")
-    return x_NCHW, None if labels_N is None else labels_N[: len(x_NCHW)]
+    images, size = dataset.images("test"), dataset.info.image_size
+    assert size is not None  # params.checks: restorers alone know images of any size
+    count, step = min(len(images), protocol.params.num_images), images_in_a_pass(size, size)
+    for start in range(0, count, step):
+        yield to_images(images[start : min(start + step, count)], torch.device("cpu")).contiguous().numpy()
+
+
+def tested_classes(
+    classifier: nn.Module, dataset: StoredDataset, protocol: Protocol
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """labels_N of the first `num_images` test images, and the classes that a classifier predicts."""
+    parts = [predicted_classes(classifier, x_NCHW, protocol.device) for x_NCHW in test_images(dataset, protocol)]
+    predicted_N, labels_N = np.concatenate(parts), dataset.labels("test")
+    assert labels_N is not None  # a classifier is only trained on labelled data
+    return labels_N[: len(predicted_N)], predicted_N
 
 
 def class_scores(
@@ -100,8 +112,14 @@ def class_scores(
 @torch.inference_mode()
 def in_chunks(network: Any, x_NCHW: Tensor, device: torch.device) -> Floats:
     """What a network makes of images of one size, computed on its device."""
-    parts = [network(part.to(device)).cpu().numpy() for part in torch.split(x_NCHW, CHUNK)]
+    size = images_in_a_pass(*x_NCHW.shape[-2:])
+    parts = [network(part.to(device)).cpu().numpy() for part in torch.split(x_NCHW, size)]
     return np.concatenate(parts)
+
+
+def images_in_a_pass(height: int, width: int) -> int:
+    """How many images of this size are in memory at a time; one if it is larger than a pass."""
+    return max(1, min(CHUNK, CHUNK_PIXELS // (height * width)))
 
 
 def predicted_classes(classifier: nn.Module, x_NCHW: Floats, device: torch.device) -> NDArray[np.int64]:

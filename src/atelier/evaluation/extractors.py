@@ -24,7 +24,8 @@ from torch.nn import functional as F
 from atelier.errors import EvaluationError
 from atelier.pictures import Floats
 
-BATCH = 500  # images of 28 x 28 in one pass of a classifier
+BATCH = 500  # images in one pass of a classifier, no more
+IMAGE_PIXELS = 2**19  # of all images in one pass, as they come: 668 of 28 x 28, 8 of 256 x 256
 PIXELS = 2**21  # of all images in one pass of a published network: 41 of 224 x 224
 
 
@@ -36,7 +37,7 @@ class Extractor:
         name: what its scores are named after: classifier, efficientnet, inception.
         identity: which weights, and what size they see; part of fingerprints, protocols and the cache's keys.
         device: where it computes.
-        batch: images in one pass.
+        batch: images in one pass, fewer where they are large.
         features: x_BCHW float32 in [0, 1] -> features_BD.
         head: features_BD -> logits_BK of the dataset's classes; None if it doesn't know them.
     """
@@ -48,10 +49,15 @@ class Extractor:
     features: Callable[[Tensor], Tensor]
     head: Callable[[Tensor], Tensor] | None = None
 
+    def in_a_pass(self, height: int, width: int) -> int:
+        """How many images of this size it sees at a time; one if it is larger than a pass."""
+        return max(1, min(self.batch, IMAGE_PIXELS // (height * width)))
+
     @torch.inference_mode()
     def of(self, x_NCHW: Floats | Tensor) -> Floats:
         """features_ND of images of one size, float32."""
-        parts = torch.split(torch.as_tensor(x_NCHW), self.batch)
+        x_NCHW = torch.as_tensor(x_NCHW)
+        parts = torch.split(x_NCHW, self.in_a_pass(*x_NCHW.shape[-2:]))
         return np.concatenate([self.features(part.to(self.device)).float().cpu().numpy() for part in parts])
 
     @torch.inference_mode()

@@ -41,10 +41,11 @@ def real_features(
         file = folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()}.features"
         if (kept := _read(file)) is not None:
             return kept
-    starts = range(0, count, extractor.batch)
+    assert dataset.info.image_size is not None  # params.checks
+    step = extractor.in_a_pass(dataset.info.image_size, dataset.info.image_size)
     parts = [
-        extractor.of(to_images(images[start : min(start + extractor.batch, count)], torch.device("cpu")))
-        for start in starts
+        extractor.of(to_images(images[start : min(start + step, count)], torch.device("cpu")))
+        for start in range(0, count, step)
     ]
     features_ND = np.concatenate(parts)
     if file is not None:

@@ -21,10 +21,9 @@ from atelier.evaluation.common import (
     Evaluated,
     Protocol,
     class_scores,
-    predicted_classes,
     require_test_images,
     row,
-    test_images,
+    tested_classes,
 )
 from atelier.evaluation.extractors import Extractor
 from atelier.evaluation.feature_cache import real_features
@@ -148,10 +147,9 @@ def classification_accuracy_score(
 
     Source: Ravuri & Vinyals 2019, arXiv:1905.10887.
     """
-    kimg = protocol.params.cas_kimg
-    training = recipe.training.model_copy(
-        update={"kimg": kimg, "minutes": None, "sample_every_kimg": 2 * kimg, "checkpoint_every_kimg": 2 * kimg}
-    )
+    kimg, rhythm = protocol.params.cas_kimg, 2 * protocol.params.cas_kimg
+    changes = {"kimg": kimg, "minutes": None, "sample_every_kimg": rhythm, "checkpoint_every_kimg": rhythm}
+    training = recipe.training.model_copy(update=changes)
     generated = ArrayImages(dataset.info, to_pixels(fake_MCHW), labels_M)
     with tempfile.TemporaryDirectory() as folder:
         session = Session(
@@ -163,7 +161,5 @@ def classification_accuracy_score(
         )
         changed = recipe.model_copy(update={"training": training, "data": TrainingData()})  # all generated images
         network = train_classifier(changed, generated, session).network
-    x_NCHW, labels_N = test_images(dataset, protocol)
-    assert labels_N is not None
-    predicted_N = predicted_classes(network, x_NCHW, protocol.device)
+    labels_N, predicted_N = tested_classes(network, dataset, protocol)
     return class_scores(labels_N, predicted_N, dataset, protocol)["accuracy"]

@@ -16,7 +16,7 @@ from atelier.evaluation.extractors import Extractor
 from atelier.evaluation.feature_cache import real_features
 from atelier.evaluation.generation import block_units, with_extractor
 from atelier.metrics.generation import distance_scores
-from atelier.pictures import grid
+from atelier.pictures import Floats, grid
 
 NUM_SHOWN = 10  # images in the picture for people
 
@@ -36,21 +36,26 @@ def evaluate_unpaired(
         protocol: how to score.
     """
     count, folder = protocol.params.num_images, protocol.features
-    y_MCHW, _ = test_images(damaged, protocol)
-    x_hat_MCHW = in_chunks(network, torch.from_numpy(y_MCHW), protocol.device).clip(0, 1)
+    found: list[Floats] = []
+    pairs: list[tuple[Floats, Floats]] = []
+    for y_BCHW in test_images(damaged, protocol):
+        x_hat_BCHW = in_chunks(network, torch.from_numpy(y_BCHW), protocol.device).clip(0, 1)
+        found.append(extractor.of(x_hat_BCHW))
+        if len(pairs) < NUM_SHOWN:
+            pairs += zip(y_BCHW[:NUM_SHOWN], x_hat_BCHW[:NUM_SHOWN], strict=True)
     real_ND = real_features(extractor, clean, "test", count, folder)
     features = {
-        "model": extractor.of(x_hat_MCHW),
+        "model": np.concatenate(found),
         "baseline:identity": real_features(extractor, damaged, "test", count, folder),
         "floor:real training images": real_features(extractor, clean, "train", len(real_ND), folder),
     }
     confidence, seed = protocol.params.confidence, protocol.seed
     scores = {
-        subject: with_extractor(distance_scores(real_ND, found, confidence, seed, extractor.name), extractor)
-        for subject, found in features.items()
+        subject: with_extractor(distance_scores(real_ND, of_subject, confidence, seed, extractor.name), extractor)
+        for subject, of_subject in features.items()
     }
-    rows = [row(name, "all", metric, score) for name, found in scores.items() for metric, score in found.items()]
-    shown = np.concatenate([y_MCHW[:NUM_SHOWN], x_hat_MCHW[:NUM_SHOWN]])
-    picture = grid(shown, columns=min(NUM_SHOWN, len(y_MCHW)))
+    rows = [row(name, "all", metric, score) for name, own in scores.items() for metric, score in own.items()]
+    shown = [np.stack(images) for images in zip(*pairs[:NUM_SHOWN], strict=True)]
+    picture = grid(np.concatenate(shown), columns=len(shown[0]))
     units = block_units(real_ND, features["model"], seed, extractor)
     return Evaluated(scores["model"], pd.DataFrame(rows), {"restored.png": picture}, units)

@@ -28,6 +28,8 @@ def describe_errors(error: ValidationError, raw: Mapping[str, Any], root: type[B
     for details in error.errors(include_url=False):
         if details["type"] == "too_short" and len(details["input"]) >= details["ctx"]["min_length"]:
             continue  # items that are wrong don't count; their own lines say what is wrong
+        if details["type"] == "default_factory_not_called":
+            continue  # a default that depends on another value, which is wrong: its own line says so
         path = ".".join(_path_in_file(tuple(details["loc"]), raw))
         line, given = _describe(details, path, root), details["input"]
         if path in lines:  # the other branch of a plain union

@@ -13,6 +13,7 @@ from atelier.errors import ConfigError
 from atelier.params.checks import combination_errors
 from atelier.params.errors import describe_errors, fields_at, nearest
 from atelier.params.models import Params
+from atelier.params.warmup import warmup_errors
 
 
 def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
@@ -29,7 +30,7 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
     except ValidationError as error:
         problems = describe_errors(error, raw, Params)
     else:
-        problems = combination_errors(params)
+        problems = [*combination_errors(params), *warmup_errors(params, overrides)]
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
         count = f"{len(problems)} mistake{'s' if len(problems) > 1 else ''}"

@@ -5,6 +5,7 @@ A record's field is a key of params.yaml; its type and range are the documentati
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -97,6 +98,11 @@ class RestorationData(TrainingData):
     extend: Extend | None = None
 
 
+def _kimg(given: dict[str, Any]) -> float:
+    """Length of a training, as far as it is known from its other values."""
+    return given.get("kimg") or math.inf
+
+
 class Training(Record):
     """Budget, optimizer and rhythm of a training; all lengths are counted in thousands of images seen (kimg)."""
 
@@ -114,8 +120,9 @@ class Training(Record):
     compile: bool = False  # torch.compile: minutes at the start, faster steps
     crop_size: int | None = Field(default=None, ge=16)  # side of random training crops; none: whole images
     augment: Augment = Augment()
-    log_every_kimg: Positive = 5.0
-    sample_every_kimg: Positive = 50.0  # sample grid and validation score
+    # Unless given, 20 reports and 2 samples in a training of less than 100 kimg. The last step of any does all three.
+    log_every_kimg: Positive = Field(default_factory=lambda given: min(5.0, _kimg(given) / 20))
+    sample_every_kimg: Positive = Field(default_factory=lambda given: min(50.0, _kimg(given) / 2))  # and validation
     checkpoint_every_kimg: Positive = 50.0
 
     @model_validator(mode="after")

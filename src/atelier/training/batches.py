@@ -17,7 +17,7 @@ from atelier.data.manifest import NO_LABEL
 from atelier.data.splits import SPLITS, Split
 from atelier.data.store import DatasetInfo
 from atelier.errors import TrainingError
-from atelier.params import Model
+from atelier.params import Model, Training
 from atelier.training.extension import ExtendedImages, JoinedPixels
 from atelier.training.resident import ResidentPixels, fits
 from atelier.training.session import Session
@@ -176,6 +176,11 @@ def first_images(dataset: TrainingImages, split: Split, count: int, crop_size: i
         return pixels[:count]
     rows_N = np.arange(min(count, len(pixels)))
     return crops(pixels, rows_N, (sizes_of(pixels)[rows_N] - crop_size) // 2, crop_size)
+
+
+def part_size(training: Training) -> int:
+    """Images in one pass of a training's networks: as many as its memory is known to suffice for."""
+    return training.batch_size // (training.accumulate * training.devices)
 
 
 def validation_split(dataset: TrainingImages) -> Split:

@@ -14,11 +14,20 @@ from atelier.errors import TrainingError
 from atelier.networks.classifiers import build_classifier
 from atelier.params import ClassificationModel
 from atelier.training.augmentation import augmented
-from atelier.training.batches import TrainingImages, require_labels, to_images, training_batches, validation_split
+from atelier.training.batches import (
+    TrainingImages,
+    part_size,
+    require_labels,
+    to_images,
+    training_batches,
+    validation_split,
+)
 from atelier.training.course import Course
 from atelier.training.distributed import share
 from atelier.training.ema import averaged_copy, averaging
 from atelier.training.session import Session, Trained, adam, placed
+
+NUM_VALIDATION = 2048  # images in each validation
 
 
 def classifier_config(model: ClassificationModel, info: DatasetInfo) -> dict[str, Any]:
@@ -68,16 +77,20 @@ def train_classifier(model: ClassificationModel, dataset: TrainingImages, sessio
             if course.due(training.log_every_kimg):
                 course.log({"loss": loss})
             if course.due(training.sample_every_kimg):
-                course.log({"validation/accuracy": _accuracy(average, dataset, session.device)})
+                course.log({"validation/accuracy": _accuracy(average, dataset, session.device, part_size(training))})
     return Trained(average, config, course.images_seen)
 
 
 @torch.inference_mode()
-def _accuracy(network: nn.Module, dataset: TrainingImages, device: torch.device) -> float:
-    """Accuracy on up to 2,048 validation images (training images where there is no validation split)."""
+def _accuracy(network: nn.Module, dataset: TrainingImages, device: torch.device, batch_size: int) -> float:
+    """Accuracy on the first validation images (training images where there is no validation split)."""
     split = validation_split(dataset)
     labels_N = dataset.labels(split)
     assert labels_N is not None  # checked before the training began
-    logits_NK = network(to_images(dataset.images(split)[:2048], device)).cpu()
-    labels = torch.from_numpy(labels_N[:2048])
+    labels = torch.from_numpy(labels_N[:NUM_VALIDATION])
+    images, logits = dataset.images(split), []
+    for start in range(0, len(labels), batch_size):
+        end = min(start + batch_size, len(labels))
+        logits.append(network(to_images(images[start:end], device)).cpu())
+    logits_NK = torch.cat(logits)
     return float(multiclass_accuracy(logits_NK, labels, dataset.info.num_classes, average="micro"))

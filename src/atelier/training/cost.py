@@ -12,8 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from atelier.data.store import DatasetInfo
 from atelier.params import GanModel, Model
+from atelier.training.batches import part_size
 
-BATCH = 32
+BATCH = 32  # images, at most
 MIN_SECONDS = 0.5
 
 
@@ -29,22 +30,24 @@ def cost_of(network: Any, model: Model, info: DatasetInfo, device: torch.device)
 
     Returns:
         cost/parameters; cost/macs_per_image, multiplications with addition of convolutions and matrix products, counted
-        by torch; cost/images_per_second, in batches of 32; cost/image_side, pixels of the images that went in.
+        by torch; cost/images_per_second, in batches of 32, or of the training's where it is smaller; cost/image_side,
+        pixels of the images that went in.
     """
     side = model.training.crop_size or info.image_size
     assert side is not None  # params.checks
+    batch = min(BATCH, part_size(model.training))
     if isinstance(model, GanModel):
-        z_BZ = torch.randn(BATCH, model.generator.latent_dim, device=device)
-        labels_B = torch.zeros(BATCH, dtype=torch.int64, device=device)
+        z_BZ = torch.randn(batch, model.generator.latent_dim, device=device)
+        labels_B = torch.zeros(batch, dtype=torch.int64, device=device)
         apply: Callable[[int], Tensor] = lambda count: network(z_BZ[:count], labels_B[:count])  # noqa: E731
     else:
         side //= getattr(network, "upscale", 1)
-        x_BCHW = torch.rand(BATCH, info.channels, side, side, device=device).to(memory_format=torch.channels_last)
+        x_BCHW = torch.rand(batch, info.channels, side, side, device=device).to(memory_format=torch.channels_last)
         apply = lambda count: network(x_BCHW[:count])  # noqa: E731
     return {
         "cost/parameters": sum(weight.numel() for weight in network.parameters()),
         "cost/macs_per_image": count_macs(lambda: apply(1)),
-        "cost/images_per_second": _speed(apply),
+        "cost/images_per_second": _speed(apply, batch),
         "cost/image_side": side,
     }
 
@@ -56,9 +59,9 @@ def count_macs(apply: Callable[[], object]) -> float:
     return float(counter.get_total_flops()) / 2
 
 
-def _speed(apply: Callable[[int], Tensor]) -> float:
+def _speed(apply: Callable[[int], Tensor], batch: int) -> float:
     started, count = time.perf_counter(), 0
     while (seconds := time.perf_counter() - started) < MIN_SECONDS:
-        apply(BATCH)[0].cpu()  # waits for the device
-        count += BATCH
+        apply(batch)[0].cpu()  # waits for the device
+        count += batch
     return count / seconds

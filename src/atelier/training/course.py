@@ -20,7 +20,7 @@ from atelier.training.clock import Clock
 from atelier.training.distributed import average_gradients, averaged, world_size
 from atelier.training.health import Health
 from atelier.training.interruption import Stopped
-from atelier.training.schedules import due, learning_rate
+from atelier.training.schedules import due, fitting_warmup, learning_rate
 from atelier.training.session import Session
 
 MAX_ROLLBACKS = 3
@@ -79,7 +79,7 @@ class Course:
         try:
             yield
             stopping = self._stop_requested()
-            if stopping or self.due(self._training.checkpoint_every_kimg) or self.progress() == 1:
+            if stopping or self.due(self._training.checkpoint_every_kimg):
                 self._refuse_broken_weights()
                 self.save()
         except NotFinite as failure:
@@ -89,8 +89,8 @@ class Course:
             raise Stopped
 
     def due(self, every_kimg: float) -> bool:
-        """Whether the step under way crosses a multiple of `every_kimg` thousand images."""
-        return due(self.images_seen, self._training.batch_size, every_kimg)
+        """Whether the step under way crosses a multiple of `every_kimg` thousand images, or is the last one."""
+        return self.progress() == 1 or due(self.images_seen, self._training.batch_size, every_kimg)
 
     def progress(self) -> float:
         """The share of the training that is done after this step, in [0, 1]; 0 until the length is known."""
@@ -178,7 +178,7 @@ class Course:
         warmup, total = round(self._training.warmup_kimg * 1000), self._total_images
         if total is None:  # at its peak after the warm-up, until the length of the training is known
             return self._rate_scale * learning_rate(peak, min(self.start, warmup), warmup + 1, warmup)
-        return self._rate_scale * learning_rate(peak, self.start, total, warmup)
+        return self._rate_scale * learning_rate(peak, self.start, total, fitting_warmup(warmup, total))
 
     def _stop_requested(self) -> bool:
         """Whether any of the processes was asked to stop."""
@@ -222,4 +222,6 @@ class Course:
         if self.images_seen and used >= CALIBRATION * self._training.minutes * 60:
             batch_size = self._training.batch_size
             num_batches = self.images_seen / batch_size * self._training.minutes * 60 / used
-            self._total_images = max(1, round(num_batches)) * batch_size
+            steps_done = self.images_seen // batch_size
+            # One more at least: the last step reports and saves, so it has to be known for the last one.
+            self._total_images = max(steps_done + 1, round(num_batches)) * batch_size

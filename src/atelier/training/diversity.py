@@ -12,6 +12,7 @@ from torch import Tensor
 from atelier.training.batches import TrainingImages, to_images
 
 NUM_REAL = 2048
+CHUNK = 64  # of them in memory at a time
 SIDE = 8  # images are compared after averaging down to so many pixels a side: their layout, not their noise
 
 
@@ -25,7 +26,10 @@ class Diversity:
     """
 
     def __init__(self, dataset: TrainingImages, conditional: bool, device: torch.device) -> None:
-        real_NF = _flattened(to_images(dataset.images("train")[:NUM_REAL], device))
+        images = dataset.images("train")
+        starts = range(0, min(NUM_REAL, len(images)), CHUNK)
+        chunks = (images[start : min(start + CHUNK, NUM_REAL)] for start in starts)
+        real_NF = torch.cat([_flattened(to_images(chunk, device)) for chunk in chunks])
         all_labels = dataset.labels("train")
         labels = [0] * len(real_NF) if all_labels is None else all_labels[: len(real_NF)].tolist()
         labels_N = torch.tensor(labels, device=device)

@@ -18,7 +18,7 @@ from atelier.networks.discriminators import build_discriminator
 from atelier.networks.generators import build_generator
 from atelier.params import GanModel
 from atelier.training.augmentation import augmented
-from atelier.training.batches import TrainingImages, require_labels, training_batches
+from atelier.training.batches import TrainingImages, part_size, require_labels, training_batches
 from atelier.training.course import Course
 from atelier.training.discriminator_augmentation import DiscriminatorAugmentation
 from atelier.training.distributed import share
@@ -113,7 +113,8 @@ def train_gan(model: GanModel, dataset: TrainingImages, session: Session) -> Tra
                 course.log({"d_loss": d_loss, "g_loss": g_loss, **signals(game, *logits), **augment.values()})
             if course.due(training.sample_every_kimg):
                 with torch.inference_mode():
-                    samples_BCHW = G_ema(samples_z, samples_labels) * 0.5 + 0.5
+                    latents, labels = (torch.split(part, part_size(training)) for part in (samples_z, samples_labels))
+                    samples_BCHW = torch.cat(list(map(G_ema, latents, labels))) * 0.5 + 0.5
                 course.log(diversity.of(samples_BCHW, samples_labels))
                 shown_N = _eight_of_each(samples_labels)
                 course.sample(samples_BCHW[shown_N])

@@ -22,13 +22,21 @@ from atelier.networks.restorers import build_restorer
 from atelier.params import RestorationModel, TranslationModel
 from atelier.training.adversarial import Opponent, beside
 from atelier.training.augmentation import augmented
-from atelier.training.batches import TrainingImages, first_images, to_images, training_batches, validation_split
+from atelier.training.batches import (
+    TrainingImages,
+    first_images,
+    part_size,
+    to_images,
+    training_batches,
+    validation_split,
+)
 from atelier.training.course import Course
 from atelier.training.distributed import share
 from atelier.training.ema import averaged_copy, averaging
 from atelier.training.session import Session, Trained, adam, placed
 
 NUM_VALIDATION = 512  # images, or central crops of images, in each validation
+NUM_SHOWN = 8  # of them
 
 
 def degradation_steps(model: RestorationModel | TranslationModel) -> Steps:
@@ -92,7 +100,7 @@ def train_restorer(model: RestorationModel, dataset: TrainingImages, session: Se
                 course.log(losses)
             if course.due(training.sample_every_kimg):
                 shown_NHWC = first_images(dataset, validation_split(dataset), NUM_VALIDATION, training.crop_size)
-                scores, rows_BCHW = validate(average, shown_NHWC, steps, session.device)
+                scores, rows_BCHW = validate(average, shown_NHWC, steps, session.device, part_size(training))
                 course.log(scores)
                 course.sample(rows_BCHW)
     return Trained(average, config, course.images_seen)
@@ -100,12 +108,26 @@ def train_restorer(model: RestorationModel, dataset: TrainingImages, session: Se
 
 @torch.inference_mode()
 def validate(
-    network: Any, pixels_NHWC: NDArray[np.uint8], steps: Steps, device: torch.device
+    network: Any, pixels_NHWC: NDArray[np.uint8], steps: Steps, device: torch.device, batch_size: int = 8
 ) -> tuple[dict[str, float], Tensor]:
-    """PSNR on these images, and eight of them: clean, then restored."""
-    x_NCHW = to_images(pixels_NHWC, device)
-    seeds = range(len(x_NCHW))
-    sigma_N = noise_levels(x_NCHW.shape, steps, seeds).to(device) if network.noise_level else None
-    x_hat_NCHW = network(degrade_fixed(x_NCHW, steps, seeds), sigma_N).clamp(0, 1)
-    psnr = peak_signal_noise_ratio(x_hat_NCHW, x_NCHW, data_range=1.0, dim=(1, 2, 3))
-    return {"validation/psnr": psnr.item()}, torch.cat([x_NCHW[:8], x_hat_NCHW[:8]])
+    """PSNR on these images, and eight of them: clean, then restored.
+
+    Args:
+        network: the restorer.
+        pixels_NHWC: as stored.
+        steps: the degradation; image n has the seed n.
+        device: where the network lives.
+        batch_size: images in one pass; the result is the same for any, up to rounding.
+    """
+    psnr, clean, restored = [], [], []
+    for first in range(0, len(pixels_NHWC), batch_size):
+        x_BCHW = to_images(pixels_NHWC[first : first + batch_size], device)
+        seeds = range(first, first + len(x_BCHW))
+        sigma_B = noise_levels(x_BCHW.shape, steps, seeds).to(device) if network.noise_level else None
+        x_hat_BCHW = network(degrade_fixed(x_BCHW, steps, seeds), sigma_B).clamp(0, 1)
+        psnr.append(peak_signal_noise_ratio(x_hat_BCHW, x_BCHW, data_range=1.0, reduction="none", dim=(1, 2, 3)))
+        if first < NUM_SHOWN:
+            clean.append(x_BCHW)
+            restored.append(x_hat_BCHW)
+    shown = [torch.cat(parts)[:NUM_SHOWN] for parts in (clean, restored)]
+    return {"validation/psnr": torch.cat(psnr).mean().item()}, torch.cat(shown)

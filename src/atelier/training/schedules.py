@@ -13,6 +13,14 @@ def learning_rate(peak: float, images_seen: int, total_images: int, warmup_image
     return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
+def fitting_warmup(warmup_images: int, total_images: int) -> int:
+    """The warm-up of a training: that of its recipe, or half the training where that would be longer than all of it.
+
+    `atelier.params.warmup` refuses one that can't be meant; a trial of a recipe, and CAS, train for a shorter time.
+    """
+    return warmup_images if warmup_images <= total_images else total_images // 2
+
+
 def due(images_seen: int, batch_size: int, every_kimg: float) -> bool:
     """Whether the step that ended at `images_seen` crossed a multiple of `every_kimg` thousand images."""
     every = max(1, round(every_kimg * 1000))

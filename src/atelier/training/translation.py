@@ -20,14 +20,21 @@ from torch.nn.functional import l1_loss
 
 from atelier.degradations import Steps, degrade
 from atelier.networks.restorers import build_restorer
-from atelier.params import TranslationModel
+from atelier.params import Training, TranslationModel
 from atelier.training.adversarial import ImagePool, Opponent
 from atelier.training.augmentation import augmented
-from atelier.training.batches import Batches, TrainingImages, first_images, to_images, validation_split
+from atelier.training.batches import (
+    Batches,
+    TrainingImages,
+    first_images,
+    part_size,
+    to_images,
+    validation_split,
+)
 from atelier.training.course import Course
 from atelier.training.distributed import share
 from atelier.training.ema import averaged_copy, averaging
-from atelier.training.restoration import NUM_VALIDATION, degradation_steps, validate
+from atelier.training.restoration import NUM_SHOWN, NUM_VALIDATION, degradation_steps, validate
 from atelier.training.session import Session, Trained, adam, placed
 
 
@@ -99,7 +106,7 @@ def train_translation(
             if course.due(training.log_every_kimg):
                 course.log({"loss": loss, **logged, **d_losses})
             if course.due(training.sample_every_kimg):
-                _report(average, damaged or dataset, steps, training.crop_size, course)
+                _report(average, damaged or dataset, steps, training, course)
     return Trained(average, config, course.images_seen)
 
 
@@ -140,14 +147,16 @@ def unpaired_batches(
     return batches(dataset, slice(0, None, 2), session.seed), batches(dataset, slice(1, None, 2), session.seed + 1)
 
 
-def _report(network: nn.Module, dataset: TrainingImages, steps: Steps, crop_size: int | None, course: Course) -> None:
+def _report(network: nn.Module, dataset: TrainingImages, steps: Steps, training: Training, course: Course) -> None:
     """PSNR and pictures where the clean images are known, else damaged images and what is made of them."""
-    shown_NHWC = first_images(dataset, validation_split(dataset), NUM_VALIDATION, crop_size)
+    count, size = NUM_VALIDATION if steps else NUM_SHOWN, part_size(training)
+    shown_NHWC = first_images(dataset, validation_split(dataset), count, training.crop_size)
     if steps:
-        scores, rows_BCHW = validate(network, shown_NHWC, steps, course.device)
+        scores, rows_BCHW = validate(network, shown_NHWC, steps, course.device, size)
         course.log(scores)
     else:
-        y_BCHW = to_images(shown_NHWC[:8], course.device)
+        y_BCHW = to_images(shown_NHWC, course.device)
         with torch.inference_mode():
-            rows_BCHW = torch.cat([y_BCHW, network(y_BCHW).clamp(0, 1)])
+            restored = [network(part).clamp(0, 1) for part in torch.split(y_BCHW, size)]
+        rows_BCHW = torch.cat([y_BCHW, *restored])
     course.sample(rows_BCHW)

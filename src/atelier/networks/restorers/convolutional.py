@@ -28,14 +28,30 @@ def _upsample(y_BCHW: Tensor, upscale: int) -> Tensor:
 def _estimated_sigma(y_BCHW: Tensor) -> Tensor:
     """sigma_B, standard deviation of white noise: of second differences, where pictures are near zero, the median.
 
+    Plain parts of a picture (a white margin, the bars of a film) tell nothing of the noise in the others and don't
+    count; of a picture that is nothing but plain it is 0.
+
     Source: Donoho and Johnstone 1994, doi:10.1093/biomet/81.3.425, section 4.2; here a Haar wavelet at every position.
     """
     height, width = y_BCHW.shape[-2:]
     y_BCHW = F.pad(y_BCHW, (0, int(width == 1), 0, int(height == 1)), mode="replicate")
     rows_BCHW = y_BCHW[..., 1:, :] - y_BCHW[..., :-1, :]
-    detail_BN = (rows_BCHW[..., 1:] - rows_BCHW[..., :-1]).abs().flatten(1)  # of standard deviation 2 sigma
+    detail_BCHW = (rows_BCHW[..., 1:] - rows_BCHW[..., :-1]).abs()  # of standard deviation 2 sigma
+    counts_BN = _noisy_parts(detail_BCHW).flatten(1)
     # Sorted, because torch.median has no deterministic form on CUDA. 0.6745: median of |N(0, 1)|.
-    return detail_BN.sort(dim=1).values[:, detail_BN.shape[1] // 2] / (2 * 0.6745)
+    sorted_BN = detail_BCHW.flatten(1).masked_fill(~counts_BN, torch.inf).sort(dim=1).values
+    number_B1 = counts_BN.sum(dim=1, keepdim=True)
+    middle_B = sorted_BN.gather(1, number_B1 // 2).squeeze(1)
+    return torch.where(number_B1.squeeze(1) > 0, middle_B, 0.0) / (2 * 0.6745)
+
+
+def _noisy_parts(detail_BCHW: Tensor) -> Tensor:
+    """The places with details, not only rounding, in most of the 9 x 9 places around them.
+
+    Most: else the empty rim of a photograph would count, or the edges of a drawing, which have no noise beside them.
+    """
+    present_BCHW = (detail_BCHW > 1e-6).to(detail_BCHW.dtype)
+    return F.avg_pool2d(present_BCHW, 9, stride=1, padding=4, count_include_pad=False) > 0.5
 
 
 def _noise_level(y_BCHW: Tensor, sigma: Tensor | float | None, has_input: bool) -> Tensor | None:
