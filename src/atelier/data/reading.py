@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atelier.data.decoding import decode, fit_pixels, quiet_pillow
+from atelier.data.names import shown
 from atelier.data.perceptual import perceptual_hash
 from atelier.data.pictures import ELSEWHERE, Candidate, Decoded, Encoded, Rejected, Unusable, content_hash
 from atelier.data.sources import open_source, source_digest
@@ -31,6 +32,7 @@ WINDOW = 4  # pictures in memory for each core: enough to keep it busy, few enou
 # took 13 s without and 43 s with two threads.
 WORTH_A_THREAD = 0.003
 VALUES = np.arange(256)
+MAX_DIGITS = 640  # of a class that is a number; Python can be set to convert no more
 BLOCK = 2**20  # values counted at a time: the count takes 8 bytes for each
 
 Given = TypeVar("Given")
@@ -45,6 +47,7 @@ class Reading:
     rejected: list[Rejected]
     class_names: tuple[str, ...]  # in the order of their numbers
     source_digest: str
+    warnings: list[str]  # for people, about the sources as a whole
 
 
 def read_sources(project_root: Path, name: str, dataset: Dataset, known: Collection[str], folder: Path) -> None:
@@ -60,7 +63,7 @@ def read_sources(project_root: Path, name: str, dataset: Dataset, known: Collect
     Raises:
         DataError: if a source can't be found, fetched or trusted.
     """
-    reading = Reading([], [], (), "")
+    reading = Reading([], [], (), "", [])
     orders, digests = [], []
     places = dict.fromkeys(known, ELSEWHERE)
     with (folder / "pixels.bin").open("wb") as spool, quiet_pillow(), ThreadPoolExecutor(num_cores()) as pool:
@@ -68,22 +71,23 @@ def read_sources(project_root: Path, name: str, dataset: Dataset, known: Collect
             digests.append(source_digest(project_root, source))  # before: what changes meanwhile is stale next time
             opened = open_source(project_root, source)
             orders.append(opened.class_names)
+            reading.warnings.extend(opened.warnings)
             read = partial(_read, dataset=dataset, source=position)
             for item in counted(_in_order(pool, read, opened.items), name, opened.num_items):
                 _keep(item, reading, places, spool)
     described = replace(reading, class_names=_class_names(orders, reading.candidates), source_digest="+".join(digests))
     rejected = [astuple(picture) for picture in described.rejected]
     # Candidates are tuples already; `astuple` of all would copy them: 3 s of 70,000.
-    fields = [described.candidates, rejected, described.class_names, described.source_digest]
+    fields = [described.candidates, rejected, described.class_names, described.source_digest, described.warnings]
     (folder / "reading.json").write_text(json.dumps(fields), encoding="utf-8")
 
 
 def load_reading(folder: Path) -> Reading:
     """What `read_sources` left in a folder."""
-    candidates, rejected, class_names, digest = json.loads((folder / "reading.json").read_text(encoding="utf-8"))
-    return Reading(
-        [Candidate(*row) for row in candidates], [Rejected(*row) for row in rejected], tuple(class_names), digest
-    )
+    fields = json.loads((folder / "reading.json").read_text(encoding="utf-8"))
+    candidates, rejected, class_names, digest, warnings = fields
+    pictures = [Candidate(*row) for row in candidates]
+    return Reading(pictures, [Rejected(*row) for row in rejected], tuple(class_names), digest, warnings)
 
 
 def spooled_pixels(spool: BinaryIO, candidate: Candidate) -> NDArray[np.uint8]:
@@ -134,9 +138,9 @@ def _read(
 ) -> Rejected | tuple[Candidate, NDArray[np.uint8]]:
     """One picture in the form in which it would be stored, or why it can't be."""
     path = dataset.sources[source].path or dataset.sources[source].source
-    name = f"{path}/{item.name}" if len(dataset.sources) > 1 else item.name
+    name = shown(f"{path}/{item.name}" if len(dataset.sources) > 1 else item.name)
     if isinstance(item, Rejected):
-        return replace(item, name=name)
+        return replace(item, name=name, detail=shown(item.detail))
     try:
         if isinstance(item, Encoded):
             pixels_HWC = decode(item.read(), dataset)
@@ -180,5 +184,7 @@ def _class_names(orders: Iterable[tuple[str, ...]], candidates: Iterable[Candida
     """Classes in the order that a source gives, then all others by name, or by number where all are numbers."""
     known = dict.fromkeys(class_name for order in orders for class_name in order)
     found = {candidate.class_name for candidate in candidates} - {""}
-    others = found - known.keys()
-    return (*known, *sorted(others, key=int if all(map(str.isdecimal, others)) else None))
+    others = sorted(found - known.keys())  # 1 and 01 are one number: they stay in the order of their names
+    if all(name.isdecimal() and len(name) <= MAX_DIGITS for name in others):
+        others.sort(key=int)
+    return (*known, *others)
