@@ -18,6 +18,7 @@ SPLIT = {
     for seed, (split, name) in enumerate((split, name) for split in ("train", "test") for name in ("cat", "dog"))
     for n in range(3)
 }
+PNG = encoded((20, 20), 1)
 README = {"README.txt": b"about"}
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 
@@ -135,13 +136,29 @@ def test_a_picture_beside_the_splits_makes_them_classes_but_that_is_said(tmp_pat
     places, _, warnings = found_in(tmp_path, {"preview.png": encoded((20, 20), 99), **SPLIT}, kind)
     assert places["test/cat/1.png"] == ("test", None)
     assert warnings == (
-        "test and train are taken for classes, not for splits: 1 pictures lie outside of them: preview.png",
+        "folders called test and train are not taken for splits: 1 pictures do not lie in such a folder at the top: "
+        "preview.png",
     )
+
+
+@pytest.mark.parametrize("above", ["set/pets/", "photos/"])
+def test_splits_below_another_folder_are_none_but_that_is_said(tmp_path, above):
+    places, _, [warning] = found_in(tmp_path, {above + name: content for name, content in SPLIT.items()})
+    assert {split for _, split in places.values()} == {None}
+    assert warning.startswith("folders called test and train are not taken for splits: 12 pictures")
 
 
 def test_a_class_called_like_a_split_is_no_reason_to_warn(tmp_path):
     files = {"train/1.png": encoded((20, 20), 1), "plane/1.png": encoded((20, 20), 2)}
     assert found_in(tmp_path, files)[2] == ()
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_a_class_that_holds_only_pictures_of_other_formats_is_named(tmp_path, kind):
+    files = {"cat/1.png": PNG, "cat/2.heic": HEIC, "dog/1.heic": HEIC, "emu/IMG 1": HEIC, "docs/README.txt": b"about"}
+    assert found_in(tmp_path, files, kind)[2] == (
+        "2 classes hold only pictures of formats that are not read: dog, emu. Convert them to PNG",
+    )
 
 
 # --- links

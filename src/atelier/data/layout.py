@@ -70,17 +70,22 @@ def arrange(
     has_splits = bool(pictures) and not outside
     matches = match_labels(table, paths, pictures, top) if table else Matches({}, [], [])
     places: dict[str, Place | Rejected] = {}
+    unread: set[str] = set()  # classes that have pictures of formats that aren't read
     for name, path in paths.items():
         split = SPLIT_NAMES.get(_first(path).lower()) if has_splits else None
         folder = _first(path.partition("/")[2] if split else path)
         found = matches.classes.get(name) if table else (folder or None)
         if name in refused:
             places[name] = refused[name]
+            if refused[name].reason == "not a picture" and isinstance(found, str):
+                unread.add(plain(found))
         elif isinstance(found, Rejected):
             places[name] = found
         else:
             places[name] = Place(None if found is None else plain(found), split)
-    return Layout(places, matches.missing, matches.warnings + _lost_splits(pictures.values(), outside))
+    used = {place.class_name for place in places.values() if isinstance(place, Place)}
+    warnings = [*matches.warnings, *_lost_splits(pictures.values(), outside), *_unread_classes(unread - used)]
+    return Layout(places, matches.missing, warnings)
 
 
 def common_top(pictures: Iterable[str]) -> str:
@@ -103,13 +108,18 @@ def _first(path: str) -> str:
     return folder if slash else ""
 
 
-def _lost_splits(paths: Collection[str], outside: Sequence[str]) -> list[str]:
-    """A warning where folders named like splits are taken for classes."""
-    tops = {_first(path) for path in paths}
-    splits = sorted(top for top in tops if top.lower() in SPLIT_NAMES)
-    if not outside or len({SPLIT_NAMES[top.lower()] for top in splits}) < 2:
+def _lost_splits(paths: Iterable[str], outside: Sequence[str]) -> list[str]:
+    """A warning where folders named like splits are none: published test pictures would be trained on."""
+    folders = {part for path in paths for part in path.split("/")[:-1]}
+    splits = sorted(folder for folder in folders if folder.lower() in SPLIT_NAMES)
+    if not outside or len({SPLIT_NAMES[folder.lower()] for folder in splits}) < 2:
         return []
     return [
-        f"{' and '.join(splits)} are taken for classes, not for splits: {len(outside):,} pictures lie outside of "
-        f"them: {listed(sorted(map(shown, outside)))}"
+        f"folders called {' and '.join(splits)} are not taken for splits: {len(outside):,} pictures do not lie in such "
+        f"a folder at the top: {listed(sorted(map(shown, outside)))}"
     ]
+
+
+def _unread_classes(classes: Collection[str]) -> list[str]:
+    many = f"{len(classes):,} classes hold only pictures of formats that are not read: {listed(sorted(classes), 20)}"
+    return [f"{many}. Convert them to PNG"] if classes else []

@@ -33,7 +33,7 @@ HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 
 def is_told_by_name(name: str) -> bool:
     """Whether the ending of a file's name tells what it is."""
-    return _ending(name) in PICTURE_ENDINGS | UNREAD_PICTURE_ENDINGS
+    return _ending(name) in PICTURE_ENDINGS or _ending(name) in UNREAD_PICTURE_ENDINGS
 
 
 def refusals(names: Iterable[str], start: Callable[[str], bytes | None]) -> dict[str, Rejected]:
