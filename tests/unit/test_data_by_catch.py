@@ -99,7 +99,9 @@ def test_no_pipe_blocks_and_a_broken_link_is_told(tmp_path):
     write_files(tmp_path / "raw", {"a.png": encoded((20, 20), 1)})
     os.mkfifo(tmp_path / "raw" / "pipe")
     (tmp_path / "raw" / "Statue No. 3").symlink_to("nowhere")
-    assert found_in(tmp_path, {})[1] == {"pipe": "not a file", "Statue No. 3": "not a file"}
+    _, others, warnings = found_in(tmp_path, {})
+    assert others == {"pipe": "not a file", "Statue No. 3": "not a file"}
+    assert warnings == ("2 files, links or pipes can't be read: Statue No. 3, pipe",)
 
 
 def test_the_page_counts_pictures_not_by_catch(tmp_path):

@@ -1,5 +1,6 @@
 """Tables of labels as people have them: read where only one thing can be meant, else explained."""
 
+import os
 import unicodedata
 
 import pytest
@@ -65,6 +66,18 @@ def test_classes_in_a_local_code_page_are_explained(tmp_path, encoding):
     message = refused(tmp_path, f"file,label\na.png,cat\nb.png,{letter}\n".encode(encoding), "a.png", "b.png")
     assert "raw/labels.csv: line 3: the class" in message
     assert "is no text in UTF-8" in message
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+def test_paths_in_a_local_code_page_are_explained_unless_the_files_are_called_so(tmp_path, encoding):
+    table = "file,label\nÄpfel.png,cat\n".encode(encoding)
+    message = refused(tmp_path, table, "Äpfel.png")
+    assert (
+        "its first row names '\\udcc4pfel.png', which is no UTF-8, and a picture is called 'Äpfel.png'. Save it"
+        in message
+    )
+    name = os.fsdecode("Äpfel.png".encode(encoding))
+    assert classes(tmp_path, table, name)[name] == "cat"
 
 
 def test_rows_that_would_be_misread_are_named(tmp_path):

@@ -69,11 +69,14 @@ def file_names(folder: Path) -> list[str]:
 def _look_into(folder: Path, source: Source) -> tuple[Layout, list[Rejected]]:
     """Every file's place, and what is rejected besides."""
     files, links = _listed(folder)
-    layout = arrange(files, refusals(files, lambda name: _start(folder / name)), _table(folder, source))
+    refused = refusals(files, lambda name: _start(folder / name))
+    layout = arrange(files, refused, _table(folder, source))
     linked = [rejected for name in links for rejected in _linked(folder, name)]
     if links:
         shown_links = listed([shown(name) for name in links])
         layout.warnings.append(f"{len(links):,} links to folders are not followed: {shown_links}. Copy what they show")
+    if unread := [shown(name) for name, refusal in refused.items() if refusal.reason == "not a file"]:
+        layout.warnings.append(f"{len(unread):,} files, links or pipes can't be read: {listed(unread)}")
     return layout, linked + layout.missing
 
 

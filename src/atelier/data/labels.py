@@ -115,7 +115,7 @@ def _row(row: list[str], fields: tuple[int, int], num_columns: int, where: str) 
             "Put a field that holds the separator in quotes."
         )
     path, class_name = (row[field] if field < len(row) else "" for field in fields)
-    if not is_utf8(class_name.encode("utf-8", "surrogateescape")):
+    if not _is_text(class_name):
         raise DataError(f"{where}: the class {shown(class_name)} is no text in UTF-8. {SAVE_AS_UTF8}")
     return path, class_name.strip()
 
@@ -160,7 +160,7 @@ def _matches(table: LabelTable, found: Mapping[str, str], pictures: Collection[s
         name = found.get(written)
         if name is None:
             path = _normal(written)
-            missing[path] = Rejected(path, "missing", f"named by {table.name}")
+            missing[path] = Rejected(path, "missing", f"named by {table.name}{_hint(path)}")
         elif name in classes and classes[name] != (class_name or None):
             classes[name] = Rejected(name, "two labels", f"{table.name} gives it more than one class")
         else:
@@ -174,11 +174,22 @@ def _matches(table: LabelTable, found: Mapping[str, str], pictures: Collection[s
 
 
 def _nothing_fits(table: LabelTable, pictures: Collection[str]) -> DataError:
-    row = f"its first row names {shown(table.rows[0][0])!r}" if table.rows else "it has no rows"
+    first = table.rows[0][0] if table.rows else ""
+    row = f"its first row names '{shown(first)}'{_hint(first)}" if first else "it has no rows"
+    advice = "Write paths as seen from the source's root, or from the table's own folder."
     return DataError(
         f"{table.where} names none of the {len(pictures):,} pictures: {row}, and a picture is called "
-        f"{shown(min(pictures))!r}. Write paths as seen from the source's root, or from the table's own folder."
+        f"'{shown(min(pictures))}'. {advice if _is_text(first) else SAVE_AS_UTF8}"
     )
+
+
+def _hint(path: str) -> str:
+    return "" if _is_text(path) else ", which is no UTF-8"
+
+
+def _is_text(field: str) -> bool:
+    """Whether a field was text in UTF-8."""
+    return is_utf8(field.encode("utf-8", "surrogateescape"))
 
 
 def _normal(path: str) -> str:
