@@ -20,6 +20,10 @@ class AtelierError(ValueError):
 
     exit_code = 1
 
+    def __init__(self, message: str) -> None:
+        # A path in it may hold bytes that are no text; Prefect and MLflow take text alone.
+        super().__init__(message.encode("utf-8", "backslashreplace").decode())
+
 
 class ConfigError(AtelierError):
     """params.yaml or an override is wrong."""

@@ -15,9 +15,11 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from atelier.data.appearance import Tell
-from atelier.data.decoding import SIGNATURE_BYTES, OwnSize, decode, quiet_pillow, starts_like_a_picture
-from atelier.data.layout import PICTURE_ENDINGS, is_hidden
+from atelier.data.decoding import OwnSize, decode, quiet_pillow
+from atelier.data.layout import is_hidden
+from atelier.data.names import shown
 from atelier.data.pictures import Unusable
+from atelier.data.signatures import NUM_BYTES, PICTURE_ENDINGS, starts_like_a_picture
 from atelier.errors import UsageError
 from atelier.pictures import to_pixels
 
@@ -96,7 +98,7 @@ def _restored(served: Any, x_1CHW: NDArray[np.float32], settings: Mapping[str, f
 
 
 def _tell_of(source: Path, tell: Tell, note: str) -> None:
-    tell(f"{source} {note}")
+    tell(f"{shown(str(source))} {note}")
 
 
 def _refuse_overwriting(files: Sequence[tuple[Path, str]], output: Path) -> None:
@@ -178,7 +180,7 @@ def _is_picture(path: Path) -> bool:
         return True
     try:
         with path.open("rb") as file:
-            return starts_like_a_picture(file.read(SIGNATURE_BYTES))
+            return starts_like_a_picture(file.read(NUM_BYTES))
     except OSError:
         return False
 

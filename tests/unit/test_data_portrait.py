@@ -19,6 +19,22 @@ def test_a_contact_sheet_has_a_row_for_each_class_and_none_for_an_empty_split(tm
     assert contact_sheet(stored, "test") is None
 
 
+def test_a_contact_sheet_has_a_row_of_pictures_outside_of_every_class(tmp_path):
+    stored = stored_dataset(tmp_path, [noise(seed) for seed in range(5)], ["cat", "cat", "", "", ""], image_size=None)
+    picture = contact_sheet(stored, "train")
+    assert picture.shape[1] == 3 * (CELL + MARGIN) + MARGIN
+    assert picture.shape[0] // CELL == 2
+    kept_back = stored_dataset(
+        tmp_path / "b", [noise(seed) for seed in range(3)], ["cat", "", ""], ["train", "test", "test"], image_size=None
+    )
+    assert contact_sheet(kept_back, "test").shape[0] // CELL == 1
+
+
+def test_a_class_name_is_drawn_as_it_is_and_no_formula(tmp_path):
+    stored = stored_dataset(tmp_path, [noise(seed) for seed in range(2)], ["$\\frac$", "a$_$b"], image_size=None)
+    assert histograms(stored).std() > 10
+
+
 def test_histograms_are_drawn_of_pictures_of_any_size(tmp_path):
     stored = stored_dataset(tmp_path, [noise(seed, 20 + seed) for seed in range(5)], image_size=None)
     picture = histograms(stored)

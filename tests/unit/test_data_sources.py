@@ -64,8 +64,8 @@ def test_a_folder_is_read_with_its_subfolders_and_without_hidden_files(tmp_path)
 
 
 def test_top_folders_named_like_splits_are_splits_and_those_below_are_classes(tmp_path):
-    assert laid_out(tmp_path, "Train/cat/a.png", "val/dog/x/b.png", "TESTING/c.png", "README.md", "LICENSE") == {
-        "LICENSE": (None, None),
+    assert laid_out(tmp_path, "Train/cat/a.png", "val/dog/x/b.png", "TESTING/c.png", "TESTING/scan") == {
+        "TESTING/scan": (None, "test"),
         "Train/cat/a.png": ("cat", "train"),
         "val/dog/x/b.png": ("dog", "validation"),
         "TESTING/c.png": (None, "test"),
@@ -205,7 +205,8 @@ def test_the_digest_sees_what_is_held_and_where_it_belongs_but_no_name_order_or_
 
 
 def test_the_digest_sees_a_changed_label(tmp_path):
-    tables = [b"file,label\na.png,cat\n", b"file,label\na.png,dog\n", b"file,label\nb.png,cat\n"]
+    rows = [b"a.png,cat", b"a.png,dog", b"a.png,cat\nb.png,cat"]
+    tables = [b"file,label\n" + row + b"\n" for row in rows]
     digests = [digest(tmp_path, {"a.png": b"1", "labels.csv": table}, labels="labels.csv") for table in tables]
     assert len(set(digests)) == 3
     renamed = {"b.png": b"1", "labels.csv": b"file,label\nb.png,cat\n"}

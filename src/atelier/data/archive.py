@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from atelier.data.archive_members import Member, members
-from atelier.data.decoding import starts_like_a_picture
 from atelier.data.download import fetched
 from atelier.data.file_sums import file_sum
 from atelier.data.labels import LabelTable, read_table
 from atelier.data.layout import MAX_FILE_BYTES, Layout, arrange, common_top, is_hidden
+from atelier.data.names import listed, shown
 from atelier.data.pictures import Encoded, OpenedSource, Rejected, Unusable
+from atelier.data.signatures import NUM_BYTES, is_told_by_name, refusals
 from atelier.errors import DataError
 from atelier.params import Source
 
@@ -42,7 +43,7 @@ def open_source(project_root: Path, source: Source) -> OpenedSource:
     path = _path_of(project_root, source)
     contents = _look_into(path, source)
     count = len(contents.layout.places) + len(contents.refused) + len(contents.layout.missing)
-    return OpenedSource((), _items(path, contents), count)
+    return OpenedSource((), _items(path, contents), count, tuple(contents.layout.warnings))
 
 
 def source_digest(project_root: Path, source: Source) -> str:
@@ -96,9 +97,10 @@ def _items(path: Path, contents: _Contents) -> Iterator[Encoded | Rejected]:
 def _look_into(path: Path, source: Source) -> _Contents:
     files: dict[str, int] = {}
     refused: list[Rejected] = []
+    starts: dict[str, bytes | None] = {}
     tables: dict[str, bytes] = {}  # what may be the table of labels
     for position, member in enumerate(members(path)):
-        name = _clean(member.name)
+        name = _clean(member.path)
         if name is None:
             refused.append(Rejected(member.name, "unsafe path", "absolute, or leads out of the archive"))
         elif not is_hidden(name):
@@ -108,9 +110,24 @@ def _look_into(path: Path, source: Source) -> _Contents:
             files[name] = position
             if source.labels is not None and (name == source.labels or name.endswith(f"/{source.labels}")):
                 tables[name] = member.read() if member.size <= MAX_FILE_BYTES else b""
-    top = common_top(files)
-    table = _table(path, source, tables, top)
-    return _Contents(files, refused, arrange(files, table, top))
+                starts[name] = tables[name][:NUM_BYTES]
+            elif not is_told_by_name(name):
+                starts[name] = _start(member)
+    no_pictures = refusals(files, starts.__getitem__)
+    top = common_top(name for name in files if name not in no_pictures)
+    layout = arrange(files, no_pictures, _table(path, source, tables, top), top)
+    links = [shown(item.name) for item in refused if item.reason == "not a file"]
+    if links:
+        layout.warnings.append(f"{len(links):,} links or devices in {path.name} are left out: {listed(links)}")
+    return _Contents(files, refused, layout)
+
+
+def _start(member: Member) -> bytes | None:
+    """A member's first bytes; None if it is damaged."""
+    try:
+        return member.read(NUM_BYTES)
+    except Unusable:
+        return None
 
 
 def _table(path: Path, source: Source, tables: dict[str, bytes], top: str) -> LabelTable | None:
@@ -127,7 +144,7 @@ def _table(path: Path, source: Source, tables: dict[str, bytes], top: str) -> La
 
 def _clean(name: str) -> str | None:
     """A member's path without empty and `.` parts; None if it would leave the folder that it is unpacked into."""
-    parts = name.replace("\\", "/").split("/")
+    parts = name.split("/")
     if not parts[0] or ".." in parts or re.match("[A-Za-z]:", name) or "\0" in name:
         return None
     return "/".join(part for part in parts if part not in ("", ".")) or None
@@ -136,7 +153,4 @@ def _clean(name: str) -> str | None:
 def _read(member: Member) -> bytes:
     if member.size > MAX_FILE_BYTES:
         raise Unusable("too large", f"{member.size:,} bytes, at most {MAX_FILE_BYTES:,} are read")
-    content = member.read()
-    if "." not in member.name.rpartition("/")[2] and not starts_like_a_picture(content):
-        raise Unusable("other file", "neither its name nor its first bytes are a picture's")
-    return content
+    return member.read()

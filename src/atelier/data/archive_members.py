@@ -9,11 +9,12 @@ import lzma
 import stat
 import tarfile
 import zipfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO, NamedTuple, Self, cast
+from typing import IO, NamedTuple, Protocol, Self, cast
 
+from atelier.data.names import is_utf8, with_slashes
 from atelier.data.pictures import Unusable
 from atelier.errors import DataError
 
@@ -24,15 +25,25 @@ MIN_BOMB_BYTES = 2**30
 MAX_TAR_HEADER_BYTES = 2**20  # of a long name or an extended header: tarfile takes them into memory whole
 LONG_KINDS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, b"X")  # X: Solaris
 BUFFER_BYTES = 2**20
+ZIP_UTF8 = 0x800  # flag of a member whose name is UTF-8; otherwise zipfile takes it for code page 437
+DOS_FOLDER = 0x10  # in a zip member's attributes
+
+
+class Read(Protocol):
+    """Reading a member; raises Unusable or DataError."""
+
+    def __call__(self, limit: int | None = None) -> bytes:
+        """The first `limit` bytes; None: all of them."""
 
 
 class Member(NamedTuple):
     """One entry of an archive, but for folders."""
 
     name: str  # as it stands there
+    path: str  # the name, with slashes where Windows wrote backslashes
     size: int  # in bytes, unpacked
     is_file: bool  # False: a link, a device or a sparse file
-    read: Callable[[], bytes]  # before the next member is asked for; raises Unusable or DataError
+    read: Read  # before the next member is asked for
 
 
 def members(path: Path) -> Generator[Member]:
@@ -53,7 +64,7 @@ def members(path: Path) -> Generator[Member]:
 
 def _zip_members(path: Path) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
-        infos = [info for info in archive.infolist() if not info.is_dir()]
+        infos = [info for info in archive.infolist() if not _is_folder(info)]
         # Sizes are as declared; zipfile reads no more than that of any member.
         _refuse_bomb(path, sum(info.file_size for info in infos))
         if any(info.flag_bits & 1 for info in infos):
@@ -64,13 +75,31 @@ def _zip_members(path: Path) -> Iterator[Member]:
         for info in infos:
             kind = stat.S_IFMT(info.external_attr >> 16)  # 0 if it was packed by a system without such
             is_file = kind in (0, stat.S_IFREG)
-            yield Member(info.filename, info.file_size, is_file, partial(_read_zipped, archive, info))
+            yield Member(
+                info.filename, _zipped_path(info), info.file_size, is_file, partial(_read_zipped, archive, info)
+            )
 
 
-def _read_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+def _zipped_path(info: zipfile.ZipInfo) -> str:
+    """Its name, with slashes. What isn't marked as UTF-8 may be so all the same; macOS packs such archives."""
+    try:
+        name = info.filename.encode("utf-8" if info.flag_bits & ZIP_UTF8 else "cp437")  # as zipfile decoded it
+    except UnicodeEncodeError:  # newer versions of Python take a name from an extra field, as text
+        name = info.filename.encode("utf-8", "surrogateescape")
+    separated = with_slashes(name)
+    return separated.decode("utf-8" if is_utf8(separated) else "cp437")
+
+
+def _is_folder(info: zipfile.ZipInfo) -> bool:
+    """Whether an entry is a folder, as any system marks it."""
+    return _zipped_path(info).endswith("/") or (not info.file_size and bool(info.external_attr & DOS_FOLDER))
+
+
+def _read_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int | None = None) -> bytes:
     try:
         with archive.open(info) as file:
-            return file.read(info.file_size)  # a `read()` would unpack more than the header admits, then cut it off
+            # a `read()` would unpack more than the header admits, then cut it off
+            return file.read(info.file_size if limit is None else min(limit, info.file_size))
     except Exception:  # as in `members`; every member has a checksum of its own, so the others can be trusted
         raise Unusable("truncated or damaged", "in the archive") from None
 
@@ -86,16 +115,22 @@ def _tar_members(path: Path, start: bytes) -> Iterator[Member]:
                 if not info.isdir():
                     # The map of a hostile sparse file can keep tarfile busy for ever; pictures are never sparse.
                     is_file = info.isreg() and not info.issparse()
-                    yield Member(info.name, info.size, is_file, partial(_read_tarred, path, archive, info))
+                    yield Member(
+                        info.name, _tarred_path(info), info.size, is_file, partial(_read_tarred, path, archive, info)
+                    )
         while bounded.read(BUFFER_BYTES):  # the checksum of a compressed file stands at its end
             pass
 
 
-def _read_tarred(path: Path, archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
+def _tarred_path(info: tarfile.TarInfo) -> str:
+    return with_slashes(info.name.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+
+
+def _read_tarred(path: Path, archive: tarfile.TarFile, info: tarfile.TarInfo, limit: int | None = None) -> bytes:
     try:
         file = archive.extractfile(info)
         assert file is not None  # of a regular file there is always one
-        return file.read()
+        return file.read() if limit is None else file.read(limit)
     except DataError:
         raise
     except Exception:  # as in `members`, which is not on the stack here

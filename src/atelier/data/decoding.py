@@ -16,12 +16,11 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from atelier.data import tiff
 from atelier.data.appearance import Tell, appearance
 from atelier.data.pictures import Unusable
+from atelier.data.signatures import starts_like_a_picture
 from atelier.params import Dataset
 
 # PIL has many more decoders; each is a way in for hostile files.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
-SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"BM", b"GIF8", *tiff.SIGNATURES)
-SIGNATURE_BYTES = max(map(len, SIGNATURES))
 # Modes of PIL whose black and white are defined, and which have one or three colours.
 MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"}
 MODES |= {"I;16", "I;16B", "I;16L", "I;16N"}
@@ -57,11 +56,6 @@ def quiet_pillow() -> Iterator[None]:
         finally:
             logger.setLevel(level)
             Image.MAX_IMAGE_PIXELS = limit
-
-
-def starts_like_a_picture(content: bytes) -> bool:
-    """Whether a file's first bytes are those of one of `FORMATS`."""
-    return content.startswith(SIGNATURES)
 
 
 def decode(content: bytes, form: Dataset | OwnSize, tell: Tell = lambda done: None) -> NDArray[np.uint8]:

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from atelier.data.decoding import starts_like_a_picture
 from atelier.data.file_sums import file_sums
 from atelier.data.labels import LabelTable, read_table
 from atelier.data.layout import MAX_FILE_BYTES, Layout, arrange, is_hidden
+from atelier.data.names import listed, shown
 from atelier.data.pictures import Encoded, OpenedSource, Rejected, Unusable
+from atelier.data.signatures import NUM_BYTES, refusals
 from atelier.errors import DataError
 from atelier.params import Source
 
@@ -35,7 +36,7 @@ def open_source(project_root: Path, source: Source) -> OpenedSource:
                 yield Encoded(name, place.class_name, place.split, partial(_read, folder / name))
         yield from rejected
 
-    return OpenedSource((), items(), len(layout.places) + len(rejected))
+    return OpenedSource((), items(), len(layout.places) + len(rejected), tuple(layout.warnings))
 
 
 def source_digest(project_root: Path, source: Source) -> str:
@@ -50,7 +51,7 @@ def source_digest(project_root: Path, source: Source) -> str:
     sums = file_sums(project_root, folder, read)
     lines = [json.dumps([item.reason]) for item in rejected]
     for name, place in layout.places.items():
-        # An ending, because a file without one is by-catch unless its content says otherwise.
+        # Whether there is an ending no longer matters; it stays because stored versions were made with it.
         held = [place.reason] if isinstance(place, Rejected) else [sums[name], *place, bool(PurePosixPath(name).suffix)]
         lines.append(json.dumps(held))
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
@@ -68,8 +69,15 @@ def file_names(folder: Path) -> list[str]:
 def _look_into(folder: Path, source: Source) -> tuple[Layout, list[Rejected]]:
     """Every file's place, and what is rejected besides."""
     files, links = _listed(folder)
-    layout = arrange(files, _table(folder, source))
-    return layout, [Rejected(name, "not a file", "a link to a folder") for name in links] + layout.missing
+    refused = refusals(files, lambda name: _start(folder / name))
+    layout = arrange(files, refused, _table(folder, source))
+    linked = [rejected for name in links for rejected in _linked(folder, name)]
+    if links:
+        shown_links = listed([shown(name) for name in links])
+        layout.warnings.append(f"{len(links):,} links to folders are not followed: {shown_links}. Copy what they show")
+    if unread := [shown(name) for name, refusal in refused.items() if refusal.reason == "not a file"]:
+        layout.warnings.append(f"{len(unread):,} files, links or pipes can't be read: {listed(unread)}")
+    return layout, linked + layout.missing
 
 
 def _listed(folder: Path) -> tuple[list[str], list[str]]:
@@ -83,10 +91,36 @@ def _listed(folder: Path) -> tuple[list[str], list[str]]:
             files += [(inside / name).as_posix() for name in names if not is_hidden(name)]
     except OSError as error:
         raise DataError(
-            f"{error.filename} can't be listed: {error.strerror}. Name the folder of pictures, as seen from the "
+            f"{shown(error.filename)} can't be listed: {error.strerror}. Name the folder of pictures, as seen from the "
             "project, in params.yaml: datasets.NAME.path."
         ) from None
     return sorted(files), sorted(links)
+
+
+def _linked(folder: Path, link: str) -> list[Rejected]:
+    """What a link to a folder keeps out: each of its pictures, or the link itself if there is none."""
+    target, root = (folder / link).resolve(), folder.resolve()
+    if target in (root, *root.parents) or root in target.parents:  # its pictures are in the source anyway
+        return [Rejected(link, "not a file", "a link to a folder")]
+    try:
+        files = _listed(target)[0]
+    except DataError:
+        files = []
+    refused = refusals(files, lambda name: _start(target / name))
+    pictures = [name for name in files if name not in refused or refused[name].reason == "not a picture"]
+    inside = [Rejected(f"{link}/{name}", "not a file", "in a folder that is a link") for name in pictures]
+    return inside or [Rejected(link, "not a file", "a link to a folder")]
+
+
+def _start(path: Path) -> bytes | None:
+    """A file's first bytes; None if it is none, or can't be read."""
+    try:
+        if not path.is_file():  # a pipe would block for ever
+            return None
+        with path.open("rb", buffering=0) as file:
+            return file.read(NUM_BYTES)
+    except OSError:
+        return None
 
 
 def _table(folder: Path, source: Source) -> LabelTable | None:
@@ -109,12 +143,9 @@ def _read(path: Path) -> bytes:
     try:
         if (size := path.stat().st_size) > MAX_FILE_BYTES:
             raise Unusable("too large", f"{size:,} bytes, at most {MAX_FILE_BYTES:,} are read")
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise Unusable("not a file", f"can't be read: {error.strerror}") from None
-    if not path.suffix and not starts_like_a_picture(content):
-        raise Unusable("other file", "neither its name nor its first bytes are a picture's")
-    return content
 
 
 def _raise(error: OSError) -> None:

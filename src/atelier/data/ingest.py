@@ -17,11 +17,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from atelier.data import validation
-from atelier.data.manifest import read_csv, write_csv
+from atelier.data.manifest import NO_LABEL, read_csv, write_csv
+from atelier.data.names import shown
 from atelier.data.notes import Findings, quarantine_sheet, write_quarantine
+from atelier.data.oddities import lost_classes
 from atelier.data.ownership import refuse_foreign_files, refuse_originals
 from atelier.data.pictures import ELSEWHERE, Candidate, Rejected, content_hash
 from atelier.data.reading import load_reading, read_sources, spooled_pixels
+from atelier.data.refusal import refuse_too_many, refused_table
 from atelier.data.sources import source_digest, source_names
 from atelier.data.splits import SPLITS, Split
 from atelier.data.staging import building, swap_in
@@ -78,12 +81,12 @@ def validate(project_root: Path, name: str, dataset: Dataset, folder: Path) -> F
         means = before.manifest.means if before else np.empty(0)
         validated = validation.validate(reading.candidates, _splits(before, dataset), dataset, pixels, means)
         quarantined = [*reading.rejected, *validated.quarantined]
-        done = [f"{count:,} pictures: each {note}" for note, count in sorted(reading.notes.items())]
-        validated = validated._replace(warnings=[*validated.warnings, *done])
-        findings = _findings(name, validated, quarantined, before, folder)
+        lost = lost_classes(_classes_before(project_root, name), validated.accepted)
+        warnings = [*reading.warnings, *lost, *validated.warnings]
+        findings = _findings(name, validated, quarantined, warnings, before, folder)
         write_quarantine(findings.table, quarantined)
-        _refuse_too_many(project_root, name, dataset, len(validated.accepted), quarantined, findings.table)
-        (folder / "validation.md").write_text(findings.page(), encoding="utf-8", errors="backslashreplace")
+        refuse_too_many(project_root, name, dataset, len(validated.accepted), quarantined, findings.table)
+        (folder / "validation.md").write_text(findings.page(), encoding="utf-8")
         picture = quarantine_sheet(quarantined, {item.name: item for item in reading.candidates}, pixels)
         if picture is not None:
             Image.fromarray(picture).save(folder / "quarantine.png")
@@ -97,7 +100,7 @@ def validate(project_root: Path, name: str, dataset: Dataset, folder: Path) -> F
 
 def quarantine_rows(project_root: Path, name: str, folder: Path) -> list[dict[str, str]]:
     """The quarantine table that `validate` left, also where it refused; empty if there is none."""
-    for table in (folder / "quarantine.csv", _refused(project_root, name)):
+    for table in (folder / "quarantine.csv", refused_table(project_root, name)):
         if table.exists():
             header, *rows = read_csv(table.read_bytes())
             return [dict(zip(header, row, strict=True)) for row in rows]
@@ -153,17 +156,32 @@ def dataset_state(project_root: Path, name: str, dataset: Dataset) -> tuple[Stat
     return ("stale" if reasons else "fresh"), reasons
 
 
-def _stored_before(project_root: Path, name: str, dataset: Dataset) -> StoredDataset | None:
-    """The stored version, if its pixels have the form that is asked for: then they are kept, not written again."""
+def _stored(project_root: Path, name: str) -> StoredDataset | None:
+    """The stored version; None if there is none, or it is damaged or of a newer format: all is written anew."""
     if not is_stored(project_root, name):
         return None
     try:
-        stored = open_version(name, lambda file: project_root / "data" / name / file)
+        return open_version(name, lambda file: project_root / "data" / name / file)
     except DataError:
-        return None  # damaged, or of a newer format: everything is written anew
+        return None
+
+
+def _stored_before(project_root: Path, name: str, dataset: Dataset) -> StoredDataset | None:
+    """The stored version, if its pixels have the form that is asked for: then they are kept, not written again."""
+    stored = _stored(project_root, name)
+    if stored is None:
+        return None
     asked = stored_params(dataset)
     same_form = all(stored.params.get(key, asked[key]) == asked[key] for key in FORM)
     return stored if same_form else None
+
+
+def _classes_before(project_root: Path, name: str) -> Counter[str]:
+    """How many pictures of each class the stored version has."""
+    stored = _stored(project_root, name)
+    if stored is None:
+        return Counter()
+    return Counter(stored.info.class_names[label] for label in stored.manifest.labels.tolist() if label != NO_LABEL)
 
 
 def _intact(stored: StoredDataset) -> set[str]:
@@ -180,14 +198,19 @@ def _splits(before: StoredDataset | None, dataset: Dataset) -> dict[str, Split]:
 
 
 def _findings(
-    name: str, validated: Validated, quarantined: Sequence[Rejected], before: StoredDataset | None, folder: Path
+    name: str,
+    validated: Validated,
+    quarantined: Sequence[Rejected],
+    warnings: Sequence[str],
+    before: StoredDataset | None,
+    folder: Path,
 ) -> Findings:
     known = set(before.manifest.sha256) if before else set()
     counts = Counter(item.split for item in validated.accepted)
     new = sum(item.candidate.sha256 not in known for item in validated.accepted)
     reasons = dict(sorted(Counter(item.reason for item in quarantined).items()))
     accepted = {split: counts[split] for split in SPLITS}
-    return Findings(name, accepted, new, reasons, tuple(validated.warnings), folder / "quarantine.csv")
+    return Findings(name, accepted, new, reasons, tuple(warnings), folder / "quarantine.csv")
 
 
 @contextmanager
@@ -206,32 +229,6 @@ def _pixels(folder: Path, before: StoredDataset | None) -> Iterator[Callable[[Ca
         yield pixels
 
 
-def _refuse_too_many(
-    project_root: Path, name: str, dataset: Dataset, num_accepted: int, quarantined: Sequence[Rejected], found: Path
-) -> None:
-    table = _refused(project_root, name)
-    unusable = [item for item in quarantined if item.reason != "other file"]
-    total = num_accepted + len(unusable)
-    if num_accepted and len(unusable) <= dataset.max_quarantined * total:
-        table.unlink(missing_ok=True)  # of an earlier refusal
-        return
-    if not total:
-        places = ", ".join(source.path or source.source for source in dataset.sources)
-        raise DataError(f"datasets.{name}: {places} holds no pictures. Put pictures there.")
-    shutil.copyfile(found, table)
-    first = "\n".join(f"  {item.name}: {item.reason} {item.detail}".rstrip() for item in unusable[:5])
-    raise DataError(
-        f"datasets.{name}: {len(unusable)} of {total} pictures are unusable ({len(unusable) / total:.1%}), more than "
-        f"max_quarantined = {dataset.max_quarantined:.1%} allows; nothing was changed. The first ones:\n{first}\n"
-        f"All are listed in {table}. Repair or remove them, or raise datasets.{name}.max_quarantined."
-    )
-
-
-def _refused(project_root: Path, name: str) -> Path:
-    """The quarantine table of a dataset that was not stored because of it."""
-    return project_root / ".atelier" / f"quarantine-{name}.csv"
-
-
 def _differing(before: dict[str, Any], asked: dict[str, Any]) -> list[str]:
     return [key for key, value in asked.items() if before.get(key) != value]
 
@@ -246,7 +243,8 @@ def _difference(project_root: Path, name: str, dataset: Dataset) -> str:
     names = [source_names(project_root, source) for source in dataset.sources]
     if not then or len(names) > 1 or names[0] is None:
         return "another edition"
-    added, removed = len(names[0] - then), len(then - names[0])
+    now = set(map(shown, names[0]))
+    added, removed = len(now - then), len(then - now)
     return f"{added} files added, {removed} removed" if added or removed else "contents of known files"
 
 

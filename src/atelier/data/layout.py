@@ -5,17 +5,18 @@
   and the folders below are classes, as in Hugging Face's imagefolder
   (https://huggingface.co/docs/datasets/image_dataset). Otherwise the top folders are classes.
 - A table of labels takes the place of the class folders.
+- What is no picture (`signatures`) has no say.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from atelier.data.labels import LabelTable, classes_of
+from atelier.data.labels import LabelTable, Matches, match_labels
+from atelier.data.names import listed, shown
 from atelier.data.pictures import Rejected
 from atelier.data.splits import Split
 
@@ -26,14 +27,6 @@ SPLIT_NAMES: dict[str, Split] = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-PICTURE_ENDINGS = frozenset(
-    ".png .apng .jpg .jpeg .jpe .jfif .jif .webp .bmp .dib .tif .tiff .gif".split()
-)  # fmt: skip
-# Pictures all the same, so that a folder of them is not taken for a folder of by-catch.
-UNREAD_PICTURE_ENDINGS = frozenset(
-    ".heic .heif .avif .jxl .jp2 .j2k .jpx .psd .svg .eps .ai .ico .icns .ppm .pgm .pbm .pnm .tga .pcx .xcf .exr .hdr "
-    ".dng .raw .cr2 .cr3 .nef .arw .orf .rw2 .raf .dcm .npy".split()
-)  # fmt: skip
 
 
 class Place(NamedTuple):
@@ -49,6 +42,7 @@ class Layout:
 
     places: dict[str, Place | Rejected]  # every visible file but the table of labels
     missing: list[Rejected]  # rows of the table of labels without their picture
+    warnings: list[str]  # for people
 
 
 def is_hidden(name: str) -> bool:
@@ -56,48 +50,57 @@ def is_hidden(name: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
-def arrange(names: Collection[str], table: LabelTable | None = None, top: str = "") -> Layout:
+def arrange(
+    names: Collection[str], refused: Mapping[str, Rejected], table: LabelTable | None = None, top: str = ""
+) -> Layout:
     """Give every file its class and split.
 
     Args:
         names: visible paths with slashes, from the source's root.
+        refused: those that are no pictures: they have no say.
         table: the classes, if a file names them.
-        top: a folder with its slash, common to all names, that says nothing; or empty.
+        top: a folder with its slash, common to all pictures, that says nothing; or empty.
+
+    Raises:
+        DataError: if the table of labels fits none of the pictures.
     """
     paths = {name: name.removeprefix(top) for name in names if table is None or name != table.name}
-    refused = {name: refusal for name in paths if (refusal := _refusal(name))}
-    pictures = [name for name in paths if name not in refused]
-    # A file without an ending may be a picture or a LICENSE; it has a say only where no file has an ending.
-    named = [paths[name] for name in pictures if PurePosixPath(name).suffix] or [paths[name] for name in pictures]
-    has_splits = bool(named) and all(_first(path).lower() in SPLIT_NAMES for path in named)
-    tabled, missing = classes_of(table, paths, top) if table else ({}, [])
+    pictures = {name: path for name, path in paths.items() if name not in refused}
+    outside = [path for path in pictures.values() if _first(path).lower() not in SPLIT_NAMES]
+    has_splits = bool(pictures) and not outside
+    matches = match_labels(table, paths, pictures, top) if table else Matches({}, [], [])
     places: dict[str, Place | Rejected] = {}
+    unread: set[str] = set()  # classes that have pictures of formats that aren't read
     for name, path in paths.items():
         split = SPLIT_NAMES.get(_first(path).lower()) if has_splits else None
         folder = _first(path.partition("/")[2] if split else path)
-        found = tabled.get(name) if table else (folder or None)
+        found = matches.classes.get(name) if table else (folder or None)
         if name in refused:
             places[name] = refused[name]
+            if refused[name].reason == "not a picture" and isinstance(found, str):
+                unread.add(plain(found))
         elif isinstance(found, Rejected):
             places[name] = found
         else:
             places[name] = Place(None if found is None else plain(found), split)
-    return Layout(places, missing)
+    used = {place.class_name for place in places.values() if isinstance(place, Place)}
+    warnings = [*matches.warnings, *_lost_splits(pictures.values(), outside), *_unread_classes(unread - used)]
+    return Layout(places, matches.missing, warnings)
 
 
-def common_top(names: Iterable[str]) -> str:
-    """The one folder, with its slash, that all files lie in, unless it is named like a split; or empty.
+def common_top(pictures: Iterable[str]) -> str:
+    """The one folder, with its slash, that all pictures lie in, unless it is named like a split; or empty.
 
     Archives are packed with such a folder, as `dataset-1.0/`.
     """
-    tops = {_first(name) for name in names}
+    tops = {_first(name) for name in pictures}
     top = tops.pop() if len(tops) == 1 else ""
     return f"{top}/" if top and top.lower() not in SPLIT_NAMES else ""
 
 
 def plain(text: str) -> str:
     """A class name as it is stored: valid text, and the same whether macOS or Linux wrote it (Unicode NFC)."""
-    return unicodedata.normalize("NFC", text.encode("utf-8", "backslashreplace").decode())
+    return shown(unicodedata.normalize("NFC", text))
 
 
 def _first(path: str) -> str:
@@ -105,10 +108,18 @@ def _first(path: str) -> str:
     return folder if slash else ""
 
 
-def _refusal(name: str) -> Rejected | None:
-    ending = PurePosixPath(name).suffix.lower()
-    if not ending or ending in PICTURE_ENDINGS:
-        return None
-    if ending in UNREAD_PICTURE_ENDINGS:
-        return Rejected(name, "not a picture", f"{ending} is not among the formats that are read; convert it to PNG")
-    return Rejected(name, "other file", f"{ending} is no picture's ending")
+def _lost_splits(paths: Iterable[str], outside: Sequence[str]) -> list[str]:
+    """A warning where folders named like splits are none: published test pictures would be trained on."""
+    folders = {part for path in paths for part in path.split("/")[:-1]}
+    splits = sorted(folder for folder in folders if folder.lower() in SPLIT_NAMES)
+    if not outside or len({SPLIT_NAMES[folder.lower()] for folder in splits}) < 2:
+        return []
+    return [
+        f"folders called {' and '.join(splits)} are not taken for splits: {len(outside):,} pictures do not lie in such "
+        f"a folder at the top: {listed(sorted(map(shown, outside)))}"
+    ]
+
+
+def _unread_classes(classes: Collection[str]) -> list[str]:
+    many = f"{len(classes):,} classes hold only pictures of formats that are not read: {listed(sorted(classes), 20)}"
+    return [f"{many}. Convert them to PNG"] if classes else []

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from atelier.data.history import NOW, Snapshot
 from atelier.data.images import Images, Shards
 from atelier.data.manifest import NO_LABEL
+from atelier.data.names import shown
 from atelier.data.store import local_table
 from atelier.errors import UsageError
 
@@ -110,4 +111,5 @@ def _find(project_root: Path, snapshot: Snapshot, name: str, word: str) -> list[
 
 
 def _is_named(file: str, word: str) -> bool:
-    return file == word or file.endswith(f"/{word}")
+    """Whether a name in a table is meant, typed as it is shown or as the file is called."""
+    return any(file == name or file.endswith(f"/{name}") for name in (word, shown(word)))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from atelier.data.manifest import write_csv
 from atelier.data.pictures import Candidate, Reason, Rejected
+from atelier.data.refusal import NO_PICTURES
 from atelier.data.splits import SPLITS, Split
 
 QUARANTINE_COLUMNS = ("name", "reason", "detail")
@@ -35,9 +36,10 @@ class Findings:
         lines = [f"# Validation of {self.name}", "", f"{accepted:,} pictures are used, {self.num_new:,} of them new."]
         lines += ["", "| split | pictures |", "|---|---|"]
         lines += [f"| {split} | {self.num_accepted[split]:,} |" for split in SPLITS]
-        lines += ["", f"{sum(self.quarantined.values()):,} pictures are in quarantine; their files were not touched."]
+        unused = sum(count for reason, count in self.quarantined.items() if reason not in NO_PICTURES)
+        lines += ["", f"{unused:,} pictures are in quarantine; their files were not touched."]
         if self.quarantined:
-            lines += ["", "| reason | pictures |", "|---|---|"]
+            lines += ["", "| reason | files or rows |", "|---|---|"]
             lines += [f"| {reason} | {count:,} |" for reason, count in self.quarantined.items()]
         lines += ["", "Warnings:" if self.warnings else "No warnings.", ""]
         lines += [f"- {warning}" for warning in self.warnings]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
+from atelier.data.names import listed
 from atelier.data.pictures import Candidate
 from atelier.data.splits import Split
 
@@ -18,7 +19,7 @@ IMBALANCE = 10  # the largest class of the training split against the smallest
 # ("medium" in Cohen 1988, Statistical power analysis, 2.2.3) that is also 4 standard errors wide: chance 1 in 16,000.
 SHIFT = 0.5
 STANDARD_ERRORS = 4.0
-NAMES_SHOWN = 3
+MANY = 20  # classes that a warning names
 
 
 def oddities(
@@ -35,6 +36,22 @@ def oddities(
     return [*_classes(accepted), *_constant([candidate for candidate, _ in accepted]), *_drift(new_means, stored_means)]
 
 
+def lost_classes(before: Mapping[str, int], accepted: Sequence[tuple[Candidate, Split]]) -> list[str]:
+    """Warnings about classes that have fewer pictures than in the stored version, or none.
+
+    Args:
+        before: pictures of each class of the stored version.
+        accepted: candidates and their splits.
+    """
+    now = Counter(candidate.class_name for candidate, _ in accepted)
+    gone = [f"{name} ({count:,} pictures)" for name, count in sorted(before.items()) if not now[name]]
+    fewer = [f"{name} ({count:,} -> {now[name]:,})" for name, count in sorted(before.items()) if 0 < now[name] < count]
+    warnings = [f"{len(gone):,} classes of the version before are gone: {listed(gone, MANY)}"] if gone else []
+    return warnings + (
+        [f"{len(fewer):,} classes have fewer pictures than before: {listed(fewer, MANY)}"] if fewer else []
+    )
+
+
 def _classes(accepted: Sequence[tuple[Candidate, Split]]) -> list[str]:
     counts: dict[Split, Counter[str]] = {"train": Counter(), "validation": Counter(), "test": Counter()}
     for candidate, split in accepted:
@@ -42,8 +59,15 @@ def _classes(accepted: Sequence[tuple[Candidate, Split]]) -> list[str]:
             counts[split][candidate.class_name] += 1
     warnings = []
     if unknown := sorted(counts["test"].keys() - counts["train"].keys()):
-        numbers = _listed([f"{name} ({counts['test'][name]:,})" for name in unknown])
+        numbers = listed([f"{name} ({counts['test'][name]:,})" for name in unknown])
         warnings.append(f"{len(unknown):,} classes have test pictures but none to train on: {numbers}")
+    pictures = Counter(split for _, split in accepted)
+    for split in ("validation", "test"):
+        if counts["train"] and pictures[split] and not counts[split]:
+            warnings.append(
+                f"none of the {pictures[split]:,} {split} pictures has a class, but those of train have: no score by "
+                "class can be computed on them. Were their labels kept back?"
+            )
     if train := sorted(counts["train"].items(), key=lambda item: (-item[1], item[0])):
         (largest, most), (smallest, fewest) = train[0], train[-1]
         if most > IMBALANCE * fewest:
@@ -53,7 +77,7 @@ def _classes(accepted: Sequence[tuple[Candidate, Split]]) -> list[str]:
 
 def _constant(candidates: Sequence[Candidate]) -> list[str]:
     names = sorted(candidate.name for candidate in candidates if candidate.std < CONSTANT_STD)
-    return [f"{len(names):,} pictures are of one colour, as good as: {_listed(names)}"] if names else []
+    return [f"{len(names):,} pictures are of one colour, as good as: {listed(names)}"] if names else []
 
 
 def _drift(new_means: NDArray[np.floating], stored_means: NDArray[np.floating]) -> list[str]:
@@ -67,8 +91,3 @@ def _drift(new_means: NDArray[np.floating], stored_means: NDArray[np.floating]) 
         f"the {len(new_means):,} new pictures have a mean brightness of {after:.1f}, the stored ones {before:.1f} "
         f"(their standard deviation: {spread:.1f}); was something else photographed, or scanned in another way?"
     ]
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - NAMES_SHOWN
-    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more:,} more" if more > 0 else "")

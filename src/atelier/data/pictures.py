@@ -17,7 +17,7 @@ Reason = Literal[
     "not a picture",  # named like one, but of no format that is read
     "not a file",  # a link, a pipe, a folder where a file is expected; or it can't be read
     "unsafe path",  # of an archive's member: absolute, or with ".."
-    "missing",  # named by a table of labels, but not there
+    "missing",  # named by a table of labels, but not there: no picture, but a row
     "empty",
     "too large",  # a file that is not even taken into memory
     "truncated or damaged",
@@ -67,6 +67,7 @@ class OpenedSource:
     class_names: tuple[str, ...]  # in the order of their numbers; empty: sorted by name, or no classes
     items: Iterator[Encoded | Decoded | Rejected]
     num_items: int | None  # None: not known before the end
+    warnings: tuple[str, ...] = ()  # for people, about the source as a whole
 
 
 ELSEWHERE = -1  # as position of a candidate: the stored version holds these pixels already

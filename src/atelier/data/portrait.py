@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
+from atelier.data.manifest import NO_LABEL
 from atelier.data.splits import SPLITS, Split
 from atelier.data.store import StoredDataset
 
@@ -38,6 +39,7 @@ def contact_sheet(dataset: StoredDataset, split: Split) -> Pixels | None:
         rows = [("", range(start, min(start + COLUMNS, len(images)))) for start in range(0, len(images), COLUMNS)]
     else:
         by_class = [(name, np.flatnonzero(labels == number)) for number, name in enumerate(dataset.info.class_names)]
+        by_class.append(("no class", np.flatnonzero(labels == NO_LABEL)))
         rows = [(name, found[:COLUMNS].tolist()) for name, found in by_class if len(found)]
     return sheet([(caption, [thumbnail(images[index]) for index in row]) for caption, row in rows[:ROWS]])
 
@@ -99,7 +101,7 @@ def _bars(ax: Any, dataset: StoredDataset) -> None:
         bottom += counts
     ax.set_title("images of each class" if dataset.info.class_names else "images")
     step = max(1, len(names) // 12)  # more names than that can't be read
-    ax.set_xticks(range(0, len(names), step), names[::step], rotation=45, ha="right", fontsize=7)
+    ax.set_xticks(range(0, len(names), step), names[::step], rotation=45, ha="right", fontsize=7, parse_math=False)
     ax.legend(fontsize=7)
 
 

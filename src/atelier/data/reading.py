@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import astuple, dataclass, replace
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atelier.data.decoding import decode, fit_pixels, quiet_pillow
+from atelier.data.names import shown
 from atelier.data.perceptual import perceptual_hash
 from atelier.data.pictures import ELSEWHERE, Candidate, Decoded, Encoded, Rejected, Unusable, content_hash
 from atelier.data.sources import open_source, source_digest
@@ -31,6 +32,7 @@ WINDOW = 4  # pictures in memory for each core: enough to keep it busy, few enou
 # took 13 s without and 43 s with two threads.
 WORTH_A_THREAD = 0.003
 VALUES = np.arange(256)
+MAX_DIGITS = 640  # of a class that is a number; Python can be set to convert no more
 BLOCK = 2**20  # values counted at a time: the count takes 8 bytes for each
 
 Given = TypeVar("Given")
@@ -45,7 +47,7 @@ class Reading:
     rejected: list[Rejected]
     class_names: tuple[str, ...]  # in the order of their numbers
     source_digest: str
-    notes: dict[str, int]  # what was done to pictures, and to how many
+    warnings: list[str]  # for people, about the sources as a whole
 
 
 def read_sources(project_root: Path, name: str, dataset: Dataset, known: Collection[str], folder: Path) -> None:
@@ -61,35 +63,34 @@ def read_sources(project_root: Path, name: str, dataset: Dataset, known: Collect
     Raises:
         DataError: if a source can't be found, fetched or trusted.
     """
-    reading = Reading([], [], (), "", {})
+    reading = Reading([], [], (), "", [])
     orders, digests = [], []
+    notes: Counter[str] = Counter()
     places = dict.fromkeys(known, ELSEWHERE)
     with (folder / "pixels.bin").open("wb") as spool, quiet_pillow(), ThreadPoolExecutor(num_cores()) as pool:
         for position, source in enumerate(dataset.sources):
             digests.append(source_digest(project_root, source))  # before: what changes meanwhile is stale next time
             opened = open_source(project_root, source)
             orders.append(opened.class_names)
+            reading.warnings.extend(opened.warnings)
             read = partial(_read, dataset=dataset, source=position)
             for item in counted(_in_order(pool, read, opened.items), name, opened.num_items):
-                _keep(item, reading, places, spool)
+                _keep(item, reading, places, spool, notes)
+    for note, count in sorted(notes.items()):
+        reading.warnings.append(f"{count:,} pictures: each {note}")
     described = replace(reading, class_names=_class_names(orders, reading.candidates), source_digest="+".join(digests))
     rejected = [astuple(picture) for picture in described.rejected]
     # Candidates are tuples already; `astuple` of all would copy them: 3 s of 70,000.
-    fields = [described.candidates, rejected, described.class_names, described.source_digest, described.notes]
+    fields = [described.candidates, rejected, described.class_names, described.source_digest, described.warnings]
     (folder / "reading.json").write_text(json.dumps(fields), encoding="utf-8")
 
 
 def load_reading(folder: Path) -> Reading:
     """What `read_sources` left in a folder."""
-    text = (folder / "reading.json").read_text(encoding="utf-8")
-    candidates, rejected, class_names, digest, notes = json.loads(text)
-    return Reading(
-        [Candidate(*row) for row in candidates],
-        [Rejected(*row) for row in rejected],
-        tuple(class_names),
-        digest,
-        notes,
-    )
+    fields = json.loads((folder / "reading.json").read_text(encoding="utf-8"))
+    candidates, rejected, class_names, digest, warnings = fields
+    pictures = [Candidate(*row) for row in candidates]
+    return Reading(pictures, [Rejected(*row) for row in rejected], tuple(class_names), digest, warnings)
 
 
 def spooled_pixels(spool: BinaryIO, candidate: Candidate) -> NDArray[np.uint8]:
@@ -141,9 +142,9 @@ def _read(
     """One picture in the form in which it would be stored and what was done to it, or why it can't be."""
     notes: list[str] = []
     path = dataset.sources[source].path or dataset.sources[source].source
-    name = f"{path}/{item.name}" if len(dataset.sources) > 1 else item.name
+    name = shown(f"{path}/{item.name}" if len(dataset.sources) > 1 else item.name)
     if isinstance(item, Rejected):
-        return replace(item, name=name)
+        return replace(item, name=name, detail=shown(item.detail))
     try:
         if isinstance(item, Encoded):
             pixels_HWC = decode(item.read(), dataset, notes.append)
@@ -175,13 +176,13 @@ def _keep(
     reading: Reading,
     places: dict[str, int],
     spool: BinaryIO,
+    done: Counter[str],
 ) -> None:
     if isinstance(item, Rejected):
         reading.rejected.append(item)
         return
     candidate, pixels_HWC, notes = item
-    for note in notes:
-        reading.notes[note] = reading.notes.get(note, 0) + 1
+    done.update(notes)
     if candidate.sha256 not in places:  # of equal pictures one is enough
         places[candidate.sha256] = spool.tell()
         spool.write(pixels_HWC.tobytes())
@@ -192,5 +193,7 @@ def _class_names(orders: Iterable[tuple[str, ...]], candidates: Iterable[Candida
     """Classes in the order that a source gives, then all others by name, or by number where all are numbers."""
     known = dict.fromkeys(class_name for order in orders for class_name in order)
     found = {candidate.class_name for candidate in candidates} - {""}
-    others = found - known.keys()
-    return (*known, *sorted(others, key=int if all(map(str.isdecimal, others)) else None))
+    others = sorted(found - known.keys())  # 1 and 01 are one number: they stay in the order of their names
+    if all(name.isdecimal() and len(name) <= MAX_DIGITS for name in others):
+        others.sort(key=int)
+    return (*known, *others)
