@@ -170,7 +170,7 @@ MISTAKES = [
     ("restore photo-denois raw/0.png -o out", 2, UNKNOWN),
     ("restore photo-denoise raw/0.png -o out", 2, "photo-denoise has no champion; its aliases: challenger."),
     ("restore photo-denoise/7 raw/0.png -o out", 2, "photo-denoise has no version 7; its versions: 1."),
-    ("restore photo-denoise/1 params.yaml -o out", 2, "params.yaml is not a picture that can be read (PNG, JPEG"),
+    ("restore photo-denoise/1 params.yaml -o out", 2, "params.yaml: not a picture: none of PNG, JPEG"),
     ("restore photo-denoise/1 none.png -o out", 2, "none.png does not exist."),
     ("restore photo-denoise/1 .git -o out", 2, ".git holds no pictures ("),
     ("restore photo-denoise/1 raw/0.png -o params.yaml/out", 2, "params.yaml/out/0.png can't be written: "),

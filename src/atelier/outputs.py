@@ -65,8 +65,9 @@ def _replace(path: Path, content: bytes) -> None:
     try:
         new.write_bytes(content)
         new.replace(path)
-    finally:
+    except OSError:
         new.unlink(missing_ok=True)
+        raise
 
 
 def _record(project: Project) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -126,7 +127,8 @@ def _save(path: Path, pixels_HWC: NDArray[np.uint8]) -> None:
         image.save(new, "PNG", pnginfo=text)
         new.replace(path)
     except OSError as error:
-        new.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            new.unlink(missing_ok=True)
         raise UsageError(f"{path} can't be written: {error.strerror or error}.") from None
 
 

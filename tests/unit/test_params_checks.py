@@ -452,7 +452,7 @@ def test_the_gate_knows_the_direction_of_every_metric_that_is_measured():
 
 # What the values of a record are called where they are read, `training.kimg` or `model.training.kimg`.
 VARIABLES = {
-    records.Dataset: {"dataset"},
+    records.Dataset: {"dataset", "form"},
     records.Source: {"source", "self"},
     records.Training: {"training", "_training"},
     records.Augment: {"augment"},

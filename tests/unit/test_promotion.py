@@ -49,6 +49,7 @@ def made(tmp_path_factory, migrated_database, tracking_at):
     root = new_project(tmp_path_factory.mktemp("promotion") / "project")
     (root / "data" / "fashion").mkdir(parents=True)
     (root / "data" / "fashion" / "dataset.json").write_text("{}")
+    (root / "data" / "fashion" / "manifest.csv").write_text("sha256")
     md5 = data_versions.track(root)
     data_versions.push(root)
     commit_to_git(root, "data")

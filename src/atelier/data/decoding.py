@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from atelier.data import tiff
 from atelier.data.appearance import Tell, appearance
 from atelier.data.pictures import Unusable
-from atelier.data.signatures import starts_like_a_picture
+from atelier.data.signatures import STARTS
 from atelier.params import Dataset
 
 # PIL has many more decoders; each is a way in for hostile files.
@@ -146,7 +146,7 @@ def _unidentified(content: bytes) -> Unusable:
     """Why no decoder takes the bytes."""
     if content.startswith(tiff.SIGNATURES):
         return tiff.unidentified(content)
-    if starts_like_a_picture(content):
+    if content.startswith((b"BM", b"RIFF", *STARTS)):  # as far as the first bytes of a cut file go
         return Unusable("truncated or damaged")
     return Unusable("not a picture", f"none of {', '.join(FORMATS)}")
 

@@ -186,7 +186,7 @@ def in_remote(project_root: Path, md5: str | None = None) -> bool:
         files = objects.listing(project_root, md5)
     except LostError:
         return False
-    if not _is_whole(files) or (md5 == data_md5(project_root) and _left_out(project_root, md5)):
+    if not _is_whole(files) or _leaves_out(project_root, md5):
         return False
     return not objects.not_in_remote(project_root, {md5, *files.values()})
 
@@ -201,6 +201,12 @@ def _files(project_root: Path) -> list[str]:
 def _left_out(project_root: Path, md5: str) -> list[str]:
     """Files of `data/` that a version of it lacks."""
     return sorted(set(_files(project_root)) - set(objects.listing(project_root, md5)))
+
+
+def _leaves_out(project_root: Path, md5: str) -> bool:
+    """Whether DVC takes `data/` for this version although it lacks some of the files."""
+    current = md5 == data_md5(project_root)
+    return current and bool(_left_out(project_root, md5)) and is_clean(project_root)
 
 
 def _is_whole(files: Iterable[str]) -> bool:
