@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from atelier.data.signatures import PICTURE_ENDINGS
 from atelier.degradations import degrade_fixed
 from atelier.metrics.denoisers import Denoiser
 from atelier.metrics.pixels import PixelProtocol, luma_N1HW, psnr_N
-from atelier.restore import SUFFIXES
 
 Grey = NDArray[np.uint8]
 Values = NDArray[np.float64]
@@ -91,7 +91,7 @@ def deblocking(quality: int) -> Task:
 
 def picture_files(folder: Path) -> list[Path]:
     """The pictures of a folder, in the order of their names."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_ENDINGS)
 
 
 def grey(image: Image.Image) -> Grey:
