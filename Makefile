@@ -11,7 +11,7 @@ RUN_FLAGS ?=
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo lint type test-fast test test-all bench ci ci-demo browser
+.PHONY: help install demo lint type test-fast test test-all test-stack bench ci ci-demo browser
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,7 +41,10 @@ test: install  ## all tests but the slowest
 	$(PYTEST) -m "not slow"
 
 test-all: install browser  ## all tests, with many examples of each property
-	HYPOTHESIS_PROFILE=thorough $(PYTEST) --durations=20
+	HYPOTHESIS_PROFILE=thorough $(PYTEST) --durations=20 --ignore tests/operate
+
+test-stack: install  ## servers, schedules and kills: 4 to 9 minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/operate
 
 browser:  ## Chromium, for the tests that look at pages (Debian's; needs root)
 	@command -v chromium > /dev/null || (apt-get -qq update && apt-get install -qqy --no-install-recommends chromium)

@@ -3,40 +3,88 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import TaskRun
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.logging.handlers import APILogHandler
-from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_HOME, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_HOME,
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+    get_current_settings,
+    temporary_settings,
+)
 
 from atelier.errors import AtelierError
 
 DRAIN_SECONDS = 15.0
+END_SECONDS = 5.0
+ANSWER_SECONDS = 10.0
+POLL_SECONDS = 0.1
+# What Prefect itself tells the API that it starts for a run.
+API_ENVIRONMENT = {
+    "PREFECT_UI_ENABLED": "0",
+    "PREFECT__SERVER_EPHEMERAL": "1",
+    "PREFECT__SERVER_FINAL": "1",
+}
 
 
 def run_flow(flow: Callable[..., Any], **parameters: Any) -> Any:
     """Call a flow; with the embedded API, wait until its history is in the database before the API goes away.
 
     A real server (PREFECT_API_URL) keeps its own history and heartbeats, so there the flow is only called.
+
+    Raises:
+        AtelierError: if there is no API, besides what the flow raises.
     """
-    _log_to_run()
-    if PREFECT_API_URL.value():
+    log_to_run()
+    _end_with_terminal()
+    if address := PREFECT_API_URL.value():
+        _refuse_silent(address)
         return flow(**parameters)
-    # A heartbeat is for servers that outlive the run; its thread would cost each flow a second at exit.
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), _embedded_api() as client:
-        before = _newest_flow_runs(client)
-        try:
-            return flow(**parameters)
-        finally:
-            _drain(client, before)
+    with _embedded_api() as address:
+        # A heartbeat is for servers that outlive the run; its thread would cost each flow a second at exit.
+        settings = {PREFECT_API_URL: address, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+        with temporary_settings(settings), get_client(sync_client=True) as client:
+            before = _newest_flow_runs(client)
+            try:
+                return flow(**parameters)
+            finally:
+                _drain(client, before)
 
 
-def _log_to_run() -> None:
+def _end_with_terminal() -> None:
+    """A terminal that closes ends a run as `kill` does, checkpoint and states included."""
+    by_default = signal.getsignal(signal.SIGHUP) == signal.SIG_DFL  # not where nohup holds it back
+    if by_default and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGTERM))
+
+
+def _refuse_silent(address: str) -> None:
+    try:
+        httpx.get(f"{address}/health", timeout=ANSWER_SECONDS).raise_for_status()
+    except httpx.HTTPError as error:
+        raise AtelierError(
+            f"PREFECT_API_URL is {address}, and no Prefect server answers there ({error}). "
+            "Start it, or unset PREFECT_API_URL to do without."
+        ) from None
+
+
+def log_to_run() -> None:
     """Our log lines also go to the flow run's log."""
     # Not by PREFECT_LOGGING_EXTRA_LOGGERS: it would print each line a second time.
     ours = logging.getLogger("atelier")
@@ -61,20 +109,51 @@ def _drain(client: SyncPrefectClient, before: set[Any]) -> None:
         time.sleep(0.5)
 
 
-def _embedded_api() -> SyncPrefectClient:
-    """A client of the embedded API, which is started if it isn't running in this process yet.
+@contextmanager
+def _embedded_api() -> Iterator[str]:
+    """The address of an API on the project's database, for as long as it is needed.
 
     Raises:
         AtelierError: if it doesn't start.
     """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    own = get_current_settings().to_environment_variables(exclude_unset=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.embedded_api", str(port)],
+        env={**os.environ, **API_ENVIRONMENT, **own},
+        stdin=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is for this process, which still has to say how it ended
+    )
+    assert process.stdin is not None  # asked for
     try:
-        return get_client(sync_client=True)
-    except RuntimeError as error:  # the child process died, or didn't answer in time
-        reason = str(error).splitlines()[0]
-        raise AtelierError(
-            f"Prefect's embedded API did not start: {reason} Is there room on the disk, and can {PREFECT_HOME.value()} "
-            "be written?"
-        ) from None
+        _wait_for(process, f"http://127.0.0.1:{port}/api")
+        yield f"http://127.0.0.1:{port}/api"
+    finally:
+        process.stdin.close()  # by this it ends
+        try:
+            process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_for(process: subprocess.Popen[bytes], address: str) -> None:
+    deadline = time.monotonic() + PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()
+    with httpx.Client(trust_env=False) as client:
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                client.get(f"{address}/health", timeout=ANSWER_SECONDS).raise_for_status()
+                return
+            except httpx.HTTPError:
+                time.sleep(POLL_SECONDS)
+    code = process.poll()
+    reason = "it did not answer in time" if code is None else f"it ended with exit code {code}"
+    raise AtelierError(
+        f"Prefect's embedded API did not start: {reason}. Is there room on the disk, and can "
+        f"{PREFECT_HOME.value()} be written?"
+    )
 
 
 def _newest_flow_runs(client: SyncPrefectClient) -> set[Any]:

@@ -9,7 +9,8 @@ from prefect.cache_policies import NO_CACHE
 
 from atelier import stages
 from atelier.params import load_params
-from atelier.project import Project, exclusive, find_project
+from atelier.project import Project, find_project
+from flows.work import at_work
 
 
 @task(name="evaluate", task_run_name="evaluate {name}/{number}", cache_policy=NO_CACHE)
@@ -24,5 +25,5 @@ def evaluate_version(
 def evaluate(params_file: Path, name: str, number: int, overrides: list[str] | None = None) -> dict[str, float]:
     """Evaluate one registered version."""
     project = find_project(params_file.parent)
-    with exclusive(project):
+    with at_work(project):
         return evaluate_version(project, params_file, overrides or [], name, number)

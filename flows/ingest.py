@@ -18,7 +18,8 @@ from atelier.data import ingest, versions
 from atelier.data.notes import Findings
 from atelier.errors import RemoteError
 from atelier.params import load_params
-from atelier.project import Project, exclusive, find_project
+from atelier.project import Project, find_project
+from flows.work import at_work
 
 log = logging.getLogger("atelier")
 SHOWN_ROWS = 1000  # of a quarantine table in Prefect; the file has all
@@ -120,5 +121,5 @@ def ingest_all(params_file: Path, overrides: list[str] | None = None) -> str:
     """Ingest every dataset of params.yaml; returns the md5 that data.dvc names."""
     project = find_project(params_file.parent)
     params = load_params(params_file, overrides or [])
-    with exclusive(project):
+    with at_work(project):
         return ingest_datasets(project, params_file, overrides or [], list(params.datasets))

@@ -10,7 +10,8 @@ from prefect.runtime import flow_run
 
 from atelier import promotion, stages
 from atelier.params import load_params
-from atelier.project import Project, exclusive, find_project
+from atelier.project import Project, find_project
+from flows.work import at_work
 
 
 @task(name="inspect", task_run_name="inspect {name}/{number}", cache_policy=NO_CACHE)
@@ -29,6 +30,6 @@ def judge_version(project: Project, params_file: Path, overrides: list[str], nam
 def promote(params_file: Path, name: str, number: int, overrides: list[str] | None = None) -> str:
     """Inspect and judge one evaluated version."""
     project = find_project(params_file.parent)
-    with exclusive(project):
+    with at_work(project):
         inspect_version(project, name, number)
         return judge_version(project, params_file, overrides or [], name, number)

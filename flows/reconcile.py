@@ -8,25 +8,42 @@ from prefect import flow
 
 from atelier.errors import AtelierError, TrainingError
 from atelier.fingerprint import datasets_of
-from atelier.params import load_params
+from atelier.params import Params, load_params
 from atelier.plan import selected_models
-from atelier.project import Project, exclusive, find_project
+from atelier.project import Project, find_project
 from flows.evaluate import evaluate_version
 from flows.ingest import ingest_datasets
 from flows.promote import inspect_version, judge_version
 from flows.train import train_model
+from flows.work import at_work
 
 
 @flow(name="reconcile")
 def reconcile(params_file: Path, overrides: list[str] | None = None, models: list[str] | None = None) -> None:
     """Version the data, then train, evaluate, inspect and judge each model; where nothing is stale nothing happens."""
-    project, changes = find_project(params_file.parent), overrides or []
+    project = find_project(params_file.parent)
+    changes = overrides or []
     params = load_params(params_file, changes)
-    names = selected_models(params, models or [])
-    datasets = list(dict.fromkeys(dataset for name in names for dataset in datasets_of(params.models[name])))
-    with exclusive(project):
-        ingest_datasets(project, params_file, changes, datasets)
-        failures = [f"{name}: {error}" for name in names if (error := _advance(project, params_file, changes, name))]
+    with at_work(project):
+        bring_up_to_date(project, params, params_file, changes, models or [])
+
+
+def bring_up_to_date(
+    project: Project, params: Params, params_file: Path, overrides: list[str], models: list[str]
+) -> None:
+    """The stages of a reconciliation, in a flow that holds the project.
+
+    Raises:
+        AtelierError: if the data can't be brought up to date, or naming every model that failed after all had a turn.
+    """
+    names = selected_models(params, models)
+    used = [dataset for name in names for dataset in datasets_of(params.models[name])]
+    ingest_datasets(project, params_file, overrides, list(dict.fromkeys(used)))
+    failures = []
+    for name in names:
+        error = _advance(project, params_file, overrides, name)
+        if error is not None:
+            failures.append(f"{name}: {error}")
     if failures:
         raise TrainingError(f"{len(failures)} of {len(names)} models failed:\n  " + "\n  ".join(failures))
 

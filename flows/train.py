@@ -10,7 +10,9 @@ from prefect.runtime import flow_run
 
 from atelier import stages
 from atelier.params import load_params
-from atelier.project import Project, exclusive, find_project
+from atelier.project import Project, find_project
+from flows.lease import accelerator
+from flows.work import at_work
 
 
 @task(name="train", task_run_name="train {name}", cache_policy=NO_CACHE)  # never retried blindly: a rerun resumes
@@ -18,12 +20,12 @@ def train_model(project: Project, params_file: Path, overrides: list[str], name:
     """Train and register a model unless its version is fresh; returns the version number."""
     params = load_params(params_file, overrides)
     stages.check_data(project, params, name)
-    return stages.train(project, params, name, str(flow_run.id))
+    return stages.train(project, params, name, str(flow_run.id), holding=accelerator)
 
 
 @flow(name="train")
 def train(params_file: Path, name: str, overrides: list[str] | None = None) -> int:
     """Train one model of params.yaml on the data as they are."""
     project = find_project(params_file.parent)
-    with exclusive(project):
+    with at_work(project):
         return train_model(project, params_file, overrides or [], name)

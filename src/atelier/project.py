@@ -48,10 +48,17 @@ def find_project(start: Path | None = None) -> Project:
     raise UsageError(f"{here} is not in a project: no params.yaml here or above. Change to the folder that has one.")
 
 
-def set_environment(project: Project) -> None:
-    """Point Prefect and MLflow at the project folder and switch all telemetry off, unless the user has set it.
+def set_environment(project: Project, *, stack: bool = True) -> None:
+    """Point Prefect and MLflow at the project's servers, and switch all telemetry off.
+
+    The servers are those of `atelier up` while they go on, else embedded ones on the project's files. What the user
+    has set in the environment stays.
 
     Must run before prefect or mlflow is imported: both read their settings then.
+
+    Args:
+        project: the project.
+        stack: whether to look for servers of `atelier up`.
     """
     defaults = {
         "MLFLOW_TRACKING_URI": f"sqlite:///{project.root / 'mlflow.db'}",
@@ -73,6 +80,11 @@ def set_environment(project: Project) -> None:
         "DO_NOT_TRACK": "1",
         "DVC_NO_ANALYTICS": "1",
     }
+    if stack:
+        from atelier.operate.record import running_stack  # it knows projects, so not at the top
+
+        running = running_stack(project)
+        defaults |= running.variables() if running else {}
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
 
@@ -107,22 +119,42 @@ def open_lock(project: Project, name: str) -> TextIO:
         raise UsageError(f"{project.root} can't be written: {error}. Atelier keeps its state there.") from None
 
 
+class BusyError(UsageError):
+    """Another run holds the project."""
+
+
+def at_work_here(project: Project) -> str:
+    """Who holds the project, as `pid, in words`; empty if nobody does."""
+    with open_lock(project, "run") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            return lock.read().strip()
+    return ""
+
+
 @contextmanager
-def exclusive(project: Project) -> Iterator[None]:
+def exclusive(project: Project, who: str = "by hand") -> Iterator[None]:
     """Hold the project for one run that changes it; the lock goes with the process, however it ends.
 
+    Args:
+        project: the project.
+        who: this run in words, for those who have to wait for it.
+
     Raises:
-        UsageError: if another process holds it, or the folder can't be written.
+        BusyError: if another process holds it, saying which.
+        UsageError: if the folder can't be written.
     """
     with open_lock(project, "run") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            raise UsageError(
+            raise BusyError(
                 f"another run (process {lock.read().strip()}) is at work in {project.root}. Wait for it, or stop it."
             ) from None
         lock.truncate(0)
-        lock.write(str(os.getpid()))
+        lock.write(f"{os.getpid()}, {who}")
         lock.flush()
         yield

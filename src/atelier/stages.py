@@ -9,7 +9,8 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,23 @@ def check_data(project: Project, params: Params, name: str) -> None:
     require_enough_data(params, name, _read_datasets(project, params.models[name]))
 
 
-def train(project: Project, params: Params, name: str, flow_run_id: str) -> int:
+def train(
+    project: Project,
+    params: Params,
+    name: str,
+    flow_run_id: str,
+    holding: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> int:
     """Train a model unless it is fresh, or go on with its unfinished training, and register it.
 
     A signal to stop is obeyed after a checkpoint, or, once the training is done, after the registration.
+
+    Args:
+        project: where it is.
+        params: the desired state.
+        name: of the model.
+        flow_run_id: of Prefect, for the record.
+        holding: entered for as long as it trains: what it must not share with another training.
 
     Returns:
         The number of the version that is fresh now.
@@ -61,7 +75,7 @@ def train(project: Project, params: Params, name: str, flow_run_id: str) -> int:
     fingerprint = digest(inputs)
     checkpoints = project.checkpoints(name, fingerprint)
     tags = _provenance_tags(project, params, fingerprint, flow_run_id) | ({"built.from": source} if source else {})
-    with StopSignals() as signals:
+    with holding(), StopSignals() as signals:
         run_id = registry.runs.start(name, fingerprint, tags)
         try:
             _log_inputs(registry, run_id, params, inputs)

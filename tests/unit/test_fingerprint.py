@@ -146,7 +146,7 @@ def test_a_training_covers_its_code_and_no_evaluation(kind):
         "data/staging.py",
         "metrics/",
         "registry/",
-        "cli.py",
+        "cli/__init__.py",
         "plan.py",
         "gate.py",
         "stages.py",

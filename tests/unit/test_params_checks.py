@@ -469,6 +469,7 @@ VARIABLES = {
     records.Lpips: {"lpips", "self"},
     records.InceptionFile: {"inception"},
     records.Promotion: {"promotion"},
+    records.Schedule: {"schedule", "self"},
     records.Gate: {"gate"},
     records.Params: {"params"},
 }

@@ -82,7 +82,9 @@ def hold(project):
 
 def test_a_second_run_is_refused_and_told_who_holds_the_project(project):
     with hold(project) as other:
-        with pytest.raises(UsageError, match=rf"another run \(process {other.pid}\) is at work in {project.root}"):
+        with pytest.raises(
+            UsageError, match=rf"another run \(process {other.pid}, by hand\) is at work in {project.root}"
+        ):
             with exclusive(project):
                 pytest.fail("both processes hold the project")
         other.communicate("")
@@ -95,7 +97,7 @@ def test_a_killed_run_does_not_leave_the_project_locked(project):
         other.kill()
         other.wait()
         with exclusive(project):
-            assert (project.cache / "run.lock").read_text() == str(os.getpid())
+            assert (project.cache / "run.lock").read_text() == f"{os.getpid()}, by hand"
 
 
 def test_a_failed_run_does_not_leave_the_project_locked(project):

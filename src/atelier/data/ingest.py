@@ -148,7 +148,7 @@ def dataset_state(project_root: Path, name: str, dataset: Dataset) -> tuple[Stat
     asked = stored_params(dataset)
     reasons = [f"params: {key} {stored.params.get(key)} -> {asked[key]}" for key in _differing(stored.params, asked)]
     try:
-        if _source_digest(project_root, dataset) != stored.source_digest:
+        if current_source_digest(project_root, dataset) != stored.source_digest:
             reasons.append(f"data: the source changed ({_difference(project_root, name, dataset)})")
     except DataError as error:
         if not reasons:
@@ -233,7 +233,12 @@ def _differing(before: dict[str, Any], asked: dict[str, Any]) -> list[str]:
     return [key for key, value in asked.items() if before.get(key) != value]
 
 
-def _source_digest(project_root: Path, dataset: Dataset) -> str:
+def current_source_digest(project_root: Path, dataset: Dataset) -> str:
+    """Identity of what the sources of a dataset hold now.
+
+    Raises:
+        DataError: if one can't be found or read.
+    """
     return "+".join(source_digest(project_root, source) for source in dataset.sources)
 
 

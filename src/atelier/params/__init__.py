@@ -55,6 +55,7 @@ from atelier.params.networks import (
 )
 from atelier.params.promotion import Gate, Promotion
 from atelier.params.record import Record
+from atelier.params.schedules import Schedule
 
 __all__ = [
     "Adversarial",
@@ -101,6 +102,7 @@ __all__ = [
     "RestorationData",
     "RestorationModel",
     "SaltAndPepper",
+    "Schedule",
     "Source",
     "Speckle",
     "Strokes",

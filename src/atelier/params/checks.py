@@ -19,7 +19,7 @@ from atelier.params.models import (
     TranslationModel,
 )
 from atelier.params.promotion import Gate
-from atelier.params.reference_checks import reference_errors
+from atelier.params.reference_checks import reference_errors, schedule_errors
 from atelier.params.score_checks import score_errors
 
 # What an evaluation of each kind measures, by the extractor; a test compares it with what evaluations return.
@@ -58,7 +58,7 @@ def metrics(kind: str, extractor: str) -> list[str]:
 def combination_errors(params: Params) -> list[str]:
     """One line for each impossible combination, with its dotted path and what to do."""
     of_models = [*_evaluation_errors(params), *_model_errors(params), *reference_errors(params)]
-    return [*of_models, *_gate_errors(params), *score_errors(params)]
+    return [*of_models, *_gate_errors(params), *score_errors(params), *schedule_errors(params)]
 
 
 def _evaluation_errors(params: Params) -> Iterator[str]:

@@ -24,6 +24,7 @@ from atelier.params.networks import (
 )
 from atelier.params.promotion import Promotion
 from atelier.params.record import Fraction, Name, Positive, Record, Reference, Sentence
+from atelier.params.schedules import Schedules
 
 
 class Augment(Record):
@@ -283,6 +284,7 @@ class Params(Record):
     models: dict[Name, Model]
     evaluation: Evaluation
     promotion: Promotion = Promotion()
+    schedules: Schedules = Field(default_factory=dict)
 
     def resolved(self) -> dict[str, Any]:
         """All values, defaults included, as plain JSON types."""

@@ -27,6 +27,15 @@ def reference_errors(params: Params) -> Iterator[str]:
             )
 
 
+def schedule_errors(params: Params) -> Iterator[str]:
+    """One line for each model of a schedule that this file lacks."""
+    for name, schedule in params.schedules.items():
+        for model in schedule.models:
+            if model not in params.models:
+                hint = nearest(model, list(params.models))
+                yield f"schedules.{name}.models: {model!r} is not one of models.{hint}"
+
+
 def _extend_errors(where: str, model: RestorationModel, params: Params) -> Iterator[str]:
     if model.data.extend is None:
         return

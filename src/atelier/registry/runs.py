@@ -6,11 +6,12 @@ import io
 import json
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atelier.metrics.intervals import Score
+from atelier.processes import identify
 from atelier.registry.connection import Connection
 from atelier.registry.records import NOTE, SCORE_PARTS, RunRecord, record_of, scores_in
 
@@ -42,7 +43,8 @@ class Runs:
             else:
                 name = f"{experiment_name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
                 run_id = str(self._connection.client.create_run(experiment, run_name=name).info.run_id)
-            for key, value in {**tags, "fingerprint": fingerprint, "kind": kind}.items():
+            own = {"fingerprint": fingerprint, "kind": kind, **_process_tags()}
+            for key, value in {**tags, **own}.items():
                 self._connection.client.set_tag(run_id, key, value)
             return run_id
 
@@ -69,6 +71,25 @@ class Runs:
         """Close a run as FINISHED, FAILED or KILLED."""
         with self._connection.explained("end a run"):
             self._connection.client.set_terminated(run_id, status)
+
+    def end_dead(self, why_dead: Callable[[Mapping[str, str]], str]) -> list[str]:
+        """Close as KILLED the runs that can't be at work any more; one line for each.
+
+        Args:
+            why_dead: given the tags of a run that is said to be RUNNING, why its process is gone;
+                empty if it may go on.
+        """
+        lines = []
+        with self._connection.explained("look for dead runs"):
+            client = self._connection.client
+            experiments = [item.experiment_id for item in client.search_experiments()]
+            running = client.search_runs(experiments, "attributes.status = 'RUNNING'")
+        for run in running:
+            if reason := why_dead(run.data.tags):
+                self.note(run.info.run_id, f"killed: {reason}")
+                self.end(run.info.run_id, "KILLED")
+                lines.append(f"MLflow run {run.info.run_name}: {reason}")
+        return lines
 
     def note(self, run_id: str, sentence: str) -> None:
         """Add a line to the description of a run, which MLflow shows above everything else."""
@@ -213,3 +234,10 @@ class RunLog:
             for start in range(0, len(self._buffer), 1000):  # MLflow takes at most 1,000 at once
                 self._connection.client.log_batch(self._run_id, metrics=self._buffer[start : start + 1000])
         self._buffer, self._flushed = [], time.monotonic()
+
+
+def _process_tags() -> dict[str, str]:
+    """What a run says of the process that works on it."""
+    process = identify()
+    started = repr(process.started)
+    return {"process.host": process.host, "process.pid": str(process.pid), "process.started": started}

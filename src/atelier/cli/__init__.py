@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from atelier import data_commands, past_commands, promotion_commands
+from atelier.cli import operate
 from atelier.errors import AtelierError, UsageError
 from atelier.project import open_project
 
@@ -28,7 +29,8 @@ app = typer.Typer(
 )
 
 app.add_typer(data_commands.app, name="data")
-for command in (*promotion_commands.COMMANDS, *past_commands.COMMANDS):
+app.add_typer(operate.schedule_app, name="schedule")
+for command in (*operate.COMMANDS, *promotion_commands.COMMANDS, *past_commands.COMMANDS):
     app.command()(command)
 
 ParamsFile = Annotated[Path | None, typer.Option("--params", help="The desired state.  [default: params.yaml]")]

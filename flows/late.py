@@ -1,0 +1,72 @@
+"""Ticks that came due while nothing could run: which of them still run is what `late` of a schedule says."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.states import Cancelled
+
+log = logging.getLogger("atelier")
+
+Late = Literal["newest", "all", "skip"]
+# A tick that is younger is on time: the runner looks each 10 s, and a process takes a few to start.
+GRACE = timedelta(seconds=45)
+
+
+def drop_late(client: SyncPrefectClient, deployment_id: UUID, late: Late, now: datetime) -> list[FlowRun]:
+    """Cancel the due ticks of a deployment that are not to run any more, each with its reason; returns them."""
+    due = due_ticks(client, deployment_id, now)
+    dropped = dropped_of(due, late, now)
+    for run in dropped:
+        client.set_flow_run_state(run.id, Cancelled(message=reason(due, late)), force=True)
+        log.info("the tick of %s is dropped: %s", _time(run), reason(due, late))
+    return dropped
+
+
+def due_ticks(client: SyncPrefectClient, deployment_id: UUID, now: datetime) -> list[FlowRun]:
+    """The ticks of a deployment that came due and that no runner took, oldest first."""
+    runs = client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED]))
+        ),
+        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment_id])),
+        limit=200,
+    )
+    due = [run for run in runs if run.auto_scheduled and _expected(run) <= now]
+    return sorted(due, key=_expected)
+
+
+def dropped_of(due: list[FlowRun], late: Late, now: datetime) -> list[FlowRun]:
+    """Which of the due ticks, oldest first, are dropped."""
+    if late == "all":
+        return []
+    if late == "newest":
+        return due[:-1]
+    return [run for run in due if now - _expected(run) > GRACE]
+
+
+def reason(due: list[FlowRun], late: Late) -> str:
+    """Why a tick is dropped."""
+    if late == "skip":
+        return "dropped: it came due while nothing could run (late: skip)"
+    return f"dropped: the tick of {_time(due[-1])} came due as well (late: newest)"
+
+
+def _expected(run: FlowRun) -> datetime:
+    return run.expected_start_time or datetime.max.replace(tzinfo=UTC)
+
+
+def _time(run: FlowRun) -> str:
+    return _expected(run).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

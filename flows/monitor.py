@@ -1,0 +1,77 @@
+"""What the command line asks of Prefect: the schedules, what each did last, and when it comes next."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.client.schemas.sorting import FlowRunSort
+
+from atelier.params import Params
+from atelier.project import Project
+from flows.owner import our_deployments, owner_of
+from flows.schedules import Changes, synchronise
+
+BEGUN = [StateType.RUNNING, StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
+
+
+def synchronise_schedules(project: Project, params: Params) -> Changes:
+    """Bring the server's schedules to those of params.yaml."""
+    with get_client(sync_client=True) as client:
+        return synchronise(client, project, params, owner_of(project))
+
+
+def schedules_status(project: Project) -> list[dict[str, Any]]:
+    """Each of our schedules with its last and its next run, as plain JSON types."""
+    with get_client(sync_client=True) as client:
+        found = our_deployments(client, owner_of(project))
+        return [_described(client, name, deployment) for name, deployment in sorted(found.items())]
+
+
+def _described(client: SyncPrefectClient, name: str, deployment: DeploymentResponse) -> dict[str, Any]:
+    last = _one(client, deployment.id, BEGUN, FlowRunSort.START_TIME_DESC)
+    coming = _one(client, deployment.id, [StateType.SCHEDULED], FlowRunSort.EXPECTED_START_TIME_ASC)
+    return {
+        "schedule": name,
+        "when": "; ".join(_when(item.schedule) for item in deployment.schedules),
+        "last": _run(last) if last else None,
+        "next": _moment(coming.expected_start_time) if coming else None,
+    }
+
+
+def _one(client: SyncPrefectClient, deployment_id: UUID, states: list[StateType], sort: FlowRunSort) -> FlowRun | None:
+    runs = client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states))),
+        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment_id])),
+        sort=sort,
+        limit=1,
+    )
+    return runs[0] if runs else None
+
+
+def _run(run: FlowRun) -> dict[str, Any]:
+    assert run.state is not None  # every run has one
+    at = run.start_time or run.expected_start_time
+    message = run.state.message or ""
+    return {"run": run.name, "at": _moment(at), "state": run.state.name, "message": message}
+
+
+def _when(schedule: Any) -> str:
+    if isinstance(schedule, CronSchedule):
+        return f"{schedule.cron} {schedule.timezone}"
+    return f"every {schedule.interval}"
+
+
+def _moment(moment: Any) -> str | None:
+    return moment.isoformat(timespec="seconds") if moment else None

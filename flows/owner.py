@@ -1,0 +1,61 @@
+"""What on a Prefect server is ours: names with an owner's prefix, so that nothing else is touched."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import WorkPool
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.workers.process import ProcessWorker
+
+from atelier.operate.record import running_stack
+from atelier.project import Project
+
+ALONE = "atelier"  # on the project's own server, wherever its folder is moved to
+
+
+def owner_of(project: Project) -> str:
+    """The prefix of a project's objects, which also names its work pool."""
+    stack = running_stack(project)
+    if stack is not None and stack.parts["prefect"].state != "elsewhere":
+        return ALONE
+    folder = re.sub(r"[^a-z0-9]+", "-", project.root.name.lower()).strip("-")
+    return f"{ALONE}-{folder}-{hashlib.sha256(str(project.root).encode()).hexdigest()[:8]}"
+
+
+def deployment_name(owner: str, schedule: str) -> str:
+    """What the deployment of a schedule is called."""
+    return f"{owner}.{schedule}"
+
+
+def schedule_name(owner: str, deployment: str) -> str | None:
+    """The schedule that a deployment belongs to; None if it is not ours."""
+    prefix = f"{owner}."
+    return deployment.removeprefix(prefix) if deployment.startswith(prefix) else None
+
+
+def our_deployments(client: SyncPrefectClient, owner: str) -> dict[str, DeploymentResponse]:
+    """The deployments on the server that are ours, by schedule."""
+    found: list[DeploymentResponse] = []
+    while page := client.read_deployments(limit=200, offset=len(found)):
+        found += page
+    named = {schedule_name(owner, deployment.name): deployment for deployment in found}
+    return {name: deployment for name, deployment in named.items() if name is not None}
+
+
+def ensure_pool(client: SyncPrefectClient, owner: str) -> WorkPool:
+    """The work pool of our runner, made if it isn't there."""
+    try:
+        return client.read_work_pool(owner)
+    except ObjectNotFound:
+        pass
+    template = ProcessWorker.get_default_base_job_template()
+    pool = WorkPoolCreate(name=owner, type=ProcessWorker.type, base_job_template=template)
+    try:
+        return client.create_work_pool(pool)
+    except ObjectAlreadyExists:  # by the runner, at the same time
+        return client.read_work_pool(owner)

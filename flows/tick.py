@@ -1,0 +1,165 @@
+"""Flows `tick` and `watch`: what a schedule does when its time has come. Whatever comes of it is said in the state."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+from prefect.runtime import deployment, flow_run
+from prefect.states import Cancelled, Completed
+
+from atelier.operate.parts import MARK
+from atelier.operate.supervisor import log_file
+from atelier.operate.watching import changed_data, forget_change, note_change
+from atelier.params import Params, load_params
+from atelier.plan import Item, make_plan
+from atelier.project import BusyError, Project, find_project
+from atelier.registry import Registry
+from flows import late
+from flows.embedded import log_to_run
+from flows.owner import owner_of, schedule_name
+from flows.reconcile import bring_up_to_date
+from flows.work import at_work
+
+QUEUE_SECONDS = 2.0
+
+
+@flow(name="tick")
+def tick(models: list[str] = [], overrides: list[str] = []) -> State[Any]:  # noqa: B006 (Prefect's form shows it)
+    """Bring data, models and registry to what params.yaml describes, where anything is stale.
+
+    Args:
+        models: only these and what they need; none: all.
+        overrides: as of `atelier run --set`: dotted.key=value.
+    """
+    project, params, path = _open(overrides)
+    if newer := _newer_tick(project, params):
+        return Cancelled(message=newer)
+    try:
+        with _turn(project, params):
+            return _advance(project, params, path, models, overrides)
+    except BusyError as error:
+        return Cancelled(message=str(error))
+
+
+@flow(name="watch")
+def watch(models: list[str] = [], overrides: list[str] = []) -> State[Any]:  # noqa: B006
+    """As `tick`, but only where the sources of a dataset hold other pictures than data/ does.
+
+    Args:
+        models: only these and what they need; none: all.
+        overrides: as of `atelier run --set`: dotted.key=value.
+    """
+    project, params, path = _open(overrides)
+    if newer := _newer_tick(project, params):
+        return Cancelled(message=newer)
+    change = changed_data(project, params)
+    if not change.is_due:
+        return Completed(message=change.reason)
+    try:
+        with _turn(project, params):
+            note_change(project, change)
+            state = _advance(project, params, path, models, overrides)
+            forget_change(project)
+            return state
+    except BusyError as error:
+        return Cancelled(message=str(error))
+
+
+def _open(overrides: Sequence[str]) -> tuple[Project, Params, Path]:
+    project = find_project()
+    _write_to_own_log(project)
+    log_to_run()
+    path = project.params_file
+    return project, load_params(path, overrides), path
+
+
+def _write_to_own_log(project: Project) -> None:
+    """Leave the pipe to the runner: if that is killed, a training that writes into it would end as well."""
+    if not os.environ.get(MARK):
+        return  # called by hand, in a terminal
+    with log_file(project, "runs").open("ab") as log:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(log.fileno(), sys.stdout.fileno())
+        os.dup2(log.fileno(), sys.stderr.fileno())
+
+
+def _newer_tick(project: Project, params: Params) -> str:
+    """Why another tick of the same schedule runs instead of this one; empty if none does."""
+    name = schedule_name(owner_of(project), str(deployment.name or ""))
+    schedule = params.schedules.get(name or "")
+    if schedule is None or schedule.late != "newest":
+        return ""
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(UUID(str(flow_run.id)))
+        due = late.due_ticks(client, UUID(str(deployment.id)), datetime.now(UTC))
+    mine = run.expected_start_time
+    if mine is None or datetime.now(UTC) - mine < late.GRACE:
+        return ""  # on time: if it made way for the next one, that would for the one after it
+    newer = [other for other in due if other.expected_start_time and other.expected_start_time > mine]
+    return late.reason(newer, "newest") if run.auto_scheduled and newer else ""
+
+
+@contextmanager
+def _turn(project: Project, params: Params) -> Iterator[None]:
+    """Hold the project; where every late tick is to run, wait for it.
+
+    Raises:
+        BusyError: if another run holds it.
+    """
+    name = schedule_name(owner_of(project), str(deployment.name or ""))
+    schedule = params.schedules.get(name or "")
+    waits = schedule is not None and schedule.late == "all"
+    with ExitStack() as work:
+        while True:
+            try:
+                work.enter_context(at_work(project))
+                break
+            except BusyError:
+                if not waits:
+                    raise
+                time.sleep(QUEUE_SECONDS)
+        yield
+
+
+def _advance(project: Project, params: Params, path: Path, models: list[str], overrides: list[str]) -> State[Any]:
+    registry = Registry(project)
+    plan = make_plan(project, params, registry, models)
+    create_markdown_artifact(key="plan", markdown=_page(plan), description="What is stale, and why")
+    stale = [item for item in plan if item.action]
+    if not stale:
+        return Completed(message=f"nothing to do: all {len(plan)} datasets and models are fresh")
+    bring_up_to_date(project, params, path, overrides, models)
+    return Completed(message="; ".join(_outcome(registry, item) for item in stale))
+
+
+def _outcome(registry: Registry, item: Item) -> str:
+    """What became of a stale dataset or model, and why it was stale."""
+    why = "; ".join(item.reasons) or item.state
+    if item.kind == "dataset":
+        return f"{item.name} ingested ({why})"
+    newest = registry.versions(item.name)[-1]
+    return f"{newest} {newest.tags.get('verdict', 'not judged')} ({why})"
+
+
+def _page(plan: Sequence[Item]) -> str:
+    rows = "\n".join(
+        f"| {item.name} | {item.kind} | {item.state} | {_cell('; '.join(item.reasons))} |" for item in plan
+    )
+    return f"| name | kind | state | why |\n|---|---|---|---|\n{rows}\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

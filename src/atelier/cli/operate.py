@@ -1,0 +1,166 @@
+"""The commands of the stack that runs by itself: `atelier up`, `status`, `logs`, `down`, `schedule sync`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from atelier.errors import UsageError
+from atelier.project import Project, find_project, open_project, set_environment
+
+if TYPE_CHECKING:
+    from flows.schedules import Changes
+
+schedule_app = typer.Typer(help="What runs by itself: the section schedules of params.yaml.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+Port = Annotated[int | None, typer.Option(min=1, max=65535, help="[default: as before, or the first free one]")]
+
+
+def up(
+    foreground: Annotated[bool, typer.Option("--foreground", help="Stay, for systemd and containers.")] = False,
+    prefect_port: Port = None,
+    mlflow_port: Port = None,
+) -> None:
+    """Start what runs by itself: Prefect, MLflow, and a runner for the schedules of params.yaml. `down` ends it."""
+    from atelier.operate import stack, supervisor
+    from atelier.params import load_params
+
+    project = find_project()
+    load_params(project.params_file)  # a mistake is found before anything is started
+    began = time.monotonic()
+    servers = stack.prepare(project, {"prefect": prefect_port, "mlflow": mlflow_port})
+    if foreground:
+        if servers is None:
+            raise UsageError("the stack is up already. See `atelier status`; `atelier down` ends it.")
+        _come_up_beside(project)
+        supervisor.supervise(project, servers)
+        return
+    running = stack.bring_up(project, servers)
+    _print_parts(project)
+    count = _synchronise(project).count
+    if servers is None and not count:
+        print("0 changes: the stack was up, with these schedules.")
+    elif servers is not None:
+        print(f"{len(running.parts)} parts up in {time.monotonic() - began:.0f} s. `atelier status` says what goes on.")
+
+
+def down() -> None:
+    """End the stack; a training that runs writes its checkpoint first."""
+    from atelier.operate import stack
+    from atelier.processes import with_variable
+
+    project = find_project()
+    began = time.monotonic()
+    ended = stack.take_down(project)
+    left = with_variable("ATELIER_STACK", str(project.root))
+    if left:
+        raise UsageError(f"processes {', '.join(str(process.pid) for process in left)} did not end; kill them.")
+    print(f"the stack is down, after {time.monotonic() - began:.0f} s." if ended else "the stack was not up.")
+
+
+def status(as_json: Json = False) -> None:
+    """Show the parts of the stack, each schedule's last and next run, who is at work, and what waits for approval."""
+    from atelier.cli.operate_tables import print_status
+    from atelier.operate.status import status_of_parts
+    from atelier.project import at_work_here
+    from atelier.registry import Registry
+
+    project = open_project()
+    waiting: list[str] = []
+    found: dict[str, Any] = {"parts": status_of_parts(project), "schedules": [], "at_work": at_work_here(project)}
+    if os.environ.get("PREFECT_API_URL"):
+        from flows.monitor import schedules_status
+
+        found["schedules"] = schedules_status(project)
+    registry = Registry(project)
+    for name in registry.model_names():
+        versions = registry.versions(name)
+        waiting += [str(version) for version in versions if version.tags.get("verdict") == "waiting"]
+    found["waiting"] = waiting
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        print_status(found)
+
+
+def logs(
+    part: Annotated[
+        str | None, typer.Argument(help="prefect, mlflow, runner, runs or supervisor.  [default: all]")
+    ] = None,
+    lines: Annotated[int, typer.Option("-n", min=1, help="How many lines of each.")] = 20,
+) -> None:
+    """Show the last lines of what the parts of the stack wrote."""
+    from atelier.operate.supervisor import log_file
+
+    project = find_project()
+    known = ("supervisor", "prefect", "mlflow", "runner", "runs")
+    if part is not None and part not in known:
+        raise UsageError(f"{part!r} is no part of the stack; its parts: {', '.join(known)}.")
+    for name in [part] if part else known:
+        path = log_file(project, name)
+        print(f"== {path}")
+        if path.exists():
+            print("\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]))
+
+
+@schedule_app.command("sync")
+def schedule_sync() -> None:
+    """Bring the server's schedules to those of params.yaml: create, update and delete our own."""
+    project = open_project()
+    if not os.environ.get("PREFECT_API_URL"):
+        raise UsageError("there is no Prefect server to hold schedules. Start one: atelier up.")
+    _synchronise(project)
+
+
+def _synchronise(project: Project) -> Changes:
+    from atelier.params import load_params
+
+    params = load_params(project.params_file)
+    for schedule in params.schedules.values():
+        if schedule.overrides:
+            load_params(project.params_file, schedule.overrides)
+    set_environment(project)
+    from flows.monitor import synchronise_schedules
+
+    changes = synchronise_schedules(project, params)
+    for word in ("created", "updated", "left", "deleted"):
+        names = getattr(changes, word)
+        print(f"schedules {word}: {', '.join(names) if names else 'none'}")
+    return changes
+
+
+def _print_parts(project: Project) -> None:
+    from atelier.operate.parts import page
+    from atelier.operate.record import running_stack
+
+    running = running_stack(project)
+    assert running is not None  # it came up a moment ago
+    for part in running.parts.values():
+        print(f"{part.name:9} {page(part.name, part.address) or 'looks for due runs'}")
+
+
+def _come_up_beside(project: Project) -> None:
+    """Synchronise the schedules from a process of its own, once the servers of this one answer."""
+    import subprocess
+
+    script = "import sys; from atelier.cli.operate import wait_and_synchronise; wait_and_synchronise(sys.argv[1])"
+    subprocess.Popen([sys.executable, "-c", script, str(project.root)], cwd=project.root)
+
+
+def wait_and_synchronise(root: str) -> None:
+    """What `up` does after the start, for a supervisor in the foreground."""
+    from atelier.operate import stack
+
+    project = Project(Path(root))
+    stack.bring_up(project, None)
+    _synchronise(project)
+
+
+COMMANDS = (up, down, status, logs)

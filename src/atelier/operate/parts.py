@@ -1,0 +1,185 @@
+"""The parts of the stack: with what command and environment each is started, and when it does its work."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from atelier.errors import UsageError
+from atelier.operate.record import VARIABLES, folder
+from atelier.project import Project
+
+HOST = "127.0.0.1"
+MARK = "ATELIER_STACK"  # a variable that every process of a stack carries: the project's folder
+HEALTH = {"prefect": "/api/health", "mlflow": "/health"}
+FIRST_PORT = {"prefect": 4200, "mlflow": 5000}  # what both are used to
+PORTS_TRIED = 100
+ANSWER_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Definition:
+    """How a part is started.
+
+    Attributes:
+        name: prefect, mlflow or runner.
+        command: its command line.
+        environment: what differs from that of the supervisor.
+        address: what its clients are told; empty: it has none.
+        needs: parts that must do their work before it is started.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    address: str = ""
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where both servers are, and which of them the stack starts itself.
+
+    Attributes:
+        addresses: what a client of prefect or mlflow is told.
+        own: those that are the stack's; the others the environment named.
+    """
+
+    addresses: Mapping[str, str]
+    own: tuple[str, ...]
+
+    def variables(self) -> dict[str, str]:
+        """What clients of both have to find in their environment."""
+        return {VARIABLES[name]: address for name, address in self.addresses.items()}
+
+
+def definitions(project: Project, servers: Servers) -> list[Definition]:
+    """The parts that are to be started, in an order in which they can be."""
+    makers = {"prefect": _prefect, "mlflow": _mlflow}
+    own = [makers[name](project, servers.addresses[name]) for name in servers.own]
+    return [*own, _runner(project, servers)]
+
+
+def does_its_work(project: Project, definition: Definition, pid: int) -> bool:
+    """Whether a part that was started answers by now."""
+    if definition.name == "runner":
+        return ready_file(project).exists() and ready_file(project).read_text() == str(pid)
+    return answers(page(definition.name, definition.address) + HEALTH[definition.name])
+
+
+def page(name: str, address: str) -> str:
+    """Where people look at a server that clients know by an address."""
+    return address.removesuffix("/api") if name == "prefect" else address
+
+
+def client_address(name: str, port: int) -> str:
+    """The address of one of the stack's own servers, for clients."""
+    return f"http://{HOST}:{port}{'/api' if name == 'prefect' else ''}"
+
+
+def port_of(address: str) -> int:
+    """The port of one of the stack's own servers."""
+    return int(address.removesuffix("/api").rpartition(":")[2])
+
+
+def answers(address: str) -> bool:
+    """Whether a server at an address of our own answers."""
+    try:
+        # Never by a proxy: it is this machine.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        opener.open(address, timeout=ANSWER_SECONDS).close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def ready_file(project: Project) -> Path:
+    """Where the runner writes its pid once it looks for due runs."""
+    return folder(project) / "runner.ready"
+
+
+def choose_port(name: str, asked: int | None, before: int | None) -> int:
+    """A free port for a server.
+
+    Args:
+        name: prefect or mlflow.
+        asked: by the user: this one or none.
+        before: where it was the last time; taken again if it is free.
+
+    Raises:
+        UsageError: if the port that was asked for is taken, naming by whom if that can be known.
+    """
+    if asked is not None:
+        if not _is_free(asked):
+            raise UsageError(
+                f"port {asked}, asked for {name}, is taken{_holder(asked)}. "
+                f"Free it, name another one, or leave out --{name}-port to take the next free one."
+            )
+        return asked
+    first = FIRST_PORT[name]
+    wanted = [*([before] if before else []), *range(first, first + PORTS_TRIED)]
+    for port in wanted:
+        if _is_free(port):
+            return int(port)
+    last = first + PORTS_TRIED - 1
+    raise UsageError(f"no port from {first} to {last} is free for {name}. Use --{name}-port.")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do
+        try:
+            tried.bind((HOST, port))
+        except (OSError, OverflowError):
+            return False
+    return True
+
+
+def _holder(port: int) -> str:
+    """Who has a port, as far as this user may know."""
+    try:
+        for connection in psutil.net_connections("inet"):
+            listens = connection.status == psutil.CONN_LISTEN
+            if listens and connection.laddr.port == port and connection.pid:
+                return f" by process {connection.pid} ({psutil.Process(connection.pid).name()})"
+    except psutil.Error:
+        pass
+    return ""
+
+
+def _prefect(project: Project, address: str) -> Definition:
+    # Not by --port: then its pages would look for the API at 4200.
+    environment = {
+        "PREFECT_SERVER_API_HOST": HOST,
+        "PREFECT_SERVER_API_PORT": str(port_of(address)),
+        # Leases in memory would be lost when it is started again, and their slots be taken for ever.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
+    }
+    command = (sys.executable, "-m", "prefect", "server", "start")
+    return Definition("prefect", command, environment, address)
+
+
+def _mlflow(project: Project, address: str) -> Definition:
+    command = (
+        *(sys.executable, "-m", "mlflow", "server", "--host", HOST),
+        *("--port", str(port_of(address)), "--workers", "1"),
+        *("--backend-store-uri", f"sqlite:///{project.root / 'mlflow.db'}"),
+        # Artifacts are files for its clients too, so that what is logged is found without it.
+        *("--no-serve-artifacts", "--default-artifact-root", (project.root / "mlruns").as_uri()),
+    )
+    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # 1.4 GB for what nobody here uses
+    return Definition("mlflow", command, environment, address)
+
+
+def _runner(project: Project, servers: Servers) -> Definition:
+    command = (sys.executable, "-m", "flows.runner", str(project.root))
+    environment = {**servers.variables(), "PYTHONUNBUFFERED": "1"}
+    return Definition("runner", command, environment, needs=servers.own)
