@@ -8,15 +8,11 @@ from typing import Literal
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import (
-    DeploymentFilter,
-    DeploymentFilterId,
-    FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Cancelled
+
+from flows.owner import runs_of
 
 log = logging.getLogger("atelier")
 
@@ -37,13 +33,8 @@ def drop_late(client: SyncPrefectClient, deployment_id: UUID, late: Late, now: d
 
 def due_ticks(client: SyncPrefectClient, deployment_id: UUID, now: datetime) -> list[FlowRun]:
     """The ticks of a deployment that came due and that no runner took, oldest first."""
-    runs = client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED]))
-        ),
-        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment_id])),
-        limit=200,
-    )
+    oldest_first = FlowRunSort.EXPECTED_START_TIME_ASC  # the due ones, before those of tomorrow fill the page
+    runs = runs_of(client, [deployment_id], [StateType.SCHEDULED], oldest_first)
     due = [run for run in runs if run.auto_scheduled and _expected(run) <= now]
     return sorted(due, key=_expected)
 

@@ -6,13 +6,6 @@ from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import (
-    DeploymentFilter,
-    DeploymentFilterId,
-    FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
@@ -20,7 +13,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 
 from atelier.params import Params
 from atelier.project import Project
-from flows.owner import our_deployments, owner_of
+from flows.owner import our_deployments, owner_of, runs_of
 from flows.schedules import Changes, synchronise
 
 BEGUN = [StateType.RUNNING, StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
@@ -51,12 +44,7 @@ def _described(client: SyncPrefectClient, name: str, deployment: DeploymentRespo
 
 
 def _one(client: SyncPrefectClient, deployment_id: UUID, states: list[StateType], sort: FlowRunSort) -> FlowRun | None:
-    runs = client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states))),
-        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment_id])),
-        sort=sort,
-        limit=1,
-    )
+    runs = runs_of(client, [deployment_id], states, sort, limit=1)
     return runs[0] if runs else None
 
 

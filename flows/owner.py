@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
+from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.client.schemas.objects import WorkPool
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType, WorkPool
 from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
 from atelier.operate.record import running_stack
 from atelier.project import Project
 
+AGAIN = "again"  # a tag of runs that take the place of one that was killed
 ALONE = "atelier"  # on the project's own server, wherever its folder is moved to
 
 
@@ -59,3 +70,22 @@ def ensure_pool(client: SyncPrefectClient, owner: str) -> WorkPool:
         return client.create_work_pool(pool)
     except ObjectAlreadyExists:  # by the runner, at the same time
         return client.read_work_pool(owner)
+
+
+def runs_of(
+    client: SyncPrefectClient,
+    deployments: Sequence[UUID],
+    states: Sequence[StateType],
+    sort: FlowRunSort = FlowRunSort.EXPECTED_START_TIME_DESC,
+    limit: int = 200,
+) -> list[FlowRun]:
+    """The flow runs of some deployments that are in one of some states; none of no deployments."""
+    if not deployments:
+        return []
+    wanted = FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states)))
+    return client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(state=wanted),
+        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=list(deployments))),
+        sort=sort,
+        limit=limit,
+    )

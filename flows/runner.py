@@ -12,13 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import (
-    DeploymentFilter,
-    DeploymentFilterId,
-    FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.workers.process import ProcessWorker
 
@@ -30,7 +23,7 @@ from atelier.params import load_params
 from atelier.project import Project
 from atelier.registry import Registry
 from flows import late, zombies
-from flows.owner import ensure_pool, our_deployments, owner_of
+from flows.owner import AGAIN, ensure_pool, our_deployments, owner_of, runs_of
 
 log = logging.getLogger("atelier")
 
@@ -38,7 +31,6 @@ log = logging.getLogger("atelier")
 LIMIT = 4
 LATE_SECONDS = 10.0
 SWEEP_SECONDS = 60.0
-AGAIN = "again"  # a tag of runs that take the place of one that was killed
 
 
 def main(root: Path) -> None:
@@ -101,13 +93,7 @@ def _look_for_dead(client: SyncPrefectClient, project: Project, owner: str, bega
 def _killed(client: SyncPrefectClient, owner: str, began: datetime) -> list[FlowRun]:
     """Our runs that crashed since this runner began, but for those that were begun again already."""
     deployments = [deployment.id for deployment in our_deployments(client, owner).values()]
-    if not deployments:
-        return []
-    runs = client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED]))),
-        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=deployments)),
-        limit=50,
-    )
+    runs = runs_of(client, deployments, [StateType.CRASHED], limit=50)
     return [run for run in runs if AGAIN not in run.tags and run.state and run.state.timestamp > began]
 
 

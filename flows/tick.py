@@ -19,6 +19,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import deployment, flow_run
 from prefect.states import Cancelled, Completed
 
+from atelier.card import cell
 from atelier.operate.parts import MARK
 from atelier.operate.supervisor import log_file
 from atelier.operate.watching import changed_data, forget_change, note_change
@@ -28,7 +29,7 @@ from atelier.project import BusyError, Project, find_project
 from atelier.registry import Registry
 from flows import late
 from flows.embedded import log_to_run
-from flows.owner import owner_of, schedule_name
+from flows.owner import AGAIN, owner_of, schedule_name
 from flows.reconcile import bring_up_to_date
 from flows.work import at_work
 
@@ -43,14 +44,7 @@ def tick(models: list[str] = [], overrides: list[str] = []) -> State[Any]:  # no
         models: only these and what they need; none: all.
         overrides: as of `atelier run --set`: dotted.key=value.
     """
-    project, params, path = _open(overrides)
-    if newer := _newer_tick(project, params):
-        return Cancelled(message=newer)
-    try:
-        with _turn(project, params):
-            return _advance(project, params, path, models, overrides)
-    except BusyError as error:
-        return Cancelled(message=str(error))
+    return _run(models, overrides)
 
 
 @flow(name="watch")
@@ -61,17 +55,24 @@ def watch(models: list[str] = [], overrides: list[str] = []) -> State[Any]:  # n
         models: only these and what they need; none: all.
         overrides: as of `atelier run --set`: dotted.key=value.
     """
+    return _run(models, overrides, only_for_data=True)
+
+
+def _run(models: list[str], overrides: list[str], only_for_data: bool = False) -> State[Any]:
     project, params, path = _open(overrides)
     if newer := _newer_tick(project, params):
         return Cancelled(message=newer)
-    change = changed_data(project, params)
-    if not change.is_due:
+    change = changed_data(project, params) if only_for_data else None
+    # A run in place of one that was killed goes on with what that one began, also where the data are stored by now.
+    if change is not None and not change.is_due and AGAIN not in flow_run.tags:
         return Completed(message=change.reason)
     try:
         with _turn(project, params):
-            note_change(project, change)
+            if change is not None:
+                note_change(project, change)
             state = _advance(project, params, path, models, overrides)
-            forget_change(project)
+            if change is not None:
+                forget_change(project)
             return state
     except BusyError as error:
         return Cancelled(message=str(error))
@@ -155,11 +156,5 @@ def _outcome(registry: Registry, item: Item) -> str:
 
 
 def _page(plan: Sequence[Item]) -> str:
-    rows = "\n".join(
-        f"| {item.name} | {item.kind} | {item.state} | {_cell('; '.join(item.reasons))} |" for item in plan
-    )
+    rows = "\n".join(f"| {item.name} | {item.kind} | {item.state} | {cell('; '.join(item.reasons))} |" for item in plan)
     return f"| name | kind | state | why |\n|---|---|---|---|\n{rows}\n"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

@@ -171,12 +171,12 @@ def rendered(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> dict[st
     names = sorted(pictures, key=lambda name: known.index(name) if name in known else len(known))
     shown = [(CAPTIONS.get(name, name), name, base64.b64encode(pictures[name]).decode()) for name in names]
     return {
-        "card.md": render("card.md", {"cell": _cell}, card=facts, pictures=shown),
+        "card.md": render("card.md", {"cell": cell}, card=facts, pictures=shown),
         "card.html": render("card.html", card=facts, pictures=shown),
     }
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
     """Text that stays text in Markdown, in a table too: no column, line, tag, link or emphasis begins in it."""
     text = " ".join(str(value).split()).replace("&", "&amp;").replace("<", "&lt;")
     # Inside of a word `_` is a letter; a sign that makes a heading, a list or a quotation does so at the beginning.

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from atelier import data_tables, past_tables, tables
-from atelier.card import _cell
+from atelier.card import cell
 
 # Of what rich and Markdown give a meaning to, much more often than chance would.
 SIGNS = st.lists(st.sampled_from(["[", "]", "/", "\\", "bold", "[/]", "[red]", ":smile:", "a", " ", "[link=x]", "|"]))
@@ -66,8 +66,8 @@ def test_no_text_moves_the_cursor():
 
 @given(text=TEXTS)
 def test_a_cell_of_markdown_is_the_text_without_its_escapes(text):
-    cell = _cell(text)
-    unescaped = re.sub(r"\\([\\`*~|\[\]_#>+-])", r"\1", cell).replace("&lt;", "<").replace("&amp;", "&")
+    shown = cell(text)
+    unescaped = re.sub(r"\\([\\`*~|\[\]_#>+-])", r"\1", shown).replace("&lt;", "<").replace("&amp;", "&")
     assert unescaped == " ".join(text.split())
-    assert not re.search(r"(?<!\\)(\\\\)*[|`*\[\]]", re.sub(r"\\.", "", cell))
-    assert "<" not in cell
+    assert not re.search(r"(?<!\\)(\\\\)*[|`*\[\]]", re.sub(r"\\.", "", shown))
+    assert "<" not in shown

@@ -54,12 +54,13 @@ def up(
 def down() -> None:
     """End the stack; a training that runs writes its checkpoint first."""
     from atelier.operate import stack
+    from atelier.operate.parts import MARK
     from atelier.processes import with_variable
 
     project = find_project()
     began = time.monotonic()
     ended = stack.take_down(project)
-    left = with_variable("ATELIER_STACK", str(project.root))
+    left = with_variable(MARK, str(project.root))
     if left:
         raise UsageError(f"processes {', '.join(str(process.pid) for process in left)} did not end; kill them.")
     print(f"the stack is down, after {time.monotonic() - began:.0f} s." if ended else "the stack was not up.")
