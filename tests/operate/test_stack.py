@@ -82,6 +82,10 @@ class Stacked:
                 [holder],
             ).fetchone()
 
+    def newest_checkpoint(self):
+        files = self.root.glob(".atelier/checkpoints/denoise/*/*")
+        return max((path.stat().st_mtime for path in files), default=0.0)
+
     def pids(self):
         record = json.loads((self.root / ".atelier" / "stack" / "record.json").read_text())
         found = {name: part["process"] and part["process"]["pid"] for name, part in record["parts"].items()}
@@ -185,6 +189,8 @@ def test_a_killed_training_is_ended_on_both_sides_and_goes_on_in_the_same_run(pr
 
 def test_down_lets_a_training_write_its_checkpoint_and_leaves_no_process(project):
     eventually(project.trains)  # what a killed training held on the server is free after 60 s
+    before = project.newest_checkpoint()
+    eventually(lambda: project.newest_checkpoint() > before)  # it is past its preparations
     began = time.monotonic()
     project.atelier("down")
     assert time.monotonic() - began < 20
