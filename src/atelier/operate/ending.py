@@ -13,10 +13,10 @@ from atelier.operate.record import Part, Stack, remove_record
 from atelier.project import Project
 
 # Together less than the 15 s in which `atelier down` is done.
-RUNNER_SECONDS = 1.0
-FLOW_SECONDS = 8.0  # a training writes its checkpoint, and its state to both servers
-SERVER_SECONDS = 3.0
-KILLED_SECONDS = 2.0
+RUNNER_SECONDS = 0.5
+FLOW_SECONDS = 11.0  # a training ends its step, writes its checkpoint, and its state to both servers
+SERVER_SECONDS = 2.0
+KILLED_SECONDS = 1.0
 
 
 def end_stack(project: Project, stack: Stack) -> None:
