@@ -11,7 +11,7 @@ RUN_FLAGS ?=
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo lint type test-fast test test-all test-stack bench ci ci-demo browser
+.PHONY: help install demo lint type test-fast test test-all test-stack test-outages bench ci ci-demo browser
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,8 +43,11 @@ test: install  ## all tests but the slowest
 test-all: install browser  ## all tests, with many examples of each property
 	HYPOTHESIS_PROFILE=thorough $(PYTEST) --durations=20 --ignore tests/operate
 
-test-stack: install  ## servers, schedules and kills: 4 to 9 minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/operate
+test-stack: install  ## servers, schedules and kills: 5 minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --durations=20 tests/operate/test_stack.py
+
+test-outages: install  ## missed ticks, and kills to the end: 20 minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --durations=20 tests/operate/test_outages.py
 
 browser:  ## Chromium, for the tests that look at pages (Debian's; needs root)
 	@command -v chromium > /dev/null || (apt-get -qq update && apt-get install -qqy --no-install-recommends chromium)
@@ -53,7 +56,7 @@ bench: install  ## time the parts (benchmarks/)
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/crops.py
 
-ci: lint type test-all ci-demo  ## what .ci/run runs
+ci: lint type test-all test-stack ci-demo  ## what .ci/run runs
 
 ci-demo: install  ## the demo, small, in a fresh clone
 	rm -rf $(CLONE) && git clone --quiet . $(CLONE)

@@ -17,6 +17,8 @@ from flows.owner import runs_of
 log = logging.getLogger("atelier")
 
 Late = Literal["newest", "all", "skip"]
+OLDEST_FIRST = FlowRunSort.EXPECTED_START_TIME_ASC
+NOT_DROPPED = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.COMPLETED]
 # A tick that is younger is on time: the runner looks each 10 s, and a process takes a few to start.
 GRACE = timedelta(seconds=45)
 
@@ -33,10 +35,17 @@ def drop_late(client: SyncPrefectClient, deployment_id: UUID, late: Late, now: d
 
 def due_ticks(client: SyncPrefectClient, deployment_id: UUID, now: datetime) -> list[FlowRun]:
     """The ticks of a deployment that came due and that no runner took, oldest first."""
-    oldest_first = FlowRunSort.EXPECTED_START_TIME_ASC  # the due ones, before those of tomorrow fill the page
-    runs = runs_of(client, [deployment_id], [StateType.SCHEDULED], oldest_first)
-    due = [run for run in runs if run.auto_scheduled and _expected(run) <= now]
-    return sorted(due, key=_expected)
+    runs = runs_of(client, [deployment_id], [StateType.SCHEDULED], OLDEST_FIRST, due=(None, now))
+    return [run for run in runs if run.auto_scheduled]
+
+
+def newer_ticks(client: SyncPrefectClient, run: FlowRun, now: datetime) -> list[FlowRun]:
+    """The due ticks of the same deployment after one of its runs that ran, run or will run, oldest first."""
+    if run.deployment_id is None or not run.auto_scheduled:
+        return []
+    due = (run.expected_start_time, now)
+    runs = runs_of(client, [run.deployment_id], NOT_DROPPED, OLDEST_FIRST, due=due)
+    return [other for other in runs if other.auto_scheduled and _expected(other) > _expected(run)]
 
 
 def dropped_of(due: list[FlowRun], late: Late, now: datetime) -> list[FlowRun]:

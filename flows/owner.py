@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -13,6 +14,7 @@ from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterId,
     FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
@@ -78,13 +80,26 @@ def runs_of(
     states: Sequence[StateType],
     sort: FlowRunSort = FlowRunSort.EXPECTED_START_TIME_DESC,
     limit: int = 200,
+    due: tuple[datetime | None, datetime | None] = (None, None),
 ) -> list[FlowRun]:
-    """The flow runs of some deployments that are in one of some states; none of no deployments."""
+    """The flow runs of some deployments that are in one of some states; none of no deployments.
+
+    Args:
+        client: of the server.
+        deployments: whose runs.
+        states: in which they are.
+        sort: which of them first.
+        limit: how many at most; the server gives no more than 200.
+        due: from when to when they are expected to start, both included; None: at any time.
+    """
     if not deployments:
         return []
     wanted = FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states)))
     return client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(state=wanted),
+        flow_run_filter=FlowRunFilter(
+            state=wanted,
+            expected_start_time=FlowRunFilterExpectedStartTime.model_validate({"after_": due[0], "before_": due[1]}),
+        ),
         deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=list(deployments))),
         sort=sort,
         limit=limit,

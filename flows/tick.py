@@ -103,14 +103,14 @@ def _newer_tick(project: Project, params: Params) -> str:
     schedule = params.schedules.get(name or "")
     if schedule is None or schedule.late != "newest":
         return ""
+    now = datetime.now(UTC)
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(UUID(str(flow_run.id)))
-        due = late.due_ticks(client, UUID(str(deployment.id)), datetime.now(UTC))
-    mine = run.expected_start_time
-    if mine is None or datetime.now(UTC) - mine < late.GRACE:
-        return ""  # on time: if it made way for the next one, that would for the one after it
-    newer = [other for other in due if other.expected_start_time and other.expected_start_time > mine]
-    return late.reason(newer, "newest") if run.auto_scheduled and newer else ""
+        # On time: if it made way for the next one, that would for the one after it.
+        if run.expected_start_time is None or now - run.expected_start_time < late.GRACE:
+            return ""
+        newer = late.newer_ticks(client, run, now)
+    return late.reason(newer, "newest") if newer else ""
 
 
 @contextmanager

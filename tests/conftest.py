@@ -15,7 +15,6 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 REPOSITORY = Path(__file__).parents[1]
 # As `--durations` shows them. A worker takes whole files, so a long one at the end is waited for.
 LONGEST_FILES = (
-    "operate/test_stack.py",
     "flows/test_reconcile.py",
     "flows/test_reproduction.py",
     "flows/test_stopped_trainings.py",

@@ -1,132 +1,20 @@
 """The stack as a person has it: real servers, real schedules, real kills. Part of `make ci`."""
 
-import json
 import os
 import signal
 import socket
-import sqlite3
-import subprocess
-import sys
 import time
-from contextlib import closing
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from atelier.processes import with_variable
-from tests.dvc_projects import commit, new_project
+from tests.operate.stacked import Stacked, eventually, stacked_project
 
 pytestmark = [pytest.mark.slow, pytest.mark.service]
-
-PARAMS = """
-seed: 7
-device: cpu
-threads: 1
-evaluation: {num_images: 100, confidence: 0.95}
-promotion: {restoration: {metric: psnr}}
-datasets: {photos: {source: folder, path: raw, image_size: 16, channels: 1, test_fraction: 0.3}}
-models:
-  denoise:
-    kind: restoration
-    dataset: photos
-    degradation: [{noise: {sigma: 0.2}}]
-    network: {name: cnn, width: 8, depth: 3}
-    loss: l2
-    training: {kimg: KIMG, batch_size: 16, lr: 0.002, warmup_kimg: 0.1, ema_halflife_kimg: 0.1}
-schedules: SCHEDULES
-"""
-
-
-class Stacked:
-    """A small project, and the commands of a person in it."""
-
-    def __init__(self, root):
-        self.root = root
-
-    def write(self, kimg, schedules):
-        text = PARAMS.replace("KIMG", str(kimg)).replace("SCHEDULES", schedules)
-        (self.root / "params.yaml").write_text(text)
-
-    def atelier(self, *words, check=True):
-        # The stack finds its ports and servers by itself.
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
-        environment = {**clean, "OMP_NUM_THREADS": "1", "GIT_CONFIG_GLOBAL": os.devnull}
-        command = [sys.executable, "-c", "from atelier.cli import main; main()", *words]
-        done = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, timeout=300)
-        assert not check or done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    def status(self):
-        return json.loads(self.atelier("status", "--json"))
-
-    def flow_runs(self):
-        """(name, state, message) of all flow runs, newest first."""
-        with closing(sqlite3.connect(self.root / ".prefect" / "prefect.db", timeout=60)) as database:
-            return database.execute(
-                "select f.name, f.state_type, s.message from flow_run f "
-                "left join flow_run_state s on s.id = f.state_id order by f.expected_start_time desc"
-            ).fetchall()
-
-    def mlflow_runs(self):
-        with closing(sqlite3.connect(self.root / "mlflow.db", timeout=60)) as database:
-            return dict(database.execute("select name, status from runs").fetchall())
-
-    def trains(self):
-        """Whether the process that holds the project has taken up a training in MLflow."""
-        holder = (self.root / ".atelier" / "run.lock").read_text().split(",")[0]
-        with closing(sqlite3.connect(self.root / "mlflow.db", timeout=60)) as database:
-            return database.execute(
-                "select 1 from runs r join tags t on t.run_uuid = r.run_uuid "
-                "where r.status = 'RUNNING' and t.key = 'process.pid' and t.value = ?",
-                [holder],
-            ).fetchone()
-
-    def newest_checkpoint(self):
-        files = self.root.glob(".atelier/checkpoints/denoise/*/*")
-        return max((path.stat().st_mtime for path in files), default=0.0)
-
-    def pids(self):
-        record = json.loads((self.root / ".atelier" / "stack" / "record.json").read_text())
-        found = {name: part["process"] and part["process"]["pid"] for name, part in record["parts"].items()}
-        return {**found, "supervisor": record["supervisor"]["pid"]}
-
-    def all_up(self):
-        record = json.loads((self.root / ".atelier" / "stack" / "record.json").read_text())
-        return all(part["state"] == "up" for part in record["parts"].values())
-
-    def processes(self):
-        return with_variable("ATELIER_STACK", str(self.root))
-
-    def picture(self, number, level):
-        path = self.root / "raw" / "dl"[number % 2] / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = np.random.default_rng(number).integers(0, 128, (16, 16)) + level
-        Image.fromarray(pixels.astype(np.uint8)).save(path)
-
-
-def eventually(found, seconds=120):
-    """What a look finds, once it finds something."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if result := found():
-            return result
-        time.sleep(1)
-    raise AssertionError(f"not within {seconds} s")
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A project with pictures; whatever a test leaves running is ended."""
-    made = Stacked(new_project(tmp_path_factory.mktemp("stack") / "project"))
-    for number in range(200):
-        made.picture(number, 127 * (number % 2))
-    made.write(1, "{}")
-    commit(made.root, "start")
-    yield made
-    made.atelier("down", check=False)
-    for process in made.processes():
-        process.kill()
+    yield from stacked_project(tmp_path_factory.mktemp("stack"))
 
 
 def test_up_is_idempotent_and_a_tick_does_what_is_stale_and_says_why_nothing_is(project):
@@ -141,6 +29,17 @@ def test_up_is_idempotent_and_a_tick_does_what_is_stale_and_says_why_nothing_is(
     parts = project.status()["parts"]
     assert {part["part"] for part in parts} == {"supervisor", "prefect", "mlflow", "runner"}
     assert all(part["state"] == "up" for part in parts)
+
+
+def test_of_two_runs_triggered_at_once_one_trains_and_the_other_says_who_is_at_work(project):
+    longer = ["models.denoise.training.kimg=20"]
+    project.write(1, '{nightly: {cron: "0 0 29 2 *"}}')
+    project.atelier("schedule", "sync")
+    names = [project.trigger("nightly", overrides=longer) for _ in range(2)]
+    eventually(lambda: all(project.flow_run(name)[0] in ("COMPLETED", "CANCELLED") for name in names))
+    ended = dict(project.flow_run(name) for name in names)
+    assert "denoise/2 " in ended["COMPLETED"]
+    assert "is at work in" in ended["CANCELLED"]
 
 
 def test_what_is_no_longer_declared_is_deleted_from_the_server(project):
