@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,13 @@ def generated_file(checkpoints: Path) -> Path:
 
 
 def draw_extension(
-    registry: Registry, params: Params, name: str, source: str, dataset: StoredDataset, checkpoints: Path
+    registry: Registry,
+    params: Params,
+    name: str,
+    source: str,
+    dataset: StoredDataset,
+    checkpoints: Path,
+    may_stop: Callable[[], None] = lambda: None,
 ) -> int:
     """Draw the images that extend a model's training images, unless an interrupted training did; returns their number.
 
@@ -41,6 +48,7 @@ def draw_extension(
         source: the GAN's version, `name/number`; empty if the model learns from its own images alone.
         dataset: of the model.
         checkpoints: folder of the training's checkpoints.
+        may_stop: called before every part of the drawing; what it raises ends it.
 
     Raises:
         TrainingError: if that version is no GAN, or none that learnt this dataset in this form.
@@ -73,7 +81,12 @@ def draw_extension(
     make_deterministic(params.threads)
     assert info.image_size is not None  # it is the GAN's
     shape = count, info.image_size, info.image_size, info.channels
-    draw_images(lambda number, seed: _drawn(served, number, seed), shape, params.seed, generated_file(checkpoints))
+
+    def draw(number: int, seed: int) -> np.ndarray:
+        may_stop()
+        return _drawn(served, number, seed)
+
+    draw_images(draw, shape, params.seed, generated_file(checkpoints))
     log.info("%s  learns from %d images by %s as well", name, count, version)
     return count
 

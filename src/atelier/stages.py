@@ -9,8 +9,10 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from atelier.registry import CHAMPION, Registry, Version
 from atelier.scoring import score
 from atelier.training.checkpoint import Checkpoints
 from atelier.training.device import make_deterministic
-from atelier.training.interruption import StopSignals
+from atelier.training.interruption import Stopped, StopSignals
 from atelier.training_run import Job, run_training
 
 log = logging.getLogger("atelier")
@@ -54,7 +56,8 @@ def train(
 ) -> int:
     """Train a model unless it is fresh, or go on with its unfinished training, and register it.
 
-    A signal to stop is obeyed after a checkpoint, or, once the training is done, after the registration.
+    A signal to stop is obeyed between the steps of the preparation, then after a checkpoint, or,
+    once the training is done, after the registration.
 
     Args:
         project: where it is.
@@ -66,48 +69,129 @@ def train(
     Returns:
         The number of the version that is fresh now.
     """
-    registry, model = Registry(project), params.models[name]
+    registry = Registry(project)
     item = plan_model(project, params, registry, name)
     if item.version is not None:
         return item.version.number
-    datasets, source = _read_datasets(project, model), source_version(params, registry, name)
-    inputs = training_inputs(params, name, {dataset.name: dataset.digest for dataset in datasets}, source)
-    fingerprint = digest(inputs)
-    checkpoints = project.checkpoints(name, fingerprint)
-    tags = _provenance_tags(project, params, fingerprint, flow_run_id) | ({"built.from": source} if source else {})
+    training = _training_of(project, params, registry, name, flow_run_id)
     with holding(), StopSignals() as signals:
-        run_id = registry.runs.start(name, fingerprint, tags)
-        try:
-            _log_inputs(registry, run_id, params, inputs)
-            for dataset in datasets:
-                registry.runs.log_input(run_id, dataset.name, tags["data.md5"], "training", dataset.info.counts)
-            counts = {dataset.name: dataset.info.counts for dataset in datasets}
-            card = described(params, name, counts, tags)  # before the work: without a card it would be for nothing
-            registry.runs.log_files(run_id, "card", {"card.json": json.dumps(card, indent=2)})
-            if count := draw_extension(registry, params, name, source, datasets[0], checkpoints):
-                registry.runs.log_params(run_id, {"generated_images": count})
-            with tempfile.TemporaryDirectory() as folder:
-                bundle = Path(folder) / "bundle"
-                restorer = fetch_refiner(registry, params, name, source, datasets[0], Path(folder) / "restorer")
-                job = Job(str(project.root), name, run_id, fingerprint, str(bundle), os.getpid())
-                run_training(job, params, signals)
-                if restorer is not None:
-                    add_refiner(bundle, restorer, source)
-                version = registry.register(name, run_id, bundle, tags)
-            Checkpoints(checkpoints, fingerprint).clear()
-            generated_file(checkpoints).unlink(missing_ok=True)
-        except Exception as error:
-            registry.runs.note(run_id, f"failed: {error}")
-            registry.runs.end(run_id, "FAILED")
-            raise
-        except BaseException:  # Ctrl-C or a signal: the checkpoint stays, the next run goes on
-            log.warning("%s  stopped by a signal; the next run goes on from its checkpoint", name)
-            registry.runs.note(run_id, "stopped by a signal; the next run goes on from the checkpoint")
-            registry.runs.end(run_id, "KILLED")
-            raise
-        registry.runs.end(run_id, "FINISHED")
+        run_id = registry.runs.start(name, training.fingerprint, training.tags)
+        with _ended(registry, name, run_id):
+            _log_what_it_is(registry, run_id, params, training, signals)
+            version = _train_and_register(registry, run_id, params, training, signals)
     log.info("%s  registered as version %d", name, version.number)
     return version.number
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What a training is made of, as it is known before it begins.
+
+    Attributes:
+        name: of the model.
+        datasets: that it learns from.
+        source: version of another model that it is built from, `name/number`; empty: none.
+        inputs: what its fingerprint stands for.
+        fingerprint: of the training.
+        tags: of its MLflow run and of the version that comes of it.
+        checkpoints: their folder.
+    """
+
+    name: str
+    datasets: list[StoredDataset]
+    source: str
+    inputs: Mapping[str, Any]
+    fingerprint: str
+    tags: Mapping[str, str]
+    checkpoints: Path
+
+
+def _training_of(
+    project: Project,
+    params: Params,
+    registry: Registry,
+    name: str,
+    flow_run_id: str,
+) -> _Training:
+    datasets = _read_datasets(project, params.models[name])
+    source = source_version(params, registry, name)
+    digests = {dataset.name: dataset.digest for dataset in datasets}
+    inputs = training_inputs(params, name, digests, source)
+    fingerprint = digest(inputs)
+    tags = _provenance_tags(project, params, fingerprint, flow_run_id)
+    if source:
+        tags["built.from"] = source
+    checkpoints = project.checkpoints(name, fingerprint)
+    return _Training(name, datasets, source, inputs, fingerprint, tags, checkpoints)
+
+
+@contextmanager
+def _ended(registry: Registry, name: str, run_id: str) -> Iterator[None]:
+    """End the MLflow run as what is done in it ends: FINISHED, FAILED, or KILLED by a signal."""
+    try:
+        yield
+    except Exception as error:
+        registry.runs.note(run_id, f"failed: {error}")
+        registry.runs.end(run_id, "FAILED")
+        raise
+    except BaseException:  # Ctrl-C or a signal: the checkpoint stays, the next run goes on
+        log.warning("%s  stopped by a signal; the next run goes on from its checkpoint", name)
+        registry.runs.note(run_id, "stopped by a signal; the next run goes on from the checkpoint")
+        registry.runs.end(run_id, "KILLED")
+        raise
+    registry.runs.end(run_id, "FINISHED")
+
+
+def _log_what_it_is(
+    registry: Registry,
+    run_id: str,
+    params: Params,
+    training: _Training,
+    signals: StopSignals,
+) -> None:
+    """Log parameters, data, code and the card; without them the work would be for nothing."""
+    _log_inputs(registry, run_id, params, training.inputs)
+    _obey(signals)
+    md5 = training.tags["data.md5"]
+    for dataset in training.datasets:
+        registry.runs.log_input(run_id, dataset.name, md5, "training", dataset.info.counts)
+    _obey(signals)
+    counts = {dataset.name: dataset.info.counts for dataset in training.datasets}
+    card = described(params, training.name, counts, training.tags)
+    registry.runs.log_files(run_id, "card", {"card.json": json.dumps(card, indent=2)})
+    _obey(signals)
+
+
+def _train_and_register(
+    registry: Registry, run_id: str, params: Params, training: _Training, signals: StopSignals
+) -> Version:
+    """From what other models give to a registered version; its checkpoints are deleted then."""
+    name, source = training.name, training.source
+    dataset = training.datasets[0]
+    checkpoints = training.checkpoints
+    may_stop = partial(_obey, signals)
+    count = draw_extension(registry, params, name, source, dataset, checkpoints, may_stop)
+    if count:
+        registry.runs.log_params(run_id, {"generated_images": count})
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = Path(folder) / "bundle"
+        restorer = fetch_refiner(registry, params, name, source, dataset, Path(folder) / "restorer")
+        _obey(signals)
+        root = str(registry.project.root)
+        job = Job(root, name, run_id, training.fingerprint, str(bundle), os.getpid())
+        run_training(job, params, signals)
+        if restorer is not None:
+            add_refiner(bundle, restorer, source)
+        version = registry.register(name, run_id, bundle, training.tags)
+    Checkpoints(checkpoints, training.fingerprint).clear()
+    generated_file(checkpoints).unlink(missing_ok=True)
+    return version
+
+
+def _obey(signals: StopSignals) -> None:
+    """Stop between two steps, where there is nothing to save, if a signal asked for it."""
+    if signals.requested():
+        raise Stopped
 
 
 def _read_datasets(project: Project, model: Model) -> list[StoredDataset]:

@@ -1,6 +1,8 @@
 """Models that are built from versions of others, from the plan to the registered version, with a real MLflow."""
 
 import json
+import os
+import signal
 
 import numpy as np
 import pandas as pd
@@ -157,6 +159,33 @@ def test_what_can_not_refine_is_refused_before_the_gan_is_trained(project, regis
     with pytest.raises(TrainingError, match=f"models.mistaken.refine: {reference} {message}"):
         stages.train(project, params_of({"mistaken": changed}), "mistaken", "")
     assert not list(project.cache.glob("checkpoints/mistaken/*"))
+
+
+@pytest.mark.parametrize("step", ["_log_inputs", "described", "draw_extension"])
+def test_a_signal_in_the_preparations_is_obeyed_before_the_training(project, params, registry, monkeypatch, step):
+    stages.train(project, params, "gan", "")
+    original = getattr(stages, step)
+
+    def interrupted(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return original(*arguments)
+
+    monkeypatch.setattr(stages, step, interrupted)
+    monkeypatch.setattr(stages, "run_training", lambda *_: pytest.fail("the training began"))
+    received = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    changed = {**RECIPES["cnn"], "data": {"extend": {"gan": "gan/1", "images": IMAGES}}}
+    asked = params_of({**MODELS, "interrupted": changed})
+    try:
+        with pytest.raises(Stopped):
+            stages.train(project, asked, "interrupted", "")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert received == [signal.SIGTERM]  # whoever was in charge before is told
+    assert not list(project.cache.glob("checkpoints/interrupted/*/generated.bin"))
+    client = registry._connection.client
+    (run,) = client.search_runs([registry.runs.experiment("interrupted")])
+    assert run.info.status == "KILLED"
 
 
 def test_an_interrupted_extended_training_ends_bit_identical(project, params, registry, monkeypatch, tmp_path):
