@@ -160,6 +160,8 @@ def _prefect(project: Project, address: str) -> Definition:
         "PREFECT_SERVER_API_PORT": str(port_of(address)),
         # Leases in memory would be lost when it is started again, and their slots be taken for ever.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        # A slot is free so long after its lease at most; default 15.
+        "PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "5",
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
     }
