@@ -14,6 +14,7 @@ from prefect.runtime import deployment, flow_run
 from atelier.processes import identify
 from atelier.project import Project, exclusive
 from atelier.registry import Registry
+from atelier.registry.connection import patient
 from flows import zombies
 from flows.lease import shares_a_server
 
@@ -29,7 +30,7 @@ def at_work(project: Project) -> Iterator[None]:
     """
     run_id = UUID(str(flow_run.id))
     _sign(run_id)
-    with exclusive(project, _who()):
+    with exclusive(project, _who()), patient():
         with get_client(sync_client=True) as client:
             zombies.sweep(client, Registry(project))
         with _beating(run_id):

@@ -66,6 +66,8 @@ def set_environment(project: Project, *, stack: bool = True) -> None:
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",  # a model is code that can be read, and safetensors
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # default 7 with back-off: minutes before a dead server is reported
+        # A run whose server went away tries again for 2 + 4 + ... + 64 s; default 5, 62 s.
+        "PREFECT_CLIENT_MAX_RETRIES": "6",
         "PREFECT_HOME": str(project.root / ".prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # default 20; a cold start took 24 s

@@ -1,6 +1,9 @@
+import http.server
 import json
 import math
+import os
 import re
+import socket
 import socketserver
 import threading
 import time
@@ -17,6 +20,7 @@ from atelier.metrics.intervals import Score
 from atelier.networks.classifiers import build_classifier
 from atelier.project import Project
 from atelier.registry import CHALLENGER, CHAMPION, Registry, RunLog, runs
+from atelier.registry.connection import _ping, patient
 from atelier.training.session import Trained
 
 pytestmark = pytest.mark.service
@@ -299,3 +303,34 @@ def test_a_registry_that_breaks_is_named_with_what_was_tried(registry, registere
     ):
         with pytest.raises(AtelierError, match="the registry at sqlite:.* failed to .*Check MLFLOW_TRACKING_URI"):
             action()
+
+
+def test_a_run_waits_for_a_server_that_is_started_again_and_a_command_does_not():
+    class Health(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(404)  # nothing of it is an MLflow: it is up, that is all
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    uri = f"http://127.0.0.1:{port}"
+    with pytest.raises(RegistryError, match="can't be reached"):
+        _ping(uri)
+    before = os.environ.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES")
+    servers = []
+
+    def come_back():
+        servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", port), Health))
+        servers[0].serve_forever(poll_interval=0.01)
+
+    starting = threading.Timer(1.5, come_back)
+    starting.start()
+    with patient():
+        assert int(os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]) > 3
+        _ping(uri)
+    assert os.environ.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES") == before
+    servers[0].shutdown()
+    servers[0].server_close()
+    starting.join()
+    with pytest.raises(RegistryError, match="can't be reached"):
+        _ping(uri)

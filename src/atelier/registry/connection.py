@@ -6,7 +6,9 @@ import fcntl
 import gc
 import http.client
 import logging
+import os
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -15,6 +17,35 @@ from typing import Any
 
 from atelier.errors import RegistryError
 from atelier.project import Project, open_lock
+
+# MLflow's client then tries again after 0, 2, 4, 8, 16, 32 and 64 s.
+PATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"}
+PATIENCE_SECONDS = 120.0
+POLL_SECONDS = 1.0
+
+_patience = 0.0  # seconds in which a server that doesn't answer may come back
+
+
+@contextmanager
+def patient() -> Iterator[None]:
+    """Wait two minutes for a server that went away, so that a run survives its being started again.
+
+    A command has to say at once that the server isn't there; a training must not be lost by it.
+    """
+    global _patience
+    before = {name: os.environ.get(name) for name in PATIENT}
+    patience_before = _patience
+    os.environ.update(PATIENT)
+    _patience = PATIENCE_SECONDS
+    try:
+        yield
+    finally:
+        _patience = patience_before
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value
 
 
 class Connection:
@@ -80,18 +111,29 @@ def _without_collecting() -> Iterator[None]:
 
 
 def _ping(uri: str) -> None:
-    """Fail within seconds where MLflow's own client would retry for minutes."""
+    """Fail within seconds where MLflow's own client would retry for minutes, unless `patient`."""
     if not uri.startswith(("http://", "https://")):
         return
+    deadline = time.monotonic() + _patience
+    while problem := _why_silent(uri):
+        if time.monotonic() >= deadline:
+            raise RegistryError(
+                f"the registry at {uri} can't be reached: {problem}. "
+                "Start it, or unset MLFLOW_TRACKING_URI to use mlflow.db in the project folder."
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _why_silent(uri: str) -> str:
+    """Why a server can't be reached; empty if it answers."""
     try:
         urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10).close()
     except urllib.error.HTTPError:
-        pass  # it answers; a proxy may not know /health
-    except (OSError, http.client.HTTPException, ValueError) as error:  # no answer, an answer not in HTTP, no address
-        raise RegistryError(
-            f"the registry at {uri} can't be reached: {str(getattr(error, 'reason', error)).strip()}. "
-            "Start it, or unset MLFLOW_TRACKING_URI to use mlflow.db in the project folder."
-        ) from None
+        return ""  # it answers; a proxy may not know /health
+    # no answer, an answer not in HTTP, no address
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return str(getattr(error, "reason", error)).strip() or type(error).__name__
+    return ""
 
 
 @contextmanager
