@@ -1,4 +1,7 @@
-"""The slot of the limit `accelerator` on a real server, held by real processes. Part of `make ci`."""
+"""The slot of the limit `accelerator`, on a real server, held by real processes.
+
+Part of `make ci`.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ SETTINGS = {
 
 
 def hold(name: str, seconds: float) -> None:
-    """A flow run that says what its process is, takes the slot, and writes down from when to when."""
+    """A flow run that says what its process is, takes the slot, and notes from when to when."""
     from datetime import UTC, datetime
     from uuid import UUID
 
@@ -69,9 +72,10 @@ def test_two_holders_never_overlap(tmp_path, environment):
         for process in (one, two):
             finished = process.wait(120)
             assert finished.returncode == 0, finished.stderr
-    held = [
-        tuple(float((tmp_path / f"{name}.{side}").read_text()) for side in ("begin", "end")) for name in ("one", "two")
-    ]
+    held = []
+    for name in ("one", "two"):
+        begin, end = (float((tmp_path / f"{name}.{side}").read_text()) for side in ("begin", "end"))
+        held.append((begin, end))
     (_, first_end), (second_begin, _) = sorted(held)
     assert first_end <= second_begin
 
