@@ -48,12 +48,10 @@ def find_project(start: Path | None = None) -> Project:
     for folder in (here, *here.parents):
         if (folder / "params.yaml").is_file():
             return Project(folder)
-        if os.path.lexists(folder / "params.yaml"):
-            raise UsageError(
-                f"{folder / 'params.yaml'} is no file, but a folder, or a link to what is not there. "
-                "It has to be the file that says what models there are; put it back."
-            )
-    raise UsageError(f"{here} is not in a project: no params.yaml here or above. Change to the folder that has one.")
+    others = [folder for folder in (here, *here.parents) if os.path.lexists(folder / "params.yaml")]
+    hint = f" {others[0] / 'params.yaml'} is no file, or a link to nothing." if others else ""
+    message = f"{here} is not in a project: no params.yaml here or above.{hint}"
+    raise UsageError(f"{message} Change to the folder that has one.")
 
 
 def set_environment(project: Project, *, stack: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""What goes wrong around the stack is one clear sentence: named servers, damaged files, other users, ports."""
+"""What goes wrong around the stack is one clear sentence: servers, damaged files, other users."""
 
 import http.server
 import json
@@ -98,6 +98,7 @@ def test_status_shows_what_it_knows_where_a_server_is_silent(project, monkeypatc
         raise AtelierError("nothing answers")
 
     monkeypatch.chdir(project.root)
+    monkeypatch.setattr(operate, "open_project", lambda: project)
     monkeypatch.setattr(operate, "_schedules_status", fail)
     monkeypatch.setattr(operate, "_waiting_versions", lambda project: ["denoise/3"])
     with pytest.raises(typer.Exit):
@@ -178,7 +179,7 @@ def test_who_asks_for_a_supervisor_keeps_none_away(project):
 def test_two_servers_never_get_one_port(project, monkeypatch):
     for variable in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(variable, raising=False)
-    first = parts.choose_port("prefect", None, None)
+    first = parts.choose_port("prefect", None, None, ())
     given = stack._addresses(project, {"prefect": None, "mlflow": first})
     assert parts.port_of(given["mlflow"]) == first
     assert parts.port_of(given["prefect"]) != first
@@ -192,7 +193,7 @@ def test_a_port_of_the_system_is_not_called_taken(monkeypatch):
 
     monkeypatch.setattr(parts.socket.socket, "bind", refuse)
     with pytest.raises(UsageError, match="port 80, asked for mlflow, is not for this user"):
-        parts.choose_port("mlflow", 80, None)
+        parts.choose_port("mlflow", 80, None, ())
 
 
 @needs_root
@@ -203,7 +204,7 @@ def test_the_stack_of_another_user_is_not_ended(project):
     write_record(project, Stack(str(project.root), identify(sleeper.pid), {"mlflow": part}))
     os.chmod(project.root, 0o755)
     running = read_record(project)
-    with another_user(), pytest.raises(UsageError, match="belongs to the user root .*Only that user"):
+    with another_user(), pytest.raises(UsageError, match="belongs to the user root .*Only"):
         stack._refuse_foreign(running)
     assert sleeper.poll() is None
     stack._refuse_foreign(running)
@@ -225,7 +226,7 @@ def test_a_params_yaml_that_is_no_file_is_not_passed_over(project, kind):
         project.params_file.mkdir()
     else:
         project.params_file.symlink_to("nowhere")
-    with pytest.raises(UsageError, match=r"params.yaml is no file, but a folder, or a link"):
+    with pytest.raises(UsageError, match=r"params.yaml is no file, or a link to nothing"):
         find_project(project.root)
 
 

@@ -47,9 +47,8 @@ def refuse_silent(name: str, address: str) -> None:
         answer = b""
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = str(getattr(error, "reason", error)).strip() or type(error).__name__
-        raise AtelierError(
-            f"{variable} is {address}, and nothing answers there ({reason}). {advice}"
-        ) from None
+        message = f"{variable} is {address}, and nothing answers there ({reason})."
+        raise AtelierError(f"{message} {advice}") from None
     if answer.strip() != HEALTHY[name]:
         raise AtelierError(
             f"{variable} is {address}, and what answers there is no {title} server. "

@@ -108,7 +108,7 @@ def ready_file(project: Project) -> Path:
     return folder(project) / "runner.ready"
 
 
-def choose_port(name: str, asked: int | None, before: int | None, given: Collection[int] = ()) -> int:
+def choose_port(name: str, asked: int | None, before: int | None, given: Collection[int]) -> int:
     """A free port for a server.
 
     Args:

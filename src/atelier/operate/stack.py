@@ -82,7 +82,7 @@ def _wait_until_up(project: Project, process: subprocess.Popen[bytes] | None) ->
 
 
 def _has_ended(process: subprocess.Popen[bytes] | None, last_supervised: float) -> bool:
-    """Whether a supervisor that was waited for is gone; one that this process has not started may be late."""
+    """Whether a supervisor that was waited for is gone; one of another process may be late."""
     if process is not None:
         return process.poll() is not None
     return time.monotonic() - last_supervised > SUPERVISOR_SECONDS
@@ -139,7 +139,7 @@ def _own_address(project: Project, name: str, asked: int | None, given: Sequence
 
 
 def _refuse_unusable(project: Project, name: str, address: str) -> None:
-    """Stop if a server that the environment names isn't there, or MLflow's database can't be used."""
+    """Stop if a server that the environment names isn't there, or can't be used."""
     if name == "mlflow" and not address.startswith(("http://", "https://")):
         Registry(project)
     else:
@@ -172,7 +172,7 @@ def _refuse_failed(stack: Stack, is_ended: bool) -> None:
     if is_ended:
         advice = "All was ended again. See `atelier logs PART`; when it is mended: atelier up."
     else:
-        advice = "What works goes on. See `atelier logs PART`; when it is mended: atelier down, then atelier up."
+        advice = "What works goes on. See `atelier logs PART`; then: atelier down, atelier up."
     raise AtelierError(f"the stack is not up:\n  {problems}\n{advice}")
 
 
@@ -188,7 +188,7 @@ def _refuse_foreign(stack: Stack) -> None:
 
 
 def _end_unrecorded(project: Project) -> bool:
-    """End what carries the project's mark, where its record was lost together with its supervisor."""
+    """End what carries the project's mark, where record and supervisor were both lost."""
     marked = processes.with_variable(parts.MARK, str(project.root))
     left = [process for process in marked if process.pid != os.getpid()]
     processes.end(left, DOWN_SECONDS)
