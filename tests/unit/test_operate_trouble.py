@@ -212,6 +212,39 @@ def test_the_stack_of_another_user_is_not_ended(project):
     sleeper.wait()
 
 
+def test_what_goes_on_without_a_record_is_found_by_its_mark(project):
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    ours = subprocess.Popen(sleep, env={**os.environ, parts.MARK: str(project.root)})
+    other = subprocess.Popen(sleep, env={**os.environ, parts.MARK: f"{project.root}/inner"})
+    make_folder(project)
+    (folder(project) / "record.json").write_text("{")
+    assert stack.take_down(project)
+    assert ours.wait(5) != 0
+    assert not stack.take_down(project)
+    assert other.poll() is None
+    other.kill()
+    other.wait()
+
+
+@pytest.mark.parametrize("trouble", [AtelierError("mlflow died"), KeyboardInterrupt()])
+def test_an_up_that_fails_ends_what_it_started(project, monkeypatch, trouble):
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    started = []
+
+    def start(project, servers):
+        started.append(subprocess.Popen(sleep, env={**os.environ, parts.MARK: str(project.root)}))
+        return started[0]
+
+    def fail(project, process):
+        raise trouble
+
+    monkeypatch.setattr(stack, "start_supervisor", start)
+    monkeypatch.setattr(stack, "_wait_until_up", fail)
+    with pytest.raises(AtelierError, match=r"mlflow died|stopped; what"):
+        stack.bring_up(project, parts.Servers({}, ()))
+    assert started[0].wait(5) != 0
+
+
 @needs_root
 def test_a_folder_of_another_user_is_named_as_such(monkeypatch):
     project = Project(Path("/"))  # a folder that everybody may enter

@@ -52,18 +52,29 @@ def bring_up(project: Project, servers: Servers | None) -> Stack:
 
     Raises:
         AtelierError: if one doesn't come up. What was started here is ended; of a stack that was
-            there before, the others go on.
+            there before, the others go on, and so does one that is only slow.
     """
-    if servers is None:
-        return _wait_until_up(project, None)
+    process = start_supervisor(project, servers) if servers else None
     try:
-        return _wait_until_up(project, start_supervisor(project, servers))
-    except (AtelierError, KeyboardInterrupt):
-        take_down(project)
+        stack = _wait_until_up(project, process)
+    except AtelierError:
+        if process is not None:
+            take_down(project)
         raise
+    except KeyboardInterrupt:
+        if process is not None:
+            take_down(project)
+        raise AtelierError("stopped; what this `atelier up` had started is ended.") from None
+    if stack is None:
+        raise AtelierError(
+            f"the stack is not up after {UP_SECONDS:.0f} s, and goes on starting. "
+            "See: atelier status, atelier logs. To end it: atelier down."
+        )
+    return stack
 
 
-def _wait_until_up(project: Project, process: subprocess.Popen[bytes] | None) -> Stack:
+def _wait_until_up(project: Project, process: subprocess.Popen[bytes] | None) -> Stack | None:
+    """The stack once it is up; None if that takes too long."""
     deadline = time.monotonic() + UP_SECONDS
     last_supervised = time.monotonic()
     while time.monotonic() < deadline:
@@ -78,7 +89,7 @@ def _wait_until_up(project: Project, process: subprocess.Popen[bytes] | None) ->
             words = last_words(project, "supervisor")
             raise AtelierError(f"the stack did not start, or was ended meanwhile. {words}".strip())
         time.sleep(POLL_SECONDS)
-    raise AtelierError(f"the stack is not up after {UP_SECONDS:.0f} s. See: atelier logs")
+    return None
 
 
 def _has_ended(process: subprocess.Popen[bytes] | None, last_supervised: float) -> bool:
