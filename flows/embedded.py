@@ -30,6 +30,7 @@ from prefect.settings import (
 )
 
 from atelier.errors import AtelierError
+from atelier.operate.named import refuse_silent
 
 DRAIN_SECONDS = 15.0
 END_SECONDS = 5.0
@@ -54,7 +55,7 @@ def run_flow(flow: Callable[..., Any], **parameters: Any) -> Any:
     log_to_run()
     _end_with_terminal()
     if address := PREFECT_API_URL.value():
-        _refuse_silent(address)
+        refuse_silent("prefect", address)
         return flow(**parameters)
     with _embedded_api() as address:
         # A heartbeat is for servers that outlive the run; its thread would cost each flow a second at exit.
@@ -72,16 +73,6 @@ def _end_with_terminal() -> None:
     by_default = signal.getsignal(signal.SIGHUP) == signal.SIG_DFL  # not where nohup holds it back
     if by_default and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGTERM))
-
-
-def _refuse_silent(address: str) -> None:
-    try:
-        httpx.get(f"{address}/health", timeout=ANSWER_SECONDS).raise_for_status()
-    except httpx.HTTPError as error:
-        raise AtelierError(
-            f"PREFECT_API_URL is {address}, and no Prefect server answers there ({error}). "
-            "Start it, or unset PREFECT_API_URL to do without."
-        ) from None
 
 
 def log_to_run() -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.settings import PREFECT_API_URL
 
+from atelier.errors import AtelierError
+from atelier.operate.named import refuse_silent
 from atelier.params import Params
 from atelier.project import Project
 from flows.owner import our_deployments, owner_of, runs_of
@@ -21,15 +27,31 @@ BEGUN = [StateType.RUNNING, StateType.COMPLETED, StateType.FAILED, StateType.CRA
 
 def synchronise_schedules(project: Project, params: Params) -> Changes:
     """Bring the server's schedules to those of params.yaml."""
-    with get_client(sync_client=True) as client:
+    with _server() as client:
         return synchronise(client, project, params, owner_of(project))
 
 
 def schedules_status(project: Project) -> list[dict[str, Any]]:
     """Each of our schedules with its last and its next run, as plain JSON types."""
-    with get_client(sync_client=True) as client:
+    with _server() as client:
         found = our_deployments(client, owner_of(project))
         return [_described(client, name, deployment) for name, deployment in sorted(found.items())]
+
+
+@contextmanager
+def _server() -> Iterator[SyncPrefectClient]:
+    """A client of the server; whatever goes wrong with it is one sentence."""
+    address = str(PREFECT_API_URL.value())
+    refuse_silent("prefect", address)
+    try:
+        with get_client(sync_client=True) as client:
+            yield client
+    except httpx.HTTPError as error:
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise AtelierError(
+            f"the Prefect server at {address} failed: {first_line}. "
+            "See what it wrote; if it is the stack's own: atelier logs prefect."
+        ) from None
 
 
 def _described(client: SyncPrefectClient, name: str, deployment: DeploymentResponse) -> dict[str, Any]:

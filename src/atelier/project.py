@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import TextIO
 
 from atelier.errors import UsageError
+
+LOCAL_HOSTS = ("localhost", "127.0.0.1")
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,10 @@ def find_project(start: Path | None = None) -> Project:
     for folder in (here, *here.parents):
         if (folder / "params.yaml").is_file():
             return Project(folder)
-    raise UsageError(f"{here} is not in a project: no params.yaml here or above. Change to the folder that has one.")
+    others = [folder for folder in (here, *here.parents) if os.path.lexists(folder / "params.yaml")]
+    hint = f" {others[0] / 'params.yaml'} is no file, or a link to nothing." if others else ""
+    message = f"{here} is not in a project: no params.yaml here or above.{hint}"
+    raise UsageError(f"{message} Change to the folder that has one.")
 
 
 def set_environment(project: Project, *, stack: bool = True) -> None:
@@ -75,7 +81,6 @@ def set_environment(project: Project, *, stack: bool = True) -> None:
         # Its handler hangs on the root logger, so without this every failure is shown as a traceback too.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # a line before the flow has no run to belong to
-        "NO_PROXY": "localhost,127.0.0.1",  # Prefect's events to its own API would go to the proxy, and be lost
         # How long torch's waiting threads spin before they yield their core. The GAN's images/s on 2 cores, alone and
         # beside a busy process: never 350 and 340, this long 730 and 230, libgomp's 300,000 640 and 130 or less.
         "GOMP_SPINCOUNT": "6000",
@@ -89,6 +94,20 @@ def set_environment(project: Project, *, stack: bool = True) -> None:
         defaults |= running.variables() if running else {}
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    _reach_this_machine_directly()
+
+
+def _reach_this_machine_directly() -> None:
+    """Keep a proxy out of what goes to our own servers, besides what the user keeps it out of.
+
+    Without this, Prefect's events to its own API would go to the proxy, and be lost.
+    """
+    # Where both spellings are set, clients look at the lower one.
+    for name in ("NO_PROXY", "no_proxy"):
+        if name == "NO_PROXY" or name in os.environ:
+            spared = [host for host in os.environ.get(name, "").split(",") if host.strip()]
+            missing = [host for host in LOCAL_HOSTS if host not in spared and "*" not in spared]
+            os.environ[name] = ",".join([*spared, *missing])
 
 
 def open_project() -> Project:
@@ -118,7 +137,21 @@ def open_lock(project: Project, name: str) -> TextIO:
         project.cache.mkdir(parents=True, exist_ok=True)
         return (project.cache / f"{name}.lock").open("a+")
     except OSError as error:
-        raise UsageError(f"{project.root} can't be written: {error}. Atelier keeps its state there.") from None
+        raise UsageError(
+            f"{project.root} can't be written: {error}. Atelier keeps its state there.{_owner(project)}"
+        ) from None
+
+
+def _owner(project: Project) -> str:
+    """What to do in a folder of another user; empty in one's own."""
+    owner = (project.cache if project.cache.exists() else project.root).stat().st_uid
+    if owner == os.geteuid():
+        return ""
+    try:
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:  # of a container's image, or of another machine
+        name = str(owner)
+    return f" It belongs to the user {name}: work as that user, or in a clone of your own."
 
 
 class BusyError(UsageError):

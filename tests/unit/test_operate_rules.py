@@ -111,6 +111,6 @@ def test_a_port_that_is_taken_is_passed_over_or_named():
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ValueError, match=f"port {port}, asked for mlflow, is taken"):
-            parts.choose_port("mlflow", port, None)
-        assert parts.choose_port("mlflow", None, port) != port
-    assert parts.choose_port("mlflow", None, port) == port
+            parts.choose_port("mlflow", port, None, ())
+        assert parts.choose_port("mlflow", None, port, ()) != port
+    assert parts.choose_port("mlflow", None, port, ()) == port

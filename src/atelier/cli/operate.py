@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atelier.errors import UsageError
+from atelier.errors import AtelierError, UsageError
 from atelier.project import Project, find_project, open_project, set_environment
 
 if TYPE_CHECKING:
@@ -71,24 +71,43 @@ def status(as_json: Json = False) -> None:
     from atelier.cli.operate_tables import print_status
     from atelier.operate.status import status_of_parts
     from atelier.project import at_work_here
-    from atelier.registry import Registry
 
     project = open_project()
-    waiting: list[str] = []
-    found: dict[str, Any] = {"parts": status_of_parts(project), "schedules": [], "at_work": at_work_here(project)}
-    if os.environ.get("PREFECT_API_URL"):
-        from flows.monitor import schedules_status
-
-        found["schedules"] = schedules_status(project)
-    registry = Registry(project)
-    for name in registry.model_names():
-        versions = registry.versions(name)
-        waiting += [str(version) for version in versions if version.tags.get("verdict") == "waiting"]
-    found["waiting"] = waiting
+    found: dict[str, Any] = {
+        "parts": status_of_parts(project),
+        "schedules": [],
+        "at_work": at_work_here(project),
+        "waiting": [],
+        "problems": [],
+    }
+    looks = {"schedules": _schedules_status, "waiting": _waiting_versions}
+    for key, look in looks.items():
+        try:
+            found[key] = look(project)
+        except AtelierError as error:  # what is known besides is shown
+            found["problems"].append(str(error))
     if as_json:
         print(json.dumps(found, indent=2))
     else:
         print_status(found)
+    if found["problems"]:
+        raise typer.Exit(1)
+
+
+def _schedules_status(project: Project) -> list[dict[str, Any]]:
+    if not os.environ.get("PREFECT_API_URL"):
+        return []
+    from flows.monitor import schedules_status
+
+    return schedules_status(project)
+
+
+def _waiting_versions(project: Project) -> list[str]:
+    from atelier.registry import Registry
+
+    registry = Registry(project)
+    versions = [version for name in registry.model_names() for version in registry.versions(name)]
+    return [str(version) for version in versions if version.tags.get("verdict") == "waiting"]
 
 
 def logs(
@@ -108,7 +127,10 @@ def logs(
         path = log_file(project, name)
         print(f"== {path}")
         if path.exists():
-            print("\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]))
+            text = path.read_text(encoding="utf-8", errors="replace")
+            print("\n".join(text.splitlines()[-lines:]))
+        else:
+            print("nothing was written yet")
 
 
 @schedule_app.command("sync")

@@ -24,6 +24,8 @@ def print_status(found: Mapping[str, Any]) -> None:
     terminal.print(plain(f"at work: {found['at_work'] or 'nobody'}"))
     for version in found["waiting"]:
         terminal.print(plain(f"waits for approval: {version} (atelier approve)"))
+    for problem in found["problems"]:
+        terminal.print(plain(f"problem: {problem}"))
 
 
 def _parts(parts: list[Mapping[str, Any]]) -> Table:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 import sys
+import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,9 +84,12 @@ def client_address(name: str, port: int) -> str:
     return f"http://{HOST}:{port}{'/api' if name == 'prefect' else ''}"
 
 
-def port_of(address: str) -> int:
-    """The port of one of the stack's own servers."""
-    return int(address.removesuffix("/api").rpartition(":")[2])
+def port_of(address: str) -> int | None:
+    """The port of one of the stack's own servers; None if the address is damaged."""
+    try:
+        return urllib.parse.urlsplit(address).port
+    except ValueError:
+        return None
 
 
 def answers(address: str) -> bool:
@@ -104,18 +108,29 @@ def ready_file(project: Project) -> Path:
     return folder(project) / "runner.ready"
 
 
-def choose_port(name: str, asked: int | None, before: int | None) -> int:
+def choose_port(name: str, asked: int | None, before: int | None, given: Collection[int]) -> int:
     """A free port for a server.
 
     Args:
         name: prefect or mlflow.
         asked: by the user: this one or none.
         before: where it was the last time; taken again if it is free.
+        given: ports that the stack's other servers were given.
 
     Raises:
         UsageError: if the port that was asked for is taken, naming by whom if that can be known.
     """
     if asked is not None:
+        if asked in given:
+            raise UsageError(
+                f"port {asked} was asked for both servers. Give --prefect-port and --mlflow-port "
+                "different ones, or leave one out."
+            )
+        if not _may_bind(asked):
+            raise UsageError(
+                f"port {asked}, asked for {name}, is not for this user: the system keeps it for "
+                f"root. Name one above, such as {FIRST_PORT[name]}, or leave out --{name}-port."
+            )
         if not _is_free(asked):
             raise UsageError(
                 f"port {asked}, asked for {name}, is taken{_holder(asked)}. "
@@ -125,7 +140,7 @@ def choose_port(name: str, asked: int | None, before: int | None) -> int:
     first = FIRST_PORT[name]
     wanted = [*([before] if before else []), *range(first, first + PORTS_TRIED)]
     for port in wanted:
-        if _is_free(port):
+        if port not in given and _is_free(port):
             return int(port)
     last = first + PORTS_TRIED - 1
     raise UsageError(f"no port from {first} to {last} is free for {name}. Use --{name}-port.")
@@ -138,6 +153,17 @@ def _is_free(port: int) -> bool:
             tried.bind((HOST, port))
         except (OSError, OverflowError):
             return False
+    return True
+
+
+def _may_bind(port: int) -> bool:
+    with socket.socket() as tried:
+        try:
+            tried.bind((HOST, port))
+        except PermissionError:
+            return False
+        except (OSError, OverflowError):
+            return True  # taken, which is another matter
     return True
 
 

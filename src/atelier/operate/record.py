@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from atelier.errors import UsageError
 from atelier.processes import Identity
 from atelier.project import Project
 
@@ -55,6 +56,23 @@ def folder(project: Project) -> Path:
     return project.cache / "stack"
 
 
+def make_folder(project: Project) -> Path:
+    """The same, made if it is missing.
+
+    Raises:
+        UsageError: if it can't be.
+    """
+    path = folder(project)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{path} can't be made a folder: {error.strerror}. The stack keeps its record and its "
+            "logs there; move away what is in its place, or see who owns it."
+        ) from None
+    return path
+
+
 def write_record(project: Project, stack: Stack) -> None:
     """Replace the record, whole or not at all."""
     path = folder(project) / "record.json"
@@ -73,14 +91,31 @@ def read_record(project: Project) -> Stack | None:
     try:
         content: dict[str, Any] = json.loads((folder(project) / "record.json").read_bytes())
         parts = {name: _part(values) for name, values in content["parts"].items()}
-        return Stack(content["root"], Identity(**content["supervisor"]), parts)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # damaged: by nobody but a full disk, and then its processes are found another way
+        return Stack(str(content["root"]), _identity(content["supervisor"]), parts)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None  # damaged, or of another version: a supervisor that goes on writes it anew
 
 
 def _part(values: dict[str, Any]) -> Part:
-    process = values.pop("process")
-    return Part(**values, process=Identity(**process) if process else None)
+    state = values["state"]
+    if state not in get_args(State):
+        raise ValueError(f"no state of a part: {state!r}")
+    return Part(
+        name=str(values["name"]),
+        address=str(values["address"]),
+        state=state,
+        process=_identity(values["process"]) if values["process"] else None,
+        since=float(values["since"]),
+        restarts=int(values["restarts"]),
+        problem=str(values["problem"]),
+    )
+
+
+def _identity(values: dict[str, Any]) -> Identity:
+    pid = int(values["pid"])
+    if pid <= 0:
+        raise ValueError(f"no pid: {pid}")
+    return Identity(str(values["host"]), pid, float(values["started"]))
 
 
 def running_stack(project: Project) -> Stack | None:

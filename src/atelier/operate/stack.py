@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from atelier import processes
 from atelier.data.objects import check_repository
 from atelier.errors import AtelierError, UsageError
 from atelier.operate import parts
 from atelier.operate.ending import end_stack
+from atelier.operate.named import refuse_silent
 from atelier.operate.parts import Servers
+from atelier.operate.readiness import refuse_damaged, refuse_full_disk
 from atelier.operate.record import VARIABLES, Stack, read_record, running_stack
 from atelier.operate.supervisor import is_supervised, last_words, start_supervisor
-from atelier.processes import wait_for
 from atelier.project import Project
+from atelier.registry import Registry
 
 UP_SECONDS = 180.0  # a slow disk, and databases that are made anew
+SUPERVISOR_SECONDS = 10.0  # until one that is being started has its lock
 DOWN_SECONDS = 20.0
 POLL_SECONDS = 0.1
 
@@ -35,82 +40,121 @@ def prepare(project: Project, ports: Mapping[str, int | None]) -> Servers | None
     _refuse_other_folders(project)
     if is_supervised(project):
         return None
-    addresses = {}
-    own = []
-    for name, variable in VARIABLES.items():
-        if named := os.environ.get(variable):
-            _refuse_silent(name, variable, named)
-            addresses[name] = named
-        else:
-            own.append(name)
-            addresses[name] = _own_address(project, name, ports[name])
-    return Servers(addresses, tuple(own))
+    addresses = _addresses(project, ports)
+    own = tuple(name for name, variable in VARIABLES.items() if not os.environ.get(variable))
+    refuse_full_disk(project)
+    refuse_damaged(project, own)
+    return Servers(addresses, own)
 
 
 def bring_up(project: Project, servers: Servers | None) -> Stack:
     """Start the supervisor if it is not there, and wait until every part does its work.
 
     Raises:
-        AtelierError: if one doesn't come up; the others go on.
+        AtelierError: if one doesn't come up. What was started here is ended; of a stack that was
+            there before, the others go on, and so does one that is only slow.
     """
     process = start_supervisor(project, servers) if servers else None
+    try:
+        stack = _wait_until_up(project, process)
+    except AtelierError:
+        if process is not None:
+            take_down(project)
+        raise
+    except KeyboardInterrupt:
+        if process is not None:
+            take_down(project)
+        raise AtelierError("stopped; what this `atelier up` had started is ended.") from None
+    if stack is None:
+        raise AtelierError(
+            f"the stack is not up after {UP_SECONDS:.0f} s, and goes on starting. "
+            "See: atelier status, atelier logs. To end it: atelier down."
+        )
+    return stack
+
+
+def _wait_until_up(project: Project, process: subprocess.Popen[bytes] | None) -> Stack | None:
+    """The stack once it is up; None if that takes too long."""
     deadline = time.monotonic() + UP_SECONDS
+    last_supervised = time.monotonic()
     while time.monotonic() < deadline:
         stack = running_stack(project)
-        if stack is not None and is_supervised(project):
-            if stack.is_up:
+        if is_supervised(project):
+            last_supervised = time.monotonic()
+            if stack is not None and stack.is_up:
                 return stack
-            _refuse_failed(stack)
-        elif process is not None and process.poll() is not None:
+            if stack is not None:
+                _refuse_failed(stack, process is not None)
+        elif _has_ended(process, last_supervised):
             words = last_words(project, "supervisor")
-            raise AtelierError(f"the stack did not start: {words}")
+            raise AtelierError(f"the stack did not start, or was ended meanwhile. {words}".strip())
         time.sleep(POLL_SECONDS)
-    raise AtelierError(f"the stack is not up after {UP_SECONDS:.0f} s. See: atelier status, atelier logs")
+    return None
+
+
+def _has_ended(process: subprocess.Popen[bytes] | None, last_supervised: float) -> bool:
+    """Whether a supervisor that was waited for is gone; one of another process may be late."""
+    if process is not None:
+        return process.poll() is not None
+    return time.monotonic() - last_supervised > SUPERVISOR_SECONDS
 
 
 def take_down(project: Project) -> bool:
     """End every process of the stack; False if there is none.
 
     Raises:
-        UsageError: if a run that was started by hand uses it.
-        AtelierError: if it doesn't end.
+        UsageError: if it is another user's.
     """
     stack = read_record(project)
-    if stack is None or _is_a_copy(project, stack):
+    if stack is None:
+        return _end_unrecorded(project)
+    if _is_a_copy(project, stack):
         return False
+    _refuse_foreign(stack)
     supervisor = stack.supervisor.process()
     if supervisor is None:
         alive = any(part.process and part.process.process() for part in stack.parts.values())
         end_stack(project, stack)
         return alive
     supervisor.terminate()
-    if not wait_for([supervisor], DOWN_SECONDS):
+    if not processes.wait_for([supervisor], DOWN_SECONDS):
         supervisor.kill()
         end_stack(project, stack)
     return True
 
 
-def _own_address(project: Project, name: str, asked: int | None) -> str:
+def _addresses(project: Project, ports: Mapping[str, int | None]) -> dict[str, str]:
+    """Where both servers are; a port that is asked for is given before another takes it."""
+    addresses = {}
+    given: list[int] = []
+    for name in sorted(VARIABLES, key=lambda name: ports[name] is None):
+        if named := os.environ.get(VARIABLES[name]):
+            _refuse_unusable(project, name, named)
+            addresses[name] = named
+        else:
+            addresses[name] = _own_address(project, name, ports[name], given)
+            given.append(parts.port_of(addresses[name]) or 0)
+    return addresses
+
+
+def _own_address(project: Project, name: str, asked: int | None, given: Sequence[int]) -> str:
     """Of a server that is to be started; one that goes on without a supervisor keeps its own."""
     before = read_record(project)
     part = before.parts.get(name) if before and before.root == str(project.root) else None
     if part is None or part.state == "elsewhere":
-        return parts.client_address(name, parts.choose_port(name, asked, None))
+        return parts.client_address(name, parts.choose_port(name, asked, None, given))
     if part.process and part.process.process():
         return part.address
-    return parts.client_address(name, parts.choose_port(name, asked, parts.port_of(part.address)))
+    last = parts.port_of(part.address)
+    return parts.client_address(name, parts.choose_port(name, asked, last, given))
 
 
-def _refuse_silent(name: str, variable: str, address: str) -> None:
-    """Stop if a server that the environment names isn't there."""
-    if not address.startswith(("http://", "https://")):
-        return  # MLflow's own database, which is a file
-    health = parts.page(name, address).rstrip("/") + parts.HEALTH[name]
-    if not parts.answers(health):
-        raise AtelierError(
-            f"{variable} is {address}, and nothing answers there. Start that server, or unset {variable} to let "
-            "`atelier up` start one of its own."
-        )
+def _refuse_unusable(project: Project, name: str, address: str) -> None:
+    """Stop if a server that the environment names isn't there, or can't be used."""
+    if name == "mlflow" and not address.startswith(("http://", "https://")):
+        Registry(project)
+    else:
+        refuse_silent(name, address)
 
 
 def _refuse_other_folders(project: Project) -> None:
@@ -131,11 +175,32 @@ def _is_a_copy(project: Project, stack: Stack) -> bool:
     return stack.root != str(project.root) and read_record(other) is not None
 
 
-def _refuse_failed(stack: Stack) -> None:
-    failed = [f"{part.name} {part.problem}" for part in stack.parts.values() if part.state == "failed"]
-    if failed:
-        problems = "\n  ".join(failed)
-        raise AtelierError(
-            f"the stack is not up:\n  {problems}\n"
-            "What works goes on. See `atelier logs PART`; when it is mended: atelier down, then atelier up."
-        )
+def _refuse_failed(stack: Stack, is_ended: bool) -> None:
+    failed = [part for part in stack.parts.values() if part.state == "failed"]
+    if not failed:
+        return
+    problems = "\n  ".join(f"{part.name} {part.problem}" for part in failed)
+    if is_ended:
+        advice = "All was ended again. See `atelier logs PART`; when it is mended: atelier up."
+    else:
+        advice = "What works goes on. See `atelier logs PART`; then: atelier down, atelier up."
+    raise AtelierError(f"the stack is not up:\n  {problems}\n{advice}")
+
+
+def _refuse_foreign(stack: Stack) -> None:
+    """Stop if this user may not end the stack's processes."""
+    known = [stack.supervisor, *(part.process for part in stack.parts.values() if part.process)]
+    for process in filter(None, (identity.process() for identity in known)):
+        if os.geteuid() not in (0, process.uids().real):
+            raise UsageError(
+                f"the stack of {stack.root} belongs to the user {process.username()} (process "
+                f"{process.pid}). Only that user, or root, can end it: atelier down."
+            )
+
+
+def _end_unrecorded(project: Project) -> bool:
+    """End what carries the project's mark, where record and supervisor were both lost."""
+    marked = processes.with_variable(parts.MARK, str(project.root))
+    left = [process for process in marked if process.pid != os.getpid()]
+    processes.end(left, DOWN_SECONDS)
+    return bool(left)

@@ -21,12 +21,15 @@ from types import FrameType
 
 from atelier.operate.ending import end_stack
 from atelier.operate.parts import MARK, Definition, Servers, definitions, does_its_work
-from atelier.operate.record import VARIABLES, Part, Stack, folder, read_record, write_record
+from atelier.operate.record import VARIABLES, Part, Stack, folder, make_folder, read_record, write_record
 from atelier.processes import identify
 from atelier.project import Project, open_lock, set_environment
 
 LOCK = "stack"
 POLL_SECONDS = 0.3
+# Who only asks whether there is a supervisor holds its lock for a moment; it must keep none away.
+PATIENCE_SECONDS = 1.0
+LOCK_POLL_SECONDS = 0.05
 # A part that died so often within so many seconds is left, with its last words in the record.
 MANY_DEATHS = 5
 DEATHS_SECONDS = 60.0
@@ -58,8 +61,10 @@ class Supervisor:
             before = self.stack
             for definition in self.definitions:
                 self._look_after(definition)
-            if self.stack != before:
-                write_record(self.project, self.stack)
+            if self.stack != before or read_record(self.project) != self.stack:
+                # A full disk, or a folder that was moved, must not end what goes on: tried again.
+                with contextlib.suppress(OSError):
+                    write_record(self.project, self.stack)
             time.sleep(POLL_SECONDS)
         end_stack(self.project, self.stack)
 
@@ -154,7 +159,7 @@ def last_words(project: Project, part: str) -> str:
 
 def start_supervisor(project: Project, servers: Servers) -> subprocess.Popen[bytes]:
     """Start one that outlives this process and its terminal."""
-    folder(project).mkdir(parents=True, exist_ok=True)
+    make_folder(project)
     given = json.dumps(asdict(servers))
     command = [sys.executable, "-m", "atelier.operate.supervisor", str(project.root), given]
     with log_file(project, "supervisor").open("ab") as output:
@@ -177,17 +182,26 @@ def servers_of(stack: Stack) -> Servers:
 
 
 @contextlib.contextmanager
-def supervising(project: Project) -> Iterator[None]:
+def supervising(project: Project, patience: float = 0.0) -> Iterator[None]:
     """Be the one supervisor of a project's stack.
+
+    Args:
+        project: the project.
+        patience: seconds for which a lock that is held is tried again.
 
     Raises:
         AlreadySupervisedError: if there is another.
     """
     with open_lock(project, LOCK) as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AlreadySupervisedError from None
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise AlreadySupervisedError from None
+            time.sleep(LOCK_POLL_SECONDS)
         yield
 
 
@@ -207,8 +221,8 @@ def supervise(project: Project, servers: Servers) -> None:
         AlreadySupervisedError: if another process does.
     """
     set_environment(project, stack=False)
-    folder(project).mkdir(parents=True, exist_ok=True)
-    with supervising(project):
+    make_folder(project)
+    with supervising(project, PATIENCE_SECONDS):
         Supervisor(project, servers).watch()
 
 
