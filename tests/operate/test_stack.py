@@ -71,6 +71,7 @@ def test_each_part_that_is_killed_comes_back(project):
         before = project.pids()[name]
         os.kill(before, signal.SIGKILL)
         eventually(lambda name=name, before=before: project.pids()[name] not in (None, before) and project.all_up())
+        assert before not in {os.getpgid(process.pid) for process in project.processes()}  # nor a child of it
 
 
 def test_a_killed_training_is_ended_on_both_sides_and_goes_on_in_the_same_run(project):

@@ -19,10 +19,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 
+import psutil
+
 from atelier.operate.ending import end_stack
 from atelier.operate.parts import MARK, Definition, Servers, definitions, does_its_work
 from atelier.operate.record import VARIABLES, Part, Stack, folder, make_folder, read_record, write_record
-from atelier.processes import identify
+from atelier.processes import identify, with_variable
 from atelier.project import Project, open_lock, set_environment
 
 LOCK = "stack"
@@ -127,7 +129,17 @@ class Supervisor:
         started = replace(part, state="starting", process=identify(child.pid), since=time.time())
         self.stack = self.stack.with_part(replace(started, problem=""))
 
+    def _end_children(self, part: Part) -> None:
+        """End what a server that was killed left behind: it would hold the port, and its next one fail."""
+        if part.process is None or part.name not in VARIABLES:
+            return  # what the runner began goes on: trainings
+        for process in with_variable(MARK, str(self.project.root)):
+            with contextlib.suppress(OSError, psutil.Error):
+                if os.getpgid(process.pid) == part.process.pid:  # each part leads a group
+                    process.kill()
+
     def _note_death(self, part: Part) -> None:
+        self._end_children(part)
         deaths = self.deaths[part.name]
         deaths.append(time.monotonic())
         recent = [moment for moment in deaths if moment > deaths[-1] - DEATHS_SECONDS]
