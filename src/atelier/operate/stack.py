@@ -16,7 +16,7 @@ from atelier.operate.ending import end_stack
 from atelier.operate.named import refuse_silent
 from atelier.operate.parts import Servers
 from atelier.operate.readiness import refuse_damaged, refuse_full_disk
-from atelier.operate.record import VARIABLES, Stack, read_record, running_stack
+from atelier.operate.record import VARIABLES, Stack, read_record, remove_record, running_stack
 from atelier.operate.supervisor import is_supervised, last_words, start_supervisor
 from atelier.project import Project
 from atelier.registry import Registry
@@ -120,6 +120,7 @@ def take_down(project: Project) -> bool:
     if not processes.wait_for([supervisor], DOWN_SECONDS):
         supervisor.kill()
         end_stack(project, stack)
+    remove_record(project)  # of a project that was moved, the supervisor knows the old place
     return True
 
 
