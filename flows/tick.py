@@ -16,6 +16,7 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
+from prefect.exceptions import ObjectNotFound
 from prefect.runtime import deployment, flow_run
 from prefect.states import Cancelled, Completed
 
@@ -60,6 +61,8 @@ def watch(models: list[str] = [], overrides: list[str] = []) -> State[Any]:  # n
 
 def _run(models: list[str], overrides: list[str], only_for_data: bool = False) -> State[Any]:
     project, params, path = _open(overrides)
+    if _is_orphaned():
+        return Cancelled(message="its schedule was removed while it began, so nothing was done")
     if newer := _newer_tick(project, params):
         return Cancelled(message=newer)
     change = changed_data(project, params) if only_for_data else None
@@ -84,6 +87,15 @@ def _open(overrides: Sequence[str]) -> tuple[Project, Params, Path]:
     log_to_run()
     path = project.params_file
     return project, load_params(path, overrides), path
+
+
+def _is_orphaned() -> bool:
+    """Whether the deployment of this run was deleted, as `schedule sync` does with what is no longer declared."""
+    try:
+        str(deployment.name)  # from here on Prefect remembers it
+    except ObjectNotFound:
+        return True
+    return False
 
 
 def _write_to_own_log(project: Project) -> None:

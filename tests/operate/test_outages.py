@@ -49,6 +49,7 @@ def test_a_training_killed_under_schedule_ends_with_the_same_bits_in_the_same_ru
     assert "identical" in project.atelier("reproduce", "denoise", "2")
 
 
+@pytest.mark.timeout(1200)
 def test_ten_minutes_of_healthy_trainings_leave_no_run_taken_for_dead(project):
     project.write(1, '{nightly: {cron: "0 0 29 2 *"}}')
     project.atelier("schedule", "sync")
