@@ -84,16 +84,23 @@ def rollback(
 def ledger(
     model: Annotated[str | None, typer.Argument(help="Only this model.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    begin_again: Annotated[
+        bool, typer.Option("--begin-again", help="Start another one for MODEL, whose own was lost as a whole.")
+    ] = False,
+    reason: Annotated[str, typer.Option("--reason", help="Why; for --begin-again.")] = "",
 ) -> None:
     """Show every decision about every version, check the chain of hashes, and say where the aliases differ from it."""
-    from atelier import tables
-    from atelier.promotion import drift
+    from atelier import promotion, tables
     from atelier.registry import Registry
 
     registry = Registry(open_project())
+    if begin_again:
+        if model is None:
+            raise UsageError("--begin-again needs a MODEL: atelier ledger MODEL --begin-again --reason ...")
+        promotion.begin_again(registry, _known(registry, model), _checked(reason))
     names = [_known(registry, model)] if model else registry.model_names()
     entries = [entry for name in names for entry in registry.ledger.entries(name)]
-    differences = [line for name in names for line in drift(registry, name)]
+    differences = [line for name in names for line in promotion.drift(registry, name)]
     if as_json:
         print(json.dumps({"entries": [asdict(entry) for entry in entries], "drift": differences}, indent=2))
     else:

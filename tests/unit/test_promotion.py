@@ -20,7 +20,7 @@ from atelier.metrics.intervals import Score
 from atelier.networks.restorers import build_restorer
 from atelier.params import load_params
 from atelier.project import Project
-from atelier.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry
+from atelier.registry import CHALLENGER, CHAMPION, PREVIOUS, START, Registry
 from atelier.training.session import Trained
 from tests.dvc_projects import commit as commit_to_git
 from tests.dvc_projects import new_project
@@ -358,6 +358,74 @@ def test_an_alias_that_was_moved_by_hand_is_shown(project, registry, params):
     assert promotion.drift(registry, MODEL) == [
         "champion of fashion-denoise was moved by hand: it is 1, the ledger says 2"
     ]
+
+
+# -- what comes again, and what is gone ------------------------------------------------------------------------------
+
+
+@after(2)
+def test_the_ledger_of_a_model_that_was_made_anew_is_closed_and_its_numbers_prove_nothing(project, registry, params):
+    registry._client.delete_registered_model(MODEL)
+    registry._client.create_registered_model(MODEL)
+    for fingerprint in ("new1", "new2"):
+        run_id = registry.runs.start(MODEL, fingerprint, {})
+        registry._client.create_model_version(MODEL, f"runs:/{run_id}/x", run_id)
+    registry.set_alias(MODEL, CHAMPION, 2)
+    (sentence,) = promotion.drift(registry, MODEL)
+    assert "the model was deleted in MLflow" in sentence
+    with pytest.raises(UsageError, match="nothing to roll back to; versions that were champion before: none"):
+        roll_back(registry)
+    promotion.settle(registry, MODEL)
+    assert decided(registry)[-1] == ("closed", 2)
+    assert aliases(registry) == {} and promotion.drift(registry, MODEL) == []
+    assert "verdict" not in tags(registry, 2)
+    promotion.settle(registry, MODEL)  # once
+    assert len(decided(registry)) == 3
+    with pytest.raises(UsageError, match="nothing to roll back to"):
+        roll_back(registry)
+
+
+def without_runs(registry):
+    """The ledger as it was written before the runs of versions were."""
+    entries = registry.ledger.entries(MODEL)
+    for entry in entries:
+        registry._client.delete_run(entry.run_id)
+    head = START
+    for number, entry in enumerate(entries, start=1):
+        head = registry.ledger._write(replace(entry.decision, runs={}), number, head).hash
+    registry._client.set_registered_model_tag(MODEL, "ledger.head", head)
+
+
+@after(2)
+def test_a_ledger_from_before_runs_were_written_is_verified_and_rolls_back(project, registry, params):
+    without_runs(registry)
+    assert all("runs" not in json.loads(run.data.tags["decision"]) for run in ledger_runs(registry))
+    for entry in registry.ledger.entries(MODEL):
+        registry.ledger.close(entry)
+    assert promotion.drift(registry, MODEL) == []
+    roll_back(registry)
+    assert aliases(registry) == {CHAMPION: 1, PREVIOUS: 2}
+
+
+def ledger_runs(registry):
+    return registry._client.search_runs([registry.runs.experiment("ledger")])
+
+
+@after(1)
+def test_a_deleted_ledger_is_no_empty_one(project, registry, params):
+    experiment = registry.runs.experiment("ledger")
+    registry._client.delete_experiment(experiment)
+    with pytest.raises(RegistryError, match=f"experiment ledger was deleted.*restore --experiment-id {experiment}"):
+        Registry(project).ledger.entries(MODEL)
+    registry._client.restore_experiment(experiment)
+    registry._client.rename_experiment(experiment, "gone")  # as after `mlflow gc`
+    with pytest.raises(RegistryError, match="all its entries are gone .*atelier ledger fashion-denoise --begin-again"):
+        promotion.decide(project, params, MODEL, 2)
+    promotion.begin_again(Registry(project), MODEL, "no backup")
+    assert promotion.drift(Registry(project), MODEL) == []
+    assert promotion.decide(project, params, MODEL, 2) == "promoted"
+    with pytest.raises(UsageError, match="has a ledger"):
+        promotion.begin_again(Registry(project), MODEL, "again")
 
 
 # -- two at once, and kills ------------------------------------------------------------------------------------------

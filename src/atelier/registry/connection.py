@@ -92,6 +92,19 @@ class Connection:
             ) from error
 
 
+def quoted(value: str) -> str:
+    """A value in a filter of MLflow, which knows two quotes and no escape.
+
+    Raises:
+        RegistryError: if it holds both quotes.
+    """
+    if "'" not in value:
+        return f"'{value}'"
+    if '"' not in value:
+        return f'"{value}"'
+    raise RegistryError(f"MLflow can't be asked for {value!r}: it holds both kinds of quotes.")
+
+
 @contextmanager
 def _without_collecting() -> Iterator[None]:
     """Import MLflow without garbage collection, and keep what was imported out of it ever after.

@@ -14,14 +14,16 @@ import random
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from atelier.errors import RegistryError, UsageError
 from atelier.project import open_lock
+from atelier.registry.connection import quoted
 
 if TYPE_CHECKING:
     from atelier.registry.connection import Connection
+    from atelier.registry.versions import Version
 
 EXPERIMENT = "ledger"
 START = "0" * 64  # what the first entry of a model follows
@@ -36,7 +38,7 @@ class Decision:
 
     Attributes:
         model: the registered model.
-        action: promoted, kept, waiting, rejected, approved, or rolled back.
+        action: promoted, kept, waiting, rejected, approved, rolled back, or closed: its versions are gone.
         version: the version that it is about.
         reasons: sentences for people.
         champion_before: the champion until then; None: there was none.
@@ -46,6 +48,8 @@ class Decision:
         who: user name.
         at: time, ISO 8601, UTC.
         flow_run_id: of Prefect; empty if it was decided by hand.
+        runs: the run of each version that is named here, by its number. A model that was deleted in
+            MLflow and made again gives the numbers again, the runs never.
     """
 
     model: str
@@ -59,6 +63,16 @@ class Decision:
     who: str
     at: str
     flow_run_id: str = ""
+    runs: Mapping[str, str] = field(default_factory=dict)
+
+    def knows(self, version: Version) -> bool:
+        """Whether a version is one that is named here, and not another that was given its number."""
+        named = {self.version, self.champion, self.previous, self.challenger}
+        if version.number not in named:
+            return False
+        if not self.runs:  # written before runs were: what was made after it can't be what it is about
+            return version.created <= self.at
+        return self.runs.get(str(version.number)) == version.run_id
 
 
 @dataclass(frozen=True)
@@ -84,8 +98,14 @@ class Entry:
 
 def decision_hash(sequence: int, follows: str, decision: Decision) -> str:
     """SHA-256 of the canonical JSON of an entry."""
-    content = json.dumps([sequence, follows, asdict(decision)], sort_keys=True, separators=(",", ":"))
+    content = json.dumps([sequence, follows, _told(decision)], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _told(decision: Decision) -> dict[str, Any]:
+    """A decision as it is written; one from before runs were written stays what it was."""
+    told = asdict(decision)
+    return told if decision.runs else {key: value for key, value in told.items() if key != "runs"}
 
 
 def entry_of(run: Any) -> Entry:
@@ -129,9 +149,15 @@ def checked(model: str, entries: Iterable[Entry], head: str | None) -> list[Entr
             )
         follows = entry.hash
     if head is not None and head not in {entry.hash for entry in chain}:
+        gone = "its newest entries are gone" if chain else "all its entries are gone"
+        last = (
+            ""
+            if chain
+            else (f" If there is no backup: atelier ledger {model} --begin-again --reason ... starts another one.")
+        )
         raise RegistryError(
-            f"the ledger of {model} can't be trusted: its newest entries are gone (the last one known has the hash "
-            f"{head[:8]}). Restore MLflow's database from a backup, or find out who did it."
+            f"the ledger of {model} can't be trusted: {gone} (the last one known has the hash {head[:8]}). "
+            f"Restore MLflow's database from a backup, or find out who did it.{last}"
         )
     return chain
 
@@ -155,9 +181,7 @@ class Ledger:
         Raises:
             RegistryError: if an entry was changed or removed, naming it.
         """
-        entries = self._read(model)
-        head = self._client.get_registered_model(model).tags.get(HEAD) if entries else None
-        return checked(model, entries, head)
+        return checked(model, self._read(model), self._head(model))
 
     def append(self, decision: Decision, head: str) -> Entry:
         """Add a decision that was made knowing the chain up to `head`; it is open until `close`.
@@ -184,6 +208,21 @@ class Ledger:
             time.sleep(random.uniform(0.1, 1.0))
         raise RegistryError(f"somebody else is deciding about {decision.model} all the time. Try again later.")
 
+    def append_first(self, decision: Decision) -> Entry:
+        """Begin a chain with a decision, whatever hash the registered model carries.
+
+        Raises:
+            UsageError: if there is an entry about the model.
+        """
+        if self._read(decision.model):
+            raise UsageError(
+                f"{decision.model} has a ledger. Look at it: atelier ledger {decision.model}. "
+                "Only one that was lost as a whole can be begun again."
+            )
+        entry = self._write(decision, 1, START)
+        self._client.set_registered_model_tag(decision.model, HEAD, entry.hash)
+        return entry
+
     def close(self, entry: Entry) -> None:
         """Note that everything an entry says has been done."""
         with self._connection.explained("close an entry of the ledger"):
@@ -196,13 +235,20 @@ class Ledger:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
+    def _head(self, model: str) -> str | None:
+        """The hash that the registered model carries, which stays when every entry is deleted."""
+        with self._connection.explained("read the ledger"):
+            name = f"name = {quoted(model)}"
+            found = self._client.search_registered_models(name)
+        return found[0].tags.get(HEAD) if found else None
+
     def _read(self, model: str) -> list[Entry]:
         with self._connection.explained("read the ledger"):
             found: list[Any] = []
             token = None
             while token != "":
                 page = self._client.search_runs(
-                    [self._experiment], f"tags.model = '{model}'", max_results=1000, page_token=token
+                    [self._experiment], f"tags.model = {quoted(model)}", max_results=1000, page_token=token
                 )
                 found += page
                 token = page.token or ""
@@ -215,7 +261,7 @@ class Ledger:
             "sequence": str(sequence),
             "follows": follows,
             "hash": digest,
-            "decision": json.dumps(asdict(decision)),
+            "decision": json.dumps(_told(decision)),
             "mlflow.note.content": f"{decision.who}: " + "; ".join(decision.reasons),
         }
         name = f"{decision.model} {sequence}: {decision.action} {decision.version}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from atelier.registry.connection import quoted
 from atelier.registry.versions import Registry, Version
 
 
@@ -36,7 +37,7 @@ def lend(registry: Registry, version: Version, uri: str, folder: Path, aliases: 
         run_id = client.create_run(number, run_name=str(version)).info.run_id
         if inputs is not None:
             client.log_text(run_id, inputs.decode("utf-8"), "fingerprint.json")
-        if not client.search_registered_models(f"name = '{model}'"):
+        if not client.search_registered_models(f"name = {quoted(model)}"):
             client.create_registered_model(model)
         copy = 0
         while copy < version.number:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atelier.errors import RegistryError
 from atelier.metrics.intervals import Score
 from atelier.processes import identify
 from atelier.registry.connection import Connection
@@ -61,6 +62,12 @@ class Runs:
     def experiment(self, name: str) -> str:
         """Number of the experiment of this name, which is made if it isn't there."""
         existing = self._connection.client.get_experiment_by_name(name)
+        if existing is not None and existing.lifecycle_stage == "deleted":
+            raise RegistryError(
+                f"the experiment {name} was deleted in MLflow, at {self._connection.uri}, and its runs with it. "
+                "Bring it back: mlflow experiments restore --experiment-id "
+                f"{existing.experiment_id} (with MLFLOW_TRACKING_URI set to that address)."
+            )
         if existing is not None:
             return str(existing.experiment_id)
         local = self._connection.uri.startswith("sqlite:")  # a server keeps artifacts where it was told to

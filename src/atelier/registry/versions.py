@@ -18,7 +18,7 @@ from typing import Any
 from atelier.errors import RegistryError, UsageError
 from atelier.params.errors import nearest
 from atelier.project import Project
-from atelier.registry.connection import Connection
+from atelier.registry.connection import Connection, quoted
 from atelier.registry.ledger import EXPERIMENT, Ledger
 from atelier.registry.runs import RunLog, Runs
 from atelier.registry.signatures import serving_requirements, serving_signature
@@ -119,7 +119,7 @@ class Registry:
     def versions(self, model: str) -> list[Version]:
         """All versions of a model, oldest first; empty if the model isn't registered."""
         with self._connection.explained(f"list versions of {model}"):
-            found = self._client.search_model_versions(f"name = '{model}'")
+            found = self._client.search_model_versions(f"name = {quoted(model)}")
             if not found:
                 return []
             aliases: Mapping[str, Any] = self._client.get_registered_model(model).aliases

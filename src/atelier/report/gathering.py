@@ -8,11 +8,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from atelier.card import CAPTIONS
-from atelier.drift import adrift
 from atelier.errors import EvaluationError
 from atelier.lineage import EVALUATED
 from atelier.metrics.directions import higher_is_better
 from atelier.params import Params
+from atelier.promotion import adrift
 from atelier.registry import CHALLENGER, CHAMPION, Decision, Fleet, Registry, RunRecord, Version, read_fleet
 from atelier.registry.records import scores_in
 from atelier.report.history import History, Line, ModelHistory, Score, Verdict
@@ -110,16 +110,16 @@ def _lines(
 ) -> Iterator[Line]:
     scores = {version.number: _score(runs.get(version.run_id), metric) for version in versions}
     newest = next((version for version in reversed(versions) if scores[version.number]), None)
-    champions = {decision.champion for decision in decisions}
     for version in versions:
-        about = [decision for decision in decisions if decision.version == version.number]
+        known = [decision for decision in decisions if decision.knows(version)]
+        about = [decision for decision in known if decision.version == version.number]
         verdicts = [Verdict(decision.action, decision.reasons, decision.at, decision.who) for decision in about]
         yield Line(
             version,
             runs.get(version.run_id),
             scores[version.number],
             tuple(verdicts or _tagged(version)),
-            version.number in champions or CHAMPION in version.aliases,
+            any(decision.champion == version.number for decision in known) or CHAMPION in version.aliases,
             newest is None or _scored_on(version) == _scored_on(newest),
         )
 
