@@ -154,13 +154,21 @@ def _plan_evaluation(
         return Item(name, kind, "stale", (reason,), "evaluate", version)
     if (compared := _compared_with(params, name)) in pending:
         return Item(name, kind, "stale", (f"evaluation: {compared} will be trained first",), "evaluate", version)
-    champion = registry.aliased(name, CHAMPION)
-    for candidate in (version, champion):
-        if candidate is not None and (reasons := evaluation_differences(project, params, registry, candidate)):
+    for candidate in versions_to_score(registry, version):
+        reasons = evaluation_differences(project, params, registry, candidate)
+        if reasons:
             return Item(name, kind, "stale", tuple(f"evaluation: {reason}" for reason in reasons), "evaluate", version)
     if "verdict" not in version.tags:
         return Item(name, kind, "stale", (f"version {version.number} was not judged yet",), "judge", version)
     return Item(name, kind, "fresh", (), "", version)
+
+
+def versions_to_score(registry: Registry, version: Version) -> list[Version]:
+    """Whose scores a decision about a version needs: its own, and the champion's unless its run is gone."""
+    champion = registry.aliased(version.model, CHAMPION)
+    if champion is None or champion.number == version.number or registry.why_lost(champion):
+        return [version]
+    return [version, champion]
 
 
 def evaluation_differences(project: Project, params: Params, registry: Registry, version: Version) -> list[str]:

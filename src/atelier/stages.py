@@ -23,12 +23,18 @@ from atelier.data.store import StoredDataset, read_dataset
 from atelier.data.versions import data_md5
 from atelier.fingerprint import datasets_of, digest, flatten, training_inputs
 from atelier.params import Model, Params
-from atelier.plan import current_evaluation_inputs, evaluation_differences, plan_model, source_version
+from atelier.plan import (
+    current_evaluation_inputs,
+    evaluation_differences,
+    plan_model,
+    source_version,
+    versions_to_score,
+)
 from atelier.project import Project
 from atelier.promotion import INFRASTRUCTURE
 from atelier.provenance import git_state, installed_packages
 from atelier.readiness import require_enough_data
-from atelier.registry import CHAMPION, Registry, Version
+from atelier.registry import Registry, Version
 from atelier.scoring import score
 from atelier.training.checkpoint import Checkpoints
 from atelier.training.device import make_deterministic
@@ -226,8 +232,8 @@ def _log_inputs(registry: Registry, run_id: str, params: Params, inputs: Mapping
 def evaluate(project: Project, params: Params, name: str, number: int) -> dict[str, float]:
     """Score a version, and the champion if its scores are not today's; returns {metric: value} of the version."""
     registry = Registry(project)
-    version, champion = registry.version(name, number), registry.aliased(name, CHAMPION)
-    for candidate in {item.number: item for item in (version, champion) if item is not None}.values():
+    version = registry.version(name, number)
+    for candidate in versions_to_score(registry, version):
         if evaluation_differences(project, params, registry, candidate):
             _evaluate_one(project, params, registry, candidate)
     return {metric: score["value"] for metric, score in registry.scores(version).items()}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from atelier.registry.records import gone, reasons_in, scores_in
 
 if TYPE_CHECKING:
     from atelier.doctor import Check
@@ -69,14 +70,15 @@ def print_results(registry: Registry, models: Sequence[str]) -> None:
 def history_entry(registry: Registry, version: Version) -> dict[str, Any]:
     """One version as plain JSON types."""
     tags = version.tags
+    record = registry.runs.record(version.run_id)
     return {
         "model": version.model,
         "version": version.number,
         "aliases": list(version.aliases),
         "created": version.created,
-        "metrics": registry.scores(version),
+        "metrics": scores_in(record.metrics) if record else {},
         "verdict": tags.get("verdict"),
-        "reasons": json.loads(tags.get("verdict.reasons", "[]")),
+        "reasons": [*reasons_in(tags), *filter(None, [gone(record, version.run_id)])],
         "fingerprint": tags.get("fingerprint"),
         "git_commit": tags.get("git.commit"),
         "data_md5": tags.get("data.md5"),

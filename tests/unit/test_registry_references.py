@@ -3,7 +3,7 @@ import torch
 
 from atelier.bundle import write_bundle
 from atelier.data.store import DatasetInfo
-from atelier.errors import UsageError
+from atelier.errors import RegistryError, UsageError
 from atelier.networks.restorers import build_restorer
 from atelier.registry import CHALLENGER, CHAMPION, PREVIOUS
 from atelier.training.session import Trained
@@ -25,7 +25,7 @@ def fresh(registry, tmp_path_factory):
     for number in (2, 3, 4):  # the bundle is logged once: that takes seconds
         run_id = registry.runs.start(MODEL, f"f{number}", {})
         registry._client.create_model_version(MODEL, f"runs:/{first.run_id}/x", run_id)
-    registry._client.create_registered_model("fashion-empty")
+    registry._client.create_registered_model("fashion-empty", tags=OURS)
     registry.delete_alias(MODEL, CHALLENGER)
     registry.set_alias(MODEL, PREVIOUS, 1)
     registry.set_alias(MODEL, CHAMPION, 2)
@@ -58,7 +58,12 @@ def test_a_reference_that_names_nothing_is_refused(fresh, reference, expected):
         fresh.resolve(reference)
 
 
-def test_more_models_than_mlflow_lists_on_one_page_are_all_known(fresh):
+def test_more_models_than_mlflow_lists_on_one_page_are_all_known_and_strangers_left_alone(fresh):
     for number in range(101):
-        fresh._client.create_registered_model(f"many-{number:03d}")
+        fresh._client.create_registered_model(f"many-{number:03d}", tags=OURS)
+    for name in ("o'brien's", 'the "best"', "Fashion-Denoise"):
+        fresh._client.create_registered_model(name)
+    fresh._client.create_model_version("o'brien's", "s3://elsewhere/model")
     assert len(fresh.model_names()) == 103
+    with pytest.raises(RegistryError, match="a model \"o'brien's\" that Atelier did not make"):
+        fresh.versions("o'brien's")

@@ -9,6 +9,7 @@ from PIL import Image
 
 from atelier.params import load_params
 from atelier.registry import CHALLENGER, CHAMPION
+from atelier.registry.versions import OURS
 from atelier.report import gather
 from atelier.report.gathering import shown
 from atelier.report.thumbnails import MAIN, Thumbnails, shrunk
@@ -122,7 +123,7 @@ def test_scores_on_another_version_of_the_data_are_not_comparable_and_a_score_mu
 def test_without_a_ledger_the_tags_tell_the_verdict_whatever_somebody_wrote_there(filled, params, stored, told):
     name = "unledgered"
     if name not in filled.model_names():
-        filled._client.create_registered_model(name)
+        filled._client.create_registered_model(name, tags=OURS)
         filled._client.create_model_version(name, "runs:/x/model", filled.runs.start(name, name, {}))
     (version,) = filled.versions(name)
     filled.tag(version, {"verdict": "kept", "verdict.reasons": stored})

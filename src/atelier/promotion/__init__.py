@@ -3,7 +3,15 @@
 from atelier.promotion.aliases import Proposal, begin_again, commit, drift, settle
 from atelier.promotion.by_hand import propose_approval, propose_promotion, propose_rejection, propose_rollback
 from atelier.promotion.drift import adrift
-from atelier.promotion.judgement import INFRASTRUCTURE, QUALITY, blocking_failures, decide, examine, measured
+from atelier.promotion.judgement import (
+    INFRASTRUCTURE,
+    QUALITY,
+    blocking_failures,
+    decide,
+    examine,
+    measured,
+    require_decidable,
+)
 
 __all__ = [
     "INFRASTRUCTURE",
@@ -21,5 +29,6 @@ __all__ = [
     "propose_promotion",
     "propose_rejection",
     "propose_rollback",
+    "require_decidable",
     "settle",
 ]

@@ -43,6 +43,8 @@ def proposal_of(
     if action in ("promoted", "approved", "rolled back"):
         champion, previous = version.number, champion if champion is not None else previous
         previous = None if previous == champion else previous
+    if action == "rejected" and champion == version.number:
+        champion = None
     if version.number == challenger and action not in ("kept", "waiting"):
         challenger = None
     decision = Decision(

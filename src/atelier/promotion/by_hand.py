@@ -46,12 +46,12 @@ def propose_approval(project: Project, params: Params, registry: Registry, versi
 
 
 def propose_rejection(registry: Registry, version: Version, reason: str) -> Proposal:
-    """A person's word that a version is not to become champion.
+    """A person's word that a version is not to become champion, or that one whose run is gone is it no longer.
 
     Raises:
         UsageError: if it is the champion, or was rejected already.
     """
-    if CHAMPION in version.aliases:
+    if CHAMPION in version.aliases and not registry.why_lost(version):
         raise UsageError(f"{version} is the champion: take it back with `atelier rollback {version.model}`.")
     if version.tags.get("verdict") == "rejected":
         raise UsageError(f"{version} was rejected already.")

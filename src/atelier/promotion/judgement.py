@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from atelier.card import completed, rendered
 from atelier.data import versions as data_versions
-from atelier.errors import DataError
+from atelier.errors import DataError, RegistryError
 from atelier.gate import Measured, Quality, judge
 from atelier.params import Gate, Params
 from atelier.promotion.aliases import commit, proposal_of, settle
@@ -55,12 +55,43 @@ def decide(project: Project, params: Params, name: str, number: int, flow_run_id
 def examine(params: Params, registry: Registry, version: Version) -> Quality:
     """The quality blessing of a version, and how it compares with today's champion."""
     champion = registry.aliased(version.model, CHAMPION)
-    other = measured(registry, champion) if champion and champion.number != version.number else None
+    other = None
+    if champion is not None and champion.number != version.number:
+        _refuse_lost(registry, champion)
+        other = measured(registry, champion)
     return judge(gate_of(params, version.model), params.promotion.alpha, measured(registry, version), other)
 
 
+def require_decidable(registry: Registry, name: str) -> None:
+    """Refuse to begin a training whose version could not be judged: of ledger and champion nothing may be lost.
+
+    Raises:
+        RegistryError: naming what is lost, and the way out.
+    """
+    if name not in registry.model_names():
+        return
+    settle(registry, name)
+    champion = registry.aliased(name, CHAMPION)
+    if champion is not None:
+        _refuse_lost(registry, champion)
+
+
+def _refuse_lost(registry: Registry, champion: Version) -> None:
+    lost = registry.why_lost(champion)
+    if lost:
+        raise RegistryError(
+            f"{champion} is champion, and {lost}: nothing can be compared with it. Bring it back, or choose another: "
+            f"atelier rollback {champion.model}, or for none atelier reject {champion.model} {champion.number} "
+            "--reason ..."
+        )
+
+
 def measured(registry: Registry, version: Version) -> Measured:
-    """What the last evaluation of a version found."""
+    """What the last evaluation of a version found.
+
+    Raises:
+        RegistryError: if its run is gone.
+    """
     units = registry.runs.read_table(version.run_id, "evaluation/units.csv")
     return Measured(str(version), registry.scores(version), units)
 

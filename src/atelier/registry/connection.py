@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -90,6 +90,20 @@ class Connection:
                 f"the registry at {self.uri} failed to {action}: {first_line} "
                 "Check MLFLOW_TRACKING_URI, and that the server runs or the folder can be written."
             ) from error
+
+
+PAGE = 1000  # of most searches of MLflow the largest
+
+
+def every_page(search: Callable[..., Any], **asked: Any) -> list[Any]:
+    """All that a search of MLflow finds."""
+    found: list[Any] = []
+    token = None
+    while token != "":
+        page = search(**asked, max_results=PAGE, page_token=token)
+        found += page
+        token = page.token or ""
+    return found
 
 
 def quoted(value: str) -> str:

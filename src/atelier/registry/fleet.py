@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from atelier.errors import RegistryError
+from atelier.registry.connection import every_page
 from atelier.registry.ledger import EXPERIMENT, HEAD, Entry, checked, entry_of
 from atelier.registry.records import RunRecord, record_of
-from atelier.registry.versions import Registry, Version
-
-PAGE = 1000  # of most searches of MLflow the largest
+from atelier.registry.versions import Registry, Version, is_ours
 
 
 @dataclass(frozen=True)
@@ -42,10 +41,10 @@ def read_fleet(registry: Registry) -> Fleet:
     """
     client = registry._client
     with registry.explained("list models, versions and runs"):
-        experiments = {str(item.experiment_id): item.name for item in _all(client.search_experiments)}
-        found = _all(client.search_model_versions)
-        models = _all(client.search_registered_models)
-        runs = _all(client.search_runs, experiment_ids=list(experiments), order_by=["attributes.start_time DESC"])
+        experiments = {str(item.experiment_id): item.name for item in every_page(client.search_experiments)}
+        found = every_page(client.search_model_versions)
+        models = [model for model in every_page(client.search_registered_models) if is_ours(model)]
+        runs = every_page(client.search_runs, experiment_ids=list(experiments), order_by=["attributes.start_time DESC"])
     aliases = {model.name: model.aliases for model in models}
     versions: dict[str, list[Version]] = {model.name: [] for model in models}
     for item in (item for item in found if item.name in versions):  # some may have been deleted meanwhile
@@ -59,17 +58,6 @@ def read_fleet(registry: Registry) -> Fleet:
         ledgers,
         distrusted,
     )
-
-
-def _all(search: Callable[..., Any], **asked: Any) -> list[Any]:
-    """Every page of a search."""
-    found: list[Any] = []
-    token = None
-    while token != "":
-        page = search(**asked, max_results=PAGE, page_token=token)
-        found += page
-        token = page.token or ""
-    return found
 
 
 def _ledgers(runs: list[Any], heads: Mapping[str, str | None]) -> tuple[dict[str, tuple[Entry, ...]], dict[str, str]]:

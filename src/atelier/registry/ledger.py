@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from atelier.errors import RegistryError, UsageError
 from atelier.project import open_lock
-from atelier.registry.connection import quoted
+from atelier.registry.connection import every_page, quoted
 
 if TYPE_CHECKING:
     from atelier.registry.connection import Connection
@@ -244,14 +244,8 @@ class Ledger:
 
     def _read(self, model: str) -> list[Entry]:
         with self._connection.explained("read the ledger"):
-            found: list[Any] = []
-            token = None
-            while token != "":
-                page = self._client.search_runs(
-                    [self._experiment], f"tags.model = {quoted(model)}", max_results=1000, page_token=token
-                )
-                found += page
-                token = page.token or ""
+            about = f"tags.model = {quoted(model)}"
+            found = every_page(self._client.search_runs, experiment_ids=[self._experiment], filter_string=about)
         return [entry_of(run) for run in found]
 
     def _write(self, decision: Decision, sequence: int, follows: str) -> Entry:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from atelier.registry.connection import quoted
-from atelier.registry.versions import Registry, Version
+from atelier.registry.versions import OURS, Registry, Version
 
 
 def lend(registry: Registry, version: Version, uri: str, folder: Path, aliases: Sequence[str] = ()) -> int:
@@ -38,7 +38,7 @@ def lend(registry: Registry, version: Version, uri: str, folder: Path, aliases: 
         if inputs is not None:
             client.log_text(run_id, inputs.decode("utf-8"), "fingerprint.json")
         if not client.search_registered_models(f"name = {quoted(model)}"):
-            client.create_registered_model(model)
+            client.create_registered_model(model, tags=OURS)
         copy = 0
         while copy < version.number:
             copy = int(client.create_model_version(model, files.as_uri(), run_id).version)

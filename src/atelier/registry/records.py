@@ -78,6 +78,25 @@ def record_of(run: Any) -> RunRecord:
     )
 
 
+def gone(record: RunRecord | None, run_id: str) -> str:
+    """Why a run is lost, the beginning of a sentence; empty if it is there."""
+    if record is None:
+        return f"MLflow has run {run_id} no more (deleted, then `mlflow gc`)"
+    if record.deleted:
+        return f"run {run_id} was deleted in MLflow (until `mlflow gc`: mlflow runs restore --run-id {run_id})"
+    return ""
+
+
+def reasons_in(tags: Mapping[str, str]) -> tuple[str, ...]:
+    """The reasons of a version's verdict; anybody may edit a tag, and then it is shown as it is."""
+    told = tags.get("verdict.reasons", "[]")
+    try:
+        found = json.loads(told)
+    except ValueError:
+        found = told
+    return tuple(map(str, found)) if isinstance(found, list) else (told,)
+
+
 def scores_in(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
     """The test scores among the metrics of a run: {metric: {"value", "low", "high"}}."""
     names = [key.removeprefix("test/") for key in metrics if key.startswith("test/") and f"{key}.low" in metrics]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from atelier.errors import RegistryError
 from atelier.metrics.intervals import Score
 from atelier.processes import identify
-from atelier.registry.connection import Connection
-from atelier.registry.records import NOTE, SCORE_PARTS, RunRecord, record_of, scores_in
+from atelier.registry.connection import Connection, every_page
+from atelier.registry.records import NOTE, SCORE_PARTS, RunRecord, gone, record_of, scores_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,8 +89,9 @@ class Runs:
         lines = []
         with self._connection.explained("look for dead runs"):
             client = self._connection.client
-            experiments = [item.experiment_id for item in client.search_experiments()]
-            running = client.search_runs(experiments, "attributes.status = 'RUNNING'")
+            experiments = [item.experiment_id for item in every_page(client.search_experiments)]
+            at_work = "attributes.status = 'RUNNING'"
+            running = every_page(client.search_runs, experiment_ids=experiments, filter_string=at_work)
         for run in running:
             if reason := why_dead(run.data.tags):
                 self.note(run.info.run_id, f"killed: {reason}")
@@ -186,11 +187,26 @@ class Runs:
             return {picture.name: picture.read_bytes() for picture in sorted(fetched.glob("*.png"))}
 
     def log_scores(self, run_id: str, scores: Mapping[str, Score]) -> None:
-        """Log each score as three metrics: `test/NAME`, `test/NAME.low`, `test/NAME.high`."""
+        """Log each score as three metrics: `test/NAME`, `test/NAME.low`, `test/NAME.high`.
+
+        Their step is the number of the evaluation: the newest scores are the last ones, whatever the clock says.
+        """
         log = RunLog(self._connection, run_id)
+        evaluation = self._evaluations(run_id, scores)
         for name, score in scores.items():
-            log.metrics(0, {f"test/{name}{suffix}": getattr(score, part) for part, suffix in SCORE_PARTS.items()})
+            log.metrics(
+                evaluation, {f"test/{name}{suffix}": getattr(score, part) for part, suffix in SCORE_PARTS.items()}
+            )
         log.flush()
+
+    def _evaluations(self, run_id: str, scores: Mapping[str, Score]) -> int:
+        """How many evaluations of a run logged any of these scores."""
+        client = self._connection.client
+        with self._connection.explained("read scores"):
+            known = client.get_run(run_id).data.metrics
+            logged = [f"test/{name}" for name in scores if f"test/{name}" in known]
+            steps = [item.step for name in logged for item in client.get_metric_history(run_id, name)]
+        return max(steps, default=-1) + 1
 
     def log_curve(self, run_id: str, name: str, table: pd.DataFrame) -> None:
         """Log the rows of an evaluation whose slice is `NAME:NUMBER` as metrics `NAME/METRIC`, NUMBER as their step."""
@@ -202,9 +218,15 @@ class Runs:
         log.flush()
 
     def scores(self, run_id: str) -> dict[str, dict[str, float]]:
-        """The newest test scores of a run: {metric: {"value", "low", "high"}}; empty if it wasn't evaluated."""
-        with self._connection.explained("read scores"):
-            return scores_in(self._connection.client.get_run(run_id).data.metrics)
+        """The newest test scores of a run: {metric: {"value", "low", "high"}}; empty if it wasn't evaluated.
+
+        Raises:
+            RegistryError: if the run is gone.
+        """
+        record = self.record(run_id)
+        if record is None:
+            raise RegistryError(f"{gone(record, run_id)}, and its scores with it.")
+        return scores_in(record.metrics)
 
     def history(self, run_id: str, metric: str) -> dict[int, float]:
         """All values of a metric by step (images seen), in this order; of several of one step the last."""

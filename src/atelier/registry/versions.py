@@ -18,13 +18,23 @@ from typing import Any
 from atelier.errors import RegistryError, UsageError
 from atelier.params.errors import nearest
 from atelier.project import Project
-from atelier.registry.connection import Connection, quoted
-from atelier.registry.ledger import EXPERIMENT, Ledger
+from atelier.registry.connection import Connection, every_page, quoted
+from atelier.registry.ledger import EXPERIMENT, HEAD, Ledger
+from atelier.registry.records import gone
 from atelier.registry.runs import RunLog, Runs
 from atelier.registry.signatures import serving_requirements, serving_signature
 
 MAX_DESCRIPTION = 5000  # characters that MLflow's tables have room for
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+OURS = {"atelier": "model"}  # tag of a registered model: other teams keep theirs in the same registry
+
+
+def is_ours(registered: Any) -> bool:
+    """Whether Atelier made a registered model; before it marked them, its versions had a fingerprint."""
+    tags = registered.tags
+    if OURS.items() <= tags.items() or HEAD in tags:
+        return True
+    return any("fingerprint" in version.tags for version in registered.latest_versions)
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,10 @@ class Registry:
         """The newest test scores of a version: {metric: {"value", "low", "high"}}; empty if it wasn't evaluated."""
         return self.runs.scores(version.run_id)
 
+    def why_lost(self, version: Version) -> str:
+        """Why nothing can be read of a version's training, the beginning of a sentence; empty if it is there."""
+        return gone(self.runs.record(version.run_id), version.run_id)
+
     def register(self, model: str, run_id: str, bundle: Path, tags: Mapping[str, str]) -> Version:
         """Log the bundle as a pyfunc from code and make it a version; the same run twice gives the same version.
 
@@ -103,7 +117,7 @@ class Registry:
                     pip_requirements=serving_requirements(),
                 )
             if model not in self.model_names():
-                self._client.create_registered_model(model)
+                self._client.create_registered_model(model, tags=OURS)
             created = self._client.create_model_version(
                 model, logged.model_uri, run_id, tags=dict(tags), model_id=logged.model_id
             )
@@ -117,12 +131,22 @@ class Registry:
         return self.version(version.model, version.number)
 
     def versions(self, model: str) -> list[Version]:
-        """All versions of a model, oldest first; empty if the model isn't registered."""
+        """All versions of a model, oldest first; empty if the model isn't registered.
+
+        Raises:
+            RegistryError: if it is a stranger's.
+        """
         with self._connection.explained(f"list versions of {model}"):
-            found = self._client.search_model_versions(f"name = {quoted(model)}")
-            if not found:
+            registered = self._client.search_registered_models(f"name = {quoted(model)}")
+            if not registered:
                 return []
-            aliases: Mapping[str, Any] = self._client.get_registered_model(model).aliases
+            if not is_ours(registered[0]):
+                raise RegistryError(
+                    f"the registry at {self.uri} has a model {model!r} that Atelier did not make. It is left alone: "
+                    "give yours another name in params.yaml."
+                )
+            aliases: Mapping[str, Any] = registered[0].aliases
+            found = every_page(self._client.search_model_versions, filter_string=f"name = {quoted(model)}")
         versions = [self._version(item, aliases) for item in found]
         return sorted(versions, key=lambda version: version.number)
 
@@ -134,9 +158,10 @@ class Registry:
         return Version(item.name, number, str(item.run_id), created, own, dict(item.tags))
 
     def model_names(self) -> list[str]:
-        """Names of all registered models."""
+        """Names of all registered models of Atelier's; those of other teams are none of them."""
         with self._connection.explained("list models"):
-            return sorted(model.name for model in self._client.search_registered_models(max_results=1000))
+            registered = every_page(self._client.search_registered_models)
+        return sorted(model.name for model in registered if is_ours(model))
 
     def version(self, model: str, number: int) -> Version:
         """One version by number.

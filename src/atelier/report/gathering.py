@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from atelier.metrics.directions import higher_is_better
 from atelier.params import Params
 from atelier.promotion import adrift
 from atelier.registry import CHALLENGER, CHAMPION, Decision, Fleet, Registry, RunRecord, Version, read_fleet
-from atelier.registry.records import scores_in
+from atelier.registry.records import reasons_in, scores_in
 from atelier.report.history import History, Line, ModelHistory, Score, Verdict
 from atelier.report.thumbnails import MAIN, Thumbnails
 from atelier.tables import SHOWN_METRICS
@@ -134,12 +133,7 @@ def _tagged(version: Version) -> list[Verdict]:
     if "verdict" not in version.tags:
         return []
     tags = version.tags
-    told = tags.get("verdict.reasons", "[]")
-    try:
-        found = json.loads(told)
-    except ValueError:
-        found = told
-    reasons = tuple(map(str, found)) if isinstance(found, list) else (told,)
+    reasons = reasons_in(tags)
     return [Verdict(tags["verdict"], reasons, tags.get("verdict.at", ""), tags.get("verdict.by", ""))]
 
 
