@@ -31,7 +31,7 @@ from atelier.plan import (
     versions_to_score,
 )
 from atelier.project import Project
-from atelier.promotion import INFRASTRUCTURE
+from atelier.promotion import INFRASTRUCTURE, require_decidable
 from atelier.provenance import git_state, installed_packages
 from atelier.readiness import require_enough_data
 from atelier.registry import Registry, Version
@@ -79,6 +79,7 @@ def train(
     item = plan_model(project, params, registry, name)
     if item.version is not None:
         return item.version.number
+    require_decidable(registry, name)
     training = _training_of(project, params, registry, name, flow_run_id)
     with holding(), StopSignals() as signals:
         run_id = registry.runs.start(name, training.fingerprint, training.tags)

@@ -2,6 +2,7 @@ import getpass
 import json
 import shutil
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from atelier import promotion, stages
+from atelier import promotion, stages, tables
 from atelier.bundle import write_bundle
 from atelier.card import described
 from atelier.data import versions as data_versions
@@ -426,6 +427,37 @@ def test_a_deleted_ledger_is_no_empty_one(project, registry, params):
     assert promotion.decide(project, params, MODEL, 2) == "promoted"
     with pytest.raises(UsageError, match="has a ledger"):
         promotion.begin_again(Registry(project), MODEL, "again")
+
+
+@after(2)
+def test_a_champion_whose_run_is_gone_stops_what_needs_it_and_nothing_else(project, registry, params):
+    lost = registry.version(MODEL, 2)
+    registry._client.delete_run(lost.run_id)
+    assert [tables.history_entry(registry, version)["reasons"][-1:] for version in registry.versions(MODEL)[1:3]] == [
+        [f"run {lost.run_id} was deleted in MLflow (until `mlflow gc`: mlflow runs restore --run-id {lost.run_id})"],
+        [],
+    ]
+    expected = f"{MODEL}/2 is champion, and run {lost.run_id} was deleted .*atelier rollback {MODEL}"
+    with pytest.raises(RegistryError, match=expected):
+        promotion.require_decidable(registry, MODEL)  # before a training
+    with pytest.raises(RegistryError, match=expected):
+        promotion.decide(project, params, MODEL, 3)
+    assert "verdict" not in tags(registry, 3)
+    promotion.commit(registry, promotion.propose_rejection(registry, lost, "its run is gone"))
+    assert CHAMPION not in aliases(registry)
+    promotion.require_decidable(registry, MODEL)
+    assert promotion.decide(project, params, MODEL, 3) == "promoted"  # what was not judged is judged now
+
+
+@after(1)
+def test_the_newest_scores_are_those_of_the_last_evaluation_whatever_the_clock_says(registry, monkeypatch):
+    version = registry.version(MODEL, 5)
+    for value, hours in ((1.0, 0), (2.0, -5)):
+        now = time.time() + hours * 3600
+        with monkeypatch.context() as clock:
+            clock.setattr(time, "time", lambda now=now: now)
+            registry.runs.log_scores(version.run_id, {"psnr": Score(value, value, value, 9, "dB")})
+    assert registry.scores(version)["psnr"]["value"] == 2.0
 
 
 # -- two at once, and kills ------------------------------------------------------------------------------------------
