@@ -32,7 +32,17 @@ class Check:
 
 def check_all(project: Project) -> list[Check]:
     """All checks; none changes anything, except that a missing registry database is created."""
-    checks: list[Callable[[Project], Check]] = [_python, _packages, _torch, _params, _dvc, _registry, _disk]
+    checks: list[Callable[[Project], Check]] = [
+        _python,
+        _packages,
+        _torch,
+        _params,
+        _dvc,
+        _registry,
+        _ledger,
+        _versions,
+        _disk,
+    ]
     return [check(project) for check in checks]
 
 
@@ -104,6 +114,45 @@ def _registry(project: Project) -> Check:
     except AtelierError as error:
         return Check("registry", False, str(error), "See the message.")
     return Check("registry", True, f"{len(names)} registered models")
+
+
+def _ledger(project: Project) -> Check:
+    """Whether every decision is there, and the aliases are where the decisions put them."""
+    from atelier.promotion import drift
+    from atelier.registry import Registry
+
+    problems = []
+    count = 0
+    try:
+        registry = Registry(project)
+        names = registry.model_names()
+    except AtelierError as error:
+        return Check("ledger", False, str(error), "See the message.")
+    for name in names:
+        try:
+            problems += drift(registry, name)
+            count += len(registry.ledger.entries(name))
+        except AtelierError as error:
+            problems.append(str(error))
+    found = "; ".join(problems) or f"{count} decisions, and the aliases are where they say"
+    return Check("ledger", not problems, found, "See the messages; atelier ledger." if problems else "")
+
+
+def _versions(project: Project) -> Check:
+    """Whether every version's run is there, and the files of champions."""
+    from atelier.registry import CHAMPION, Registry
+
+    try:
+        registry = Registry(project)
+        versions = [version for name in registry.model_names() for version in registry.versions(name)]
+        problems = [f"{version}: {lost}" for version in versions if (lost := registry.why_lost(version))]
+        champions = [version for version in versions if CHAMPION in version.aliases]
+        problems += [f"{version}: {lost}" for version in champions if (lost := registry.why_unservable(version))]
+    except AtelierError as error:
+        return Check("versions", False, str(error), "See the message.")
+    found = "; ".join(problems) or f"{len(versions)} versions with their runs, champions with their files"
+    advice = "Bring back what is missing, or: atelier rollback MODEL." if problems else ""
+    return Check("versions", not problems, found, advice)
 
 
 def _disk(project: Project) -> Check:

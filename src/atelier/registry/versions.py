@@ -90,6 +90,16 @@ class Registry:
         """Why nothing can be read of a version's training, the beginning of a sentence; empty if it is there."""
         return gone(self.runs.record(version.run_id), version.run_id)
 
+    def why_unservable(self, version: Version) -> str:
+        """Why the files that serve a version can't be had, the beginning of a sentence; empty if they can."""
+        artifacts = self._connection.mlflow.artifacts
+        try:
+            with self._connection.explained(f"list the files of {version}"):
+                listed = artifacts.list_artifacts(artifact_uri=f"models:/{version}")
+        except RegistryError as error:
+            return str(error)
+        return "" if listed else "the files that serve it are gone"
+
     def register(self, model: str, run_id: str, bundle: Path, tags: Mapping[str, str]) -> Version:
         """Log the bundle as a pyfunc from code and make it a version; the same run twice gives the same version.
 
