@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from atelier.data.changes import Changes
 from atelier.data.changes import compare as compare_data
 from atelier.data.history import open_snapshot
-from atelier.errors import DataError, EvaluationError, RegistryError, UsageError
+from atelier.errors import DataError, EvaluationError, ProvenanceError, RegistryError, UsageError
 from atelier.fingerprint import differences, flatten
+from atelier.git import knows
 from atelier.lineage import every_version
 from atelier.metrics.directions import higher_is_better
 from atelier.metrics.intervals import mean_interval
 from atelier.registry import Registry, RunRecord
-from atelier.worktree import changed_files, knows
+from atelier.worktree import changed_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,18 +132,29 @@ def _counted(change: Changes) -> dict[str, int]:
     return {what: len(getattr(change, what)) for what in ("added", "removed", "relabelled", "moved")}
 
 
+def _between(root: Path, commits: list[str]) -> tuple[str, str]:
+    """What changed from one commit to another, or why that can't be said."""
+    try:
+        unknown = [commit for commit in commits if not commit or not knows(root, commit)]
+        if unknown:
+            names = " and ".join(commit[:10] or "a commit" for commit in unknown)
+            return "", f"git does not know {names}"
+        return changed_files(root, *commits), ""
+    except ProvenanceError as error:
+        return "", str(error)
+
+
 def _code(root: Path, a: Side, b: Side) -> dict[str, Any]:
     """Modules whose behaviour differs, and what git says about the commits."""
     old, new = a.inputs.get("code", {}), b.inputs.get("code", {})
     changes = {file: "added" if file not in old else "removed" if file not in new else "changed" for file in old | new}
     commits = [side.run.tags.get("git.commit", "") for side in (a, b)]
-    unknown = [commit for commit in commits if not commit or not knows(root, commit)]
-    problem = f"git does not know {' and '.join(commit[:10] or 'a commit' for commit in unknown)}" if unknown else ""
+    diff_stat, problem = _between(root, commits)
     return {
         "modules": [
             {"file": file, "change": what} for file, what in sorted(changes.items()) if old.get(file) != new.get(file)
         ],
-        "diff_stat": "" if unknown or commits[0] == commits[1] else changed_files(root, commits[0], commits[1]),
+        "diff_stat": diff_stat,
         "dirty": [side.run.tags.get("git.dirty") == "true" for side in (a, b)],
         "problem": problem,
     }

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from atelier.data import recovery
 from atelier.errors import ProvenanceError, UsageError
 from atelier.fingerprint import digest
+from atelier.git import knows
 from atelier.registry import Registry, RunRecord, Version
-from atelier.worktree import described, knows
+from atelier.worktree import described
 
 Link = Literal["run", "code", "params", "environment", "data", "source", "flow run", "evaluation"]
 # What a training leaves in the tags of its version, and which link it is. An empty value leads nowhere, too.
@@ -117,8 +119,22 @@ def _is_not(file: str, tag: str, there: bool) -> str:
 
 def _missing_code(registry: Registry, found: Trace) -> Iterator[tuple[Link, str]]:
     commit = found.version.tags.get("git.commit")
-    if commit and not knows(registry.project.root, commit):
-        yield "code", f"git knows no commit {commit}: fetch it, or find the repository that has it"
+    try:
+        if commit and not knows(registry.project.root, commit):
+            where = "fetch it, or find the repository that has it"
+            yield "code", f"git knows no commit {commit}: {where}"
+    except ProvenanceError as error:
+        yield "code", f"whether git has commit {commit} can't be known: {error}"
+    if problem := found.version.tags.get("git.problem"):
+        yield "code", f"when it was trained, {problem}"
+
+
+def _described(root: Path, commit: str) -> dict[str, str]:
+    """Of a commit, what can be had: what can't is among the missing."""
+    try:
+        return described(root, commit) if commit else {}
+    except ProvenanceError:
+        return {}
 
 
 def _missing_of_evaluation(registry: Registry, version: Version) -> Iterator[tuple[Link, str]]:
@@ -160,8 +176,9 @@ def lineage(registry: Registry, found: Trace) -> dict[str, Any]:
         },
         "code": {
             "commit": commit,
-            **(described(root, commit) if commit else {}),
+            **_described(root, commit),
             "dirty": tags.get("git.dirty"),
+            "left_out": tags.get("git.left_out") or None,
             "uncommitted_lines": len(found.diff.splitlines()),
             "modules": found.inputs.get("code", {}),
         },

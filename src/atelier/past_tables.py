@@ -30,7 +30,12 @@ def print_lineage(found: Mapping[str, Any]) -> None:
         "aliases": found["aliases"],
         "registered": [found["created"]],
         "data": [data["md5"] or "", *images],
-        "code": [commit, f"{code.get('date', '')}  {code.get('subject', '')}", f"{len(code['modules'])} modules"],
+        "code": [
+            commit,
+            f"{code.get('date', '')}  {code.get('subject', '')}",
+            f"{len(code['modules'])} modules",
+            f"not stored: {code['left_out']}" if code["left_out"] else "",
+        ],
         "parameters": [f"sha256 {found['params']['sha256']}, seed {found['params']['seed']}"],
         "packages": [f"{len(found['packages'])} in packages.txt"],
         "run": [f"{run['id']} {run['status']}", f"{run['started']} to {run['ended']}", settings],

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
+
+from atelier import git
+from atelier.uncommitted import NOTHING, Uncommitted, take
 
 
 @dataclass(frozen=True)
@@ -14,34 +16,41 @@ class GitState:
 
     Attributes:
         commit: hash of HEAD; empty outside git or before the first commit.
-        diff: uncommitted changes of tracked files; empty if there are none.
         dirty: whether anything differs from the commit, files that git doesn't know yet included.
+        uncommitted: what differs.
     """
 
     commit: str
-    diff: str
     dirty: bool
+    uncommitted: Uncommitted = NOTHING
+
+    def tags(self) -> dict[str, str]:
+        """What a version says of its code."""
+        return {
+            "git.commit": self.commit,
+            "git.dirty": str(self.dirty).lower(),
+            "git.left_out": self.uncommitted.left_out,
+            "git.problem": self.uncommitted.problem,
+        }
 
 
 def git_state(root: Path) -> GitState:
-    """Commit and uncommitted changes of the project folder."""
-    commit = _git(root, "rev-parse", "--verify", "HEAD").strip()
-    # In a form that `git apply` takes, whatever the user's configuration shows to people.
-    plain = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-relative", "--src-prefix=a/", "--dst-prefix=b/")
-    diff = _git(root, "diff", "HEAD", "--binary", *plain)
-    return GitState(commit, diff, bool(_git(root, "status", "--porcelain")))
+    """Commit and uncommitted changes of the project folder.
+
+    Raises:
+        ProvenanceError: if there is a repository, and git can't say what it holds.
+    """
+    top = git.repository(root)
+    if top is None:
+        return GitState("", False)
+    commit = git.head(root)
+    # By a command of its own: what the user hides from `git status` differs nevertheless.
+    hidden = ("--untracked-files=normal", "--ignore-submodules=none")
+    dirty = bool(git.answer(top, "status", "--porcelain", *hidden))
+    return GitState(commit, dirty, take(root, top) if commit and dirty else NOTHING)
 
 
 def installed_packages() -> str:
     """All installed distributions as a requirements file, sorted."""
     lines = {f"{item.metadata['Name']}=={item.version}" for item in distributions()}
     return "\n".join(sorted(lines, key=str.lower)) + "\n"
-
-
-def _git(root: Path, *arguments: str) -> str:
-    try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=False)
-    except FileNotFoundError:
-        return ""
-    # Not text=True: line ends would change, and a changed file in another encoding would be an error.
-    return done.stdout.decode("utf-8", errors="replace") if done.returncode == 0 else ""

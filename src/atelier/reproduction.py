@@ -165,7 +165,10 @@ class _Again:
 
 def _notes(found: Trace) -> list[str]:
     notes = []
-    if found.version.tags["git.dirty"] == "true":
+    tags = found.version.tags
+    if left_out := tags.get("git.left_out"):
+        notes.append(f"The tree was not clean, and these were not stored: {left_out}.")
+    elif tags["git.dirty"] == "true" and "git.left_out" not in tags:  # by an Atelier before 0.4
         notes.append("The tree was not clean. Changed files are restored, but not those that git did not know.")
     training = found.params["models"][found.version.model]["training"]
     if "minutes" in training:

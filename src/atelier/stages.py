@@ -32,7 +32,7 @@ from atelier.plan import (
 )
 from atelier.project import Project
 from atelier.promotion import INFRASTRUCTURE, require_decidable
-from atelier.provenance import git_state, installed_packages
+from atelier.provenance import GitState, git_state, installed_packages
 from atelier.readiness import require_enough_data
 from atelier.registry import Registry, Version
 from atelier.scoring import score
@@ -102,6 +102,7 @@ class _Training:
         fingerprint: of the training.
         tags: of its MLflow run and of the version that comes of it.
         checkpoints: their folder.
+        code: the project's, as git knows it.
     """
 
     name: str
@@ -111,6 +112,7 @@ class _Training:
     fingerprint: str
     tags: Mapping[str, str]
     checkpoints: Path
+    code: GitState
 
 
 def _training_of(
@@ -125,11 +127,12 @@ def _training_of(
     digests = {dataset.name: dataset.digest for dataset in datasets}
     inputs = training_inputs(params, name, digests, source)
     fingerprint = digest(inputs)
-    tags = _provenance_tags(project, params, fingerprint, flow_run_id)
+    code = git_state(project.root)
+    tags = _provenance_tags(project, params, code, fingerprint, flow_run_id)
     if source:
         tags["built.from"] = source
     checkpoints = project.checkpoints(name, fingerprint)
-    return _Training(name, datasets, source, inputs, fingerprint, tags, checkpoints)
+    return _Training(name, datasets, source, inputs, fingerprint, tags, checkpoints, code)
 
 
 @contextmanager
@@ -157,7 +160,7 @@ def _log_what_it_is(
     signals: StopSignals,
 ) -> None:
     """Log parameters, data, code and the card; without them the work would be for nothing."""
-    _log_inputs(registry, run_id, params, training.inputs)
+    _log_inputs(registry, run_id, params, training)
     _obey(signals)
     md5 = training.tags["data.md5"]
     for dataset in training.datasets:
@@ -205,27 +208,28 @@ def _read_datasets(project: Project, model: Model) -> list[StoredDataset]:
     return [read_dataset(project.root, name) for name in datasets_of(model)]
 
 
-def _provenance_tags(project: Project, params: Params, fingerprint: str, flow_run_id: str) -> dict[str, str]:
-    git = git_state(project.root)
+def _provenance_tags(
+    project: Project, params: Params, code: GitState, fingerprint: str, flow_run_id: str
+) -> dict[str, str]:
     return {
+        **code.tags(),
         "fingerprint": fingerprint,
         "data.md5": data_md5(project.root) or "",
         "params.sha256": digest(params.resolved()),
-        "git.commit": git.commit,
-        "git.dirty": str(git.dirty).lower(),
         "seed": str(params.seed),
         "prefect.flow_run_id": flow_run_id,
     }
 
 
-def _log_inputs(registry: Registry, run_id: str, params: Params, inputs: Mapping[str, Any]) -> None:
+def _log_inputs(registry: Registry, run_id: str, params: Params, training: _Training) -> None:
     """What `atelier lineage` shows and `atelier reproduce` needs; a resumed run writes all of it again."""
-    registry.runs.log_params(run_id, flatten(inputs["params"]))
-    files = {
-        "fingerprint.json": json.dumps(inputs, indent=2),
+    registry.runs.log_params(run_id, flatten(training.inputs["params"]))
+    files: dict[str, Any] = {
+        "fingerprint.json": json.dumps(training.inputs, indent=2),
         "params.json": json.dumps(params.resolved(), indent=2),
         "packages.txt": installed_packages(),
-        "uncommitted.diff": git_state(registry.project.root).diff,  # empty too, in place of one from before
+        # Empty too, in place of one from before.
+        "uncommitted.diff": training.code.uncommitted.diff,
     }
     registry.runs.log_files(run_id, "", files)
 

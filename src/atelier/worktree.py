@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from atelier import git
 from atelier.errors import ProvenanceError
+from atelier.uncommitted import APPLY, fill_submodules
 
 
 @dataclass(frozen=True)
@@ -27,22 +29,30 @@ class Worktree:
     scratch: Path
 
 
-def knows(root: Path, commit: str) -> bool:
-    """Whether the repository has a commit."""
-    return _git(root, "cat-file", "-e", f"{commit}^{{commit}}").returncode == 0
-
-
 def described(root: Path, commit: str) -> dict[str, str]:
-    """Date and subject of a commit; empty if the repository hasn't it."""
-    done = _git(root, "show", "--no-patch", "--format=%cI%x1f%s", "--end-of-options", commit)
-    date, _, subject = done.stdout.decode("utf-8", errors="replace").strip().partition("\x1f")
-    return {"date": date, "subject": subject} if done.returncode == 0 else {}
+    """Date and subject of a commit; empty if the repository hasn't it.
+
+    Raises:
+        ProvenanceError: if git fails.
+    """
+    if not git.knows(root, commit):
+        return {}
+    wanted = ("--no-patch", "--format=%cI%x1f%s", "--end-of-options", commit)
+    shown = git.answer(root, "-c", "log.showSignature=false", "show", *wanted)
+    date, _, subject = shown.decode("utf-8", errors="replace").strip().partition("\x1f")
+    return {"date": date, "subject": subject}
 
 
 def changed_files(root: Path, before: str, after: str) -> str:
-    """`git diff --stat` from one commit to another; empty if they don't differ, or git doesn't know them."""
-    done = _git(root, "diff", "--stat=100", "--no-color", "--no-ext-diff", "--end-of-options", before, after)
-    return done.stdout.decode("utf-8", errors="replace") if done.returncode == 0 else ""
+    """`git diff --stat` between two commits; empty if they don't differ, or git has not both.
+
+    Raises:
+        ProvenanceError: if git fails.
+    """
+    if not (git.knows(root, before) and git.knows(root, after)):
+        return ""
+    shape = ("--stat=100", "--no-color", "--no-ext-diff", "--end-of-options")
+    return git.answer(root, "diff", *shape, before, after).decode("utf-8", errors="replace")
 
 
 @contextmanager
@@ -55,36 +65,35 @@ def checked_out(root: Path, commit: str, diff: bytes) -> Iterator[Worktree]:
         diff: what was not committed, in the form of `git diff --binary`; may be empty.
 
     Raises:
-        ProvenanceError: if git can't make it, the changes don't apply, or there was no project at that commit.
+        ProvenanceError: if git can't make it, the changes don't apply, or there was no project
+            at that commit.
     """
-    prefix = _git(root, "rev-parse", "--show-prefix").stdout.decode().strip()
+    own_top = git.repository(root)
+    if own_top is None:
+        raise ProvenanceError(f"{root} is in no git repository, so it has no commit {commit[:10]}.")
+    prefix = os.fsdecode(git.answer(root, "rev-parse", "--show-prefix").rstrip(b"\n"))
     with tempfile.TemporaryDirectory(prefix="atelier-", ignore_cleanup_errors=True) as folder:
         top, scratch = Path(folder).resolve() / "tree", Path(folder).resolve() / "scratch"
         scratch.mkdir()
         # Without hooks: what somebody's post-checkout does is no part of the commit.
-        add = ("-c", "core.hooksPath=/dev/null", "worktree", "add", "--quiet", "--detach", str(top), commit)
-        _required(root, f"commit {commit[:10]} can't be checked out", *add)
+        add = ("-c", "core.hooksPath=/dev/null", "worktree", "add", "--quiet", "--detach")
+        _required(root, f"commit {commit[:10]} can't be checked out", *add, str(top), commit)
         try:
             if diff.strip():
                 problem = "the stored uncommitted changes do not apply to their commit"
-                _required(top, problem, "apply", "--whitespace=nowarn", "-", given=diff)
+                # With the index, which names the commits of submodules.
+                _required(top, problem, *APPLY, "--index", "-", given=diff)
+            fill_submodules(own_top, top)
             project = top / prefix
             if not project.is_dir():
                 raise ProvenanceError(f"commit {commit[:10]} has no folder {prefix}: the project was not there then.")
             yield Worktree(top, project, scratch)
         finally:
-            _git(root, "worktree", "remove", "--force", str(top))
+            # Twice --force: also with submodules.
+            git.ask(root, "worktree", "remove", "--force", "--force", str(top))
 
 
 def _required(folder: Path, problem: str, *arguments: str, given: bytes = b"") -> None:
-    done = _git(folder, *arguments, given=given)
+    done = git.ask(folder, *arguments, given=given)
     if done.returncode:
-        reason = " ".join(done.stderr.decode("utf-8", errors="replace").split())
-        raise ProvenanceError(f"{problem}: {reason}")
-
-
-def _git(folder: Path, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    try:
-        return subprocess.run(["git", "-C", str(folder), *arguments], input=given, capture_output=True, check=False)
-    except FileNotFoundError:
-        raise ProvenanceError("git is not installed, and what was made at a commit can't be found without.") from None
+        raise ProvenanceError(f"{problem}: {git.reason(done)}")

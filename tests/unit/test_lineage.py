@@ -131,3 +131,23 @@ def test_data_are_found_by_their_first_digits(registry, made):
         users_of_data(registry, "012345")
     with pytest.raises(ProvenanceError, match="no registered version was trained or evaluated on data 'fff000'"):
         users_of_data(registry, "fff000")
+
+
+def test_changes_that_did_not_apply_when_they_were_stored_are_a_missing_link(registry, made):
+    tags = {"git.problem": "the uncommitted changes do not apply", "git.left_out": "a.png (large)"}
+    version = made(**tags)
+    found = trace(registry, version)
+    said = "code: when it was trained, the uncommitted changes do not apply"
+    assert said in problems(registry, version)
+    assert lineage(registry, found)["code"]["left_out"] == "a.png (large)"
+    with pytest.raises(ProvenanceError, match="when it was trained"):
+        found.require("code")
+
+
+def test_a_patch_is_stored_byte_by_byte(registry, made):
+    version = made()
+    patch = bytes(range(256))
+    registry.runs.log_files(version.run_id, "", {"uncommitted.diff": patch})
+    assert trace(registry, version).diff == patch
+    registry.runs.log_files(version.run_id, "", {"uncommitted.diff": "a patch as text, of before"})
+    assert trace(registry, version).diff == b"a patch as text, of before"

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from atelier.errors import UsageError
+from atelier.errors import ProvenanceError, UsageError
 from atelier.project import Project, exclusive, find_project, set_environment
 from atelier.provenance import GitState, git_state, installed_packages
 
@@ -156,7 +156,7 @@ def repository(tmp_path):
 def test_a_clean_repository_is_its_commit(repository):
     commit = git(repository, "rev-parse", "HEAD")
     assert len(commit) == 40
-    assert git_state(repository) == GitState(commit, "", False)
+    assert git_state(repository) == GitState(commit, False)
 
 
 @pytest.mark.parametrize("content", [b"two\n", b"two\r\nlines\r\n", b"\0\1\2", "zwölf\n".encode()])
@@ -171,20 +171,9 @@ def test_an_uncommitted_change_is_kept_as_a_diff_that_applies(repository, staged
         git(repository, "add", ".")
     state = git_state(repository)
     assert state.dirty
-    (clone / "uncommitted.diff").write_bytes(state.diff.encode())
+    (clone / "uncommitted.diff").write_bytes(state.uncommitted.diff)
     git(clone, "apply", "uncommitted.diff")
     assert (clone / "a.txt").read_bytes() == content
-
-
-def test_a_change_in_another_encoding_is_no_error(repository):
-    (repository / "a.txt").write_bytes("zwölf\n".encode("latin-1"))
-    assert "+zw\ufffdlf" in git_state(repository).diff
-
-
-def test_a_file_that_git_does_not_know_makes_it_dirty(repository):
-    (repository / "new.py").touch()
-    state = git_state(repository)
-    assert (state.dirty, state.diff) == (True, "")
 
 
 def test_a_file_that_git_ignores_does_not(repository):
@@ -193,13 +182,19 @@ def test_a_file_that_git_ignores_does_not(repository):
     assert not git_state(repository).dirty
 
 
-def test_without_a_commit_a_repository_or_git_the_identity_is_empty(tmp_path, monkeypatch):
-    assert git_state(tmp_path) == GitState("", "", False)
+def test_without_a_commit_or_a_repository_the_identity_is_empty(tmp_path, monkeypatch):
+    assert git_state(tmp_path) == GitState("", False)
     git(tmp_path, "init", "--quiet")
     (tmp_path / "a.txt").touch()
-    assert git_state(tmp_path) == GitState("", "", True)
+    assert git_state(tmp_path) == GitState("", True)
+
+
+def test_where_there_is_no_git_a_repository_is_not_taken_for_none(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert git_state(tmp_path) == GitState("", "", False)
+    assert git_state(tmp_path) == GitState("", False)
+    (tmp_path / ".git").mkdir()
+    with pytest.raises(ProvenanceError, match="git is not installed"):
+        git_state(tmp_path)
 
 
 def test_the_list_of_packages_is_a_requirements_file():

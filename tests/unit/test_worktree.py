@@ -3,8 +3,9 @@ import subprocess
 import pytest
 
 from atelier.errors import ProvenanceError
+from atelier.git import knows
 from atelier.provenance import git_state
-from atelier.worktree import changed_files, checked_out, described, knows
+from atelier.worktree import changed_files, checked_out, described
 from tests.dvc_projects import commit, run
 
 
@@ -32,8 +33,9 @@ def head(root, revision="HEAD"):
 def test_the_worktree_is_the_commit_with_its_uncommitted_changes_and_goes_away(repository):
     first, project = head(repository, "HEAD~1"), repository / "project"
     run(repository, "git", "checkout", "-q", first)
+    (repository / "hooked").unlink()
     (project / "code.py").write_text("one = 1.5\r\n# größer\n")
-    diff = git_state(project).diff.encode()
+    diff = git_state(project).uncommitted.diff
     run(repository, "git", "checkout", "-q", "-f", "-")
     with checked_out(project, first, diff) as worktree:
         assert (worktree.project / "code.py").read_bytes() == "one = 1.5\r\n# größer\n".encode()

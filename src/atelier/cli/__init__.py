@@ -246,9 +246,11 @@ def doctor(as_json: Json = False) -> None:
 
 
 def _open(params_file: Path | None, overrides: list[str] | None) -> tuple[Project, Params, Path]:
+    from atelier.data.versions import data_md5
     from atelier.params import load_params
 
     project = open_project()
+    data_md5(project.root)  # one that can't be read, as in a merge, is found before any work
     path = (params_file or project.params_file).resolve()
     return project, load_params(path, overrides or []), path
 

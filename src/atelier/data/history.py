@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from atelier import git
 from atelier.data import objects
 from atelier.data.manifest import Manifest, read_manifest
 from atelier.data.splits import Split
@@ -94,7 +94,11 @@ class Snapshot:
 
 
 def commits(project_root: Path) -> list[Commit]:
-    """The commits of HEAD's history that changed `data.dvc`, newest first; empty outside of git."""
+    """The commits of HEAD's history that changed `data.dvc`, newest first; empty outside of git.
+
+    Raises:
+        ProvenanceError: if git fails.
+    """
     return _commits(project_root, "HEAD")
 
 
@@ -168,7 +172,7 @@ def resolve(project_root: Path, revision: str) -> str:
     found = (
         {md5 for md5 in _known(project_root) if md5.startswith(revision)} if MD5_PREFIX.fullmatch(revision) else set()
     )
-    is_commit = _git(project_root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    is_commit = git.knows(project_root, revision)
     if is_commit and (md5 := md5_at(project_root, revision)):
         found.add(md5)
     if len(found) > 1:
@@ -184,9 +188,16 @@ def resolve(project_root: Path, revision: str) -> str:
 
 
 def md5_at(project_root: Path, revision: str) -> str | None:
-    """The version that `data.dvc` of a git revision names; None if there is none."""
-    content = _git(project_root, "show", "--end-of-options", f"{revision}:./{DATA_DVC}")
-    return _md5_and_size(content or b"")[0]
+    """The version that `data.dvc` of a git revision names; None if there is none.
+
+    Raises:
+        ProvenanceError: if git fails.
+    """
+    if not git.knows(project_root, revision):
+        return None
+    asked = f"{revision}:./{DATA_DVC}\n".encode()
+    (content,) = _batch(git.answer(project_root, "cat-file", "--batch", given=asked))
+    return _md5_and_size(content)[0]
 
 
 def _fetch_what_can_be_had(project_root: Path, md5s: Collection[str]) -> None:
@@ -201,10 +212,15 @@ def _known(project_root: Path) -> Iterable[str]:
 
 
 def _commits(project_root: Path, which: str) -> list[Commit]:
-    log = _git(project_root, "log", which, "--format=%H%x1f%cI%x1f%s", "--", DATA_DVC)
-    lines = [line.split("\x1f") for line in (log or b"").decode("utf-8", errors="replace").splitlines()]
+    if git.repository(project_root) is None or not git.head(project_root):
+        return []
+    shape = "--format=%H%x1f%cI%x1f%s"
+    plain = ("-c", "log.showSignature=false")
+    log = git.answer(project_root, *plain, "log", which, shape, "--", DATA_DVC)
+    text = log.decode("utf-8", errors="replace")
+    lines = [line.split("\x1f") for line in text.split("\n") if line]
     asked = "".join(f"{revision}:./{DATA_DVC}\n" for revision, _, _ in lines)
-    contents = _batch(_git(project_root, "cat-file", "--batch", given=asked.encode()) or b"")
+    contents = _batch(git.answer(project_root, "cat-file", "--batch", given=asked.encode()))
     return [
         Commit(revision, date, subject, *_md5_and_size(content))
         for (revision, date, subject), content in zip(lines, contents, strict=True)
@@ -226,15 +242,6 @@ def _md5_and_size(content: bytes) -> tuple[str | None, int]:
     except ValueError:
         return None, 0
     return output["md5"], int(output.get("size", 0))
-
-
-def _git(project_root: Path, *arguments: str, given: bytes = b"") -> bytes | None:
-    """What git prints; None if it fails."""
-    try:
-        done = subprocess.run(["git", *arguments], cwd=project_root, input=given, capture_output=True)
-    except FileNotFoundError:
-        return None
-    return done.stdout if done.returncode == 0 else None
 
 
 def _damaged(snapshot: Snapshot, name: str, error: Exception) -> DataError:

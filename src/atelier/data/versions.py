@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from atelier.data import objects
+from atelier.data import conflicts, objects
 from atelier.data.store import LOCAL_NOTES, is_stored
 from atelier.errors import DataError, LostError
 
@@ -137,9 +137,15 @@ def data_md5(project_root: Path) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
-        raise DataError(
-            f"{path} is not a file that DVC wrote (a merge conflict?). Restore it: git checkout {DATA_DVC}."
-        ) from None
+        advice = conflicts.way_out(project_root, DATA_DVC, _md5_in)
+        raise DataError(f"{path} is not a file that DVC wrote{advice}") from None
+
+
+def _md5_in(content: bytes) -> str | None:
+    try:
+        return str(parse_data_dvc(content)["outs"][0]["md5"])
+    except ValueError:
+        return None
 
 
 def parse_data_dvc(content: bytes) -> dict[str, Any]:

@@ -130,13 +130,23 @@ class Runs:
             tags = [InputTag("mlflow.data.context", context)]
             self._connection.client.log_inputs(run_id, datasets=[DatasetInput(used, tags)])
 
-    def log_files(self, run_id: str, folder: str, files: Mapping[str, str | np.ndarray | pd.DataFrame]) -> None:
-        """Log artifacts by file name: text, uint8 HWC pictures, or tables (CSV)."""
+    def log_files(
+        self,
+        run_id: str,
+        folder: str,
+        files: Mapping[str, str | bytes | np.ndarray | pd.DataFrame],
+    ) -> None:
+        """Log artifacts by file name: text, bytes, uint8 HWC pictures, or tables (CSV)."""
         with self._connection.explained("log artifacts"):
             for name, content in files.items():
                 target = f"{folder}/{name}" if folder else name
                 if isinstance(content, str):
                     self._connection.client.log_text(run_id, content, target)
+                elif isinstance(content, bytes):
+                    with tempfile.TemporaryDirectory() as scratch:
+                        file = Path(scratch) / name
+                        file.write_bytes(content)
+                        self._connection.client.log_artifact(run_id, str(file), folder or None)
                 elif hasattr(content, "to_csv"):
                     self._connection.client.log_text(run_id, content.to_csv(index=False), target)
                 else:
