@@ -27,6 +27,7 @@ from atelier.params import Params, load_params
 from atelier.project import Project, find_project, set_environment
 from atelier.registry import CHAMPION, START, Decision, Registry, signed_now
 from atelier.registry.ledger import HEAD
+from atelier.registry.versions import OURS
 from atelier.report import gather, rendered
 from atelier.report.thumbnails import MAIN
 from benchmarks.machine import described
@@ -57,7 +58,7 @@ class _Maker:
         self._metric, self._picture = getattr(params.promotion, kind).metric, MAIN[kind]
         self._settings = {"kind": kind} | {f"training.setting_{number}": str(number) for number in range(28)}
         self._experiment = registry.runs.experiment(name)
-        self._client.create_registered_model(name)
+        self._client.create_registered_model(name, tags=OURS)
         self._number, self._champion, self._best, self._sequence, self._head = 0, 0, -np.inf, 0, START
 
     def add(self, fails: bool) -> None:

@@ -22,6 +22,7 @@ from atelier.networks.restorers import build_restorer
 from atelier.params import load_params
 from atelier.project import Project
 from atelier.registry import CHALLENGER, CHAMPION, PREVIOUS, START, Registry
+from atelier.registry.versions import OURS
 from atelier.training.session import Trained
 from tests.dvc_projects import commit as commit_to_git
 from tests.dvc_projects import new_project
@@ -367,7 +368,7 @@ def test_an_alias_that_was_moved_by_hand_is_shown(project, registry, params):
 @after(2)
 def test_the_ledger_of_a_model_that_was_made_anew_is_closed_and_its_numbers_prove_nothing(project, registry, params):
     registry._client.delete_registered_model(MODEL)
-    registry._client.create_registered_model(MODEL)
+    registry._client.create_registered_model(MODEL, tags=OURS)
     for fingerprint in ("new1", "new2"):
         run_id = registry.runs.start(MODEL, fingerprint, {})
         registry._client.create_model_version(MODEL, f"runs:/{run_id}/x", run_id)
@@ -573,6 +574,6 @@ def test_a_removed_entry_is_found_also_the_last(project, registry, params):
 @after(1)
 def test_two_models_have_chains_of_their_own(project, registry, params):
     (entry,) = registry.ledger.entries(MODEL)
-    registry._client.create_registered_model("other")
+    registry._client.create_registered_model("other", tags=OURS)
     registry.ledger.append(replace(entry.decision, model="other"), "0" * 64)
     assert [len(registry.ledger.entries(name)) for name in (MODEL, "other")] == [1, 1]

@@ -298,7 +298,6 @@ def test_a_registry_that_breaks_is_named_with_what_was_tried(registry, registere
     for action in (
         lambda: registry.set_alias("letters", "chosen", 99),
         lambda: registry.runs.end("no such run", "FINISHED"),
-        lambda: registry.runs.scores("no such run"),
         lambda: RunLog(registry._connection, "no such run").image(1, "samples", np.zeros((2, 2, 1), np.uint8)),
     ):
         with pytest.raises(AtelierError, match="the registry at sqlite:.* failed to .*Check MLFLOW_TRACKING_URI"):
