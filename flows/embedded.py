@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +17,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import TaskRun
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.logging.handlers import APILogHandler
+from prefect.logging.handlers import APILogHandler, APILogWorker
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
@@ -33,6 +31,7 @@ from atelier.errors import AtelierError
 from atelier.operate.named import refuse_silent
 
 DRAIN_SECONDS = 15.0
+TOLD_DRAIN_SECONDS = 1.5
 END_SECONDS = 5.0
 ANSWER_SECONDS = 10.0
 POLL_SECONDS = 0.1
@@ -53,7 +52,6 @@ def run_flow(flow: Callable[..., Any], **parameters: Any) -> Any:
         AtelierError: if there is no API, besides what the flow raises.
     """
     log_to_run()
-    _end_with_terminal()
     if address := PREFECT_API_URL.value():
         refuse_silent("prefect", address)
         return flow(**parameters)
@@ -62,17 +60,15 @@ def run_flow(flow: Callable[..., Any], **parameters: Any) -> Any:
         settings = {PREFECT_API_URL: address, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
         with temporary_settings(settings), get_client(sync_client=True) as client:
             before = _newest_flow_runs(client)
+            seconds = DRAIN_SECONDS
             try:
                 return flow(**parameters)
+            except BaseException as error:
+                if not isinstance(error, Exception):  # told to end, by somebody who waits
+                    seconds = TOLD_DRAIN_SECONDS
+                raise
             finally:
-                _drain(client, before)
-
-
-def _end_with_terminal() -> None:
-    """A terminal that closes ends a run as `kill` does, checkpoint and states included."""
-    by_default = signal.getsignal(signal.SIGHUP) == signal.SIG_DFL  # not where nohup holds it back
-    if by_default and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGTERM))
+                _drain(client, before, seconds)
 
 
 def log_to_run() -> None:
@@ -83,13 +79,14 @@ def log_to_run() -> None:
         ours.addHandler(APILogHandler())
 
 
-def _drain(client: SyncPrefectClient, before: set[Any]) -> None:
-    """Wait until all task runs of the new flow runs are recorded as ended.
+def _drain(client: SyncPrefectClient, before: set[Any], seconds: float) -> None:
+    """Wait until logs are sent, and all task runs of the new flow runs are recorded as ended.
 
     They travel through a queue in the API's process, which is stopped when this process ends: without waiting, most of
     them are lost (17 of 200 arrived).
     """
-    deadline = time.monotonic() + DRAIN_SECONDS
+    deadline = time.monotonic() + seconds
+    APILogWorker.drain_all(timeout=seconds, at_exit=False)
     last_seen = -1
     while time.monotonic() < deadline:
         runs = _task_runs(client, _newest_flow_runs(client) - before)

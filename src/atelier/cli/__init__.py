@@ -12,6 +12,7 @@ import typer
 
 from atelier import data_commands, past_commands, promotion_commands
 from atelier.cli import operate
+from atelier.cli.ending import Ending
 from atelier.errors import AtelierError, UsageError
 from atelier.project import open_project
 
@@ -41,20 +42,19 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 
 def main() -> None:
     """Entry point: a user's mistake becomes one message on stderr and exit code 1 or 2, never a traceback."""
-    try:
-        app()
-    except AtelierError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:  # who read it, as `head` does, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing to flush at exit
-        sys.exit(1)
-    except OSError as error:  # a full disk, or a folder that can't be read or written
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("stopped; `atelier run` goes on from the last checkpoint", file=sys.stderr)
-        sys.exit(130)
+    with Ending():
+        try:
+            app()
+        except AtelierError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(error.exit_code)
+        except BrokenPipeError:  # who read it, as `head` does, has seen enough
+            # Nothing to flush at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        except OSError as error:  # a full disk, or a folder that can't be read or written
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
 
 
 @app.command()
@@ -84,8 +84,10 @@ def run(
 
     try:
         run_flow(reconcile, params_file=path, overrides=overrides or [], models=models or [])
-    finally:
+    except Exception:  # not for a signal: who stops a run wants it to end
         tables.print_results(registry, selected_models(params, models or []))
+        raise
+    tables.print_results(registry, selected_models(params, models or []))
 
 
 @app.command()
