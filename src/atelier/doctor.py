@@ -7,11 +7,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atelier.data import versions
 from atelier.errors import AtelierError
 from atelier.project import Project
+
+if TYPE_CHECKING:
+    from atelier.registry import Registry, Version
 
 MIN_FREE_GB = 2.0  # data, cache and remote of Fashion-MNIST take 0.2 GB, the demo's registry 0.1 GB
 
@@ -145,7 +148,7 @@ def _versions(project: Project) -> Check:
     try:
         registry = Registry(project)
         versions = [version for name in registry.model_names() for version in registry.versions(name)]
-        problems = [f"{version}: {lost}" for version in versions if (lost := registry.why_lost(version))]
+        problems = [f"{version}: {lost}" for version in versions if (lost := _why_lost(registry, version))]
         champions = [version for version in versions if CHAMPION in version.aliases]
         problems += [f"{version}: {lost}" for version in champions if (lost := registry.why_unservable(version))]
     except AtelierError as error:
@@ -153,6 +156,11 @@ def _versions(project: Project) -> Check:
     found = "; ".join(problems) or f"{len(versions)} versions with their runs, champions with their files"
     advice = "Bring back what is missing, or: atelier rollback MODEL." if problems else ""
     return Check("versions", not problems, found, advice)
+
+
+def _why_lost(registry: Registry, version: Version) -> str:
+    """Why a version's run, or its files, are lost; empty if they are there."""
+    return registry.why_lost(version) or registry.runs.why_without_files(version.run_id)
 
 
 def _disk(project: Project) -> Check:

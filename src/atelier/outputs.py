@@ -34,7 +34,7 @@ def refuse_overwriting(project: Project, path: Path) -> None:
     """
     if not os.path.lexists(path):
         return
-    if path.is_file() and _digest(path.read_bytes()) == _record(project).get(str(path.resolve())):
+    if path.is_file() and _digest(path.read_bytes()) == _record(project).get(_key(project, path)):
         return
     raise UsageError(
         f"{path} was there before: not written by Atelier from this project, or changed since. "
@@ -50,7 +50,7 @@ def write_output(project: Project, path: Path, content: bytes) -> None:
     """
     refuse_overwriting(project, path)
     record = _record(project)
-    record[str(path.resolve())] = _digest(content)
+    record[_key(project, path)] = _digest(content)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _replace(path, content)
@@ -70,13 +70,21 @@ def _replace(path: Path, content: bytes) -> None:
         raise
 
 
+def _key(project: Project, path: Path) -> str:
+    """By which the record knows a file: from the project's folder on, which may be moved."""
+    place = path.resolve()
+    return str(place.relative_to(project.root) if place.is_relative_to(project.root) else place)
+
+
 def _record(project: Project) -> dict[str, str]:
     """sha256 by path of all outputs; empty where there is no record that can be read."""
     try:
         record = json.loads(_record_path(project).read_bytes())
     except (OSError, ValueError):
         return {}
-    return record if isinstance(record, dict) else {}
+    if not isinstance(record, dict):
+        return {}
+    return {_key(project, project.root / path): digest for path, digest in record.items()}
 
 
 def _record_path(project: Project) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from atelier.errors import UsageError
+from atelier.places import database_url
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1")
 
@@ -67,7 +68,7 @@ def set_environment(project: Project, *, stack: bool = True) -> None:
         stack: whether to look for servers of `atelier up`.
     """
     defaults = {
-        "MLFLOW_TRACKING_URI": f"sqlite:///{project.root / 'mlflow.db'}",
+        "MLFLOW_TRACKING_URI": database_url(project.root / "mlflow.db"),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",  # a model is code that can be read, and safetensors

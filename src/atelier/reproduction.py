@@ -21,6 +21,7 @@ from atelier.data.recovery import put_version
 from atelier.errors import ProvenanceError
 from atelier.fingerprint import differences
 from atelier.lineage import Trace, trace
+from atelier.places import database_url
 from atelier.provenance import installed_packages
 from atelier.registry import CHAMPION, Registry, Version
 from atelier.registry.lending import lend
@@ -84,7 +85,7 @@ class _Again:
     def __init__(self, registry: Registry, found: Trace, worktree: Worktree) -> None:
         assert found.run is not None  # required by `reproduce`
         self._registry, self._found, self._worktree = registry, found, worktree
-        self._uri = f"sqlite:///{worktree.scratch / 'mlflow.db'}"
+        self._uri = database_url(worktree.scratch / "mlflow.db")
         self.bundle = worktree.scratch / "again"
         self.own_code = (worktree.top / "src" / "atelier" / "__init__.py").is_file()
         recorded = found.run.params

@@ -133,6 +133,21 @@ def logs(
             print("nothing was written yet")
 
 
+def adopt() -> None:
+    """After the project was moved or copied: let its own registry name the files that are here.
+
+    Every command does so by itself; this one also tells what could not be mended.
+    """
+    from atelier.registry.connection import mend_places
+
+    found = mend_places(open_project())
+    if not found:
+        print("nothing to adopt: the registry names the files of this folder.")
+    for relocation in found:
+        if not relocation.count:  # the others were told
+            print(relocation)
+
+
 @schedule_app.command("sync")
 def schedule_sync() -> None:
     """Bring the server's schedules to those of params.yaml: create, update and delete our own."""
@@ -186,4 +201,4 @@ def wait_and_synchronise(root: str) -> None:
     _synchronise(project)
 
 
-COMMANDS = (up, down, status, logs)
+COMMANDS = (up, down, status, logs, adopt)

@@ -14,6 +14,7 @@ import psutil
 
 from atelier.errors import UsageError
 from atelier.operate.record import VARIABLES, folder
+from atelier.places import database_url
 from atelier.project import Project
 
 HOST = "127.0.0.1"
@@ -199,7 +200,7 @@ def _mlflow(project: Project, address: str) -> Definition:
     command = (
         *(sys.executable, "-m", "mlflow", "server", "--host", HOST),
         *("--port", str(port_of(address)), "--workers", "1"),
-        *("--backend-store-uri", f"sqlite:///{project.root / 'mlflow.db'}"),
+        *("--backend-store-uri", database_url(project.root / "mlflow.db")),
         # Artifacts are files for its clients too, so that what is logged is found without it.
         *("--no-serve-artifacts", "--default-artifact-root", (project.root / "mlruns").as_uri()),
     )

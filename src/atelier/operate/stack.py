@@ -20,6 +20,7 @@ from atelier.operate.record import VARIABLES, Stack, read_record, remove_record,
 from atelier.operate.supervisor import is_supervised, last_words, start_supervisor
 from atelier.project import Project
 from atelier.registry import Registry
+from atelier.registry.connection import mend_places
 
 UP_SECONDS = 180.0  # a slow disk, and databases that are made anew
 SUPERVISOR_SECONDS = 10.0  # until one that is being started has its lock
@@ -44,6 +45,8 @@ def prepare(project: Project, ports: Mapping[str, int | None]) -> Servers | None
     own = tuple(name for name, variable in VARIABLES.items() if not os.environ.get(variable))
     refuse_full_disk(project)
     refuse_damaged(project, own)
+    if "mlflow" in own:
+        mend_places(project)
     return Servers(addresses, own)
 
 

@@ -16,13 +16,16 @@ from contextlib import contextmanager
 from typing import Any
 
 from atelier.errors import RegistryError
+from atelier.places import database_url
 from atelier.project import Project, open_lock
+from atelier.registry.relocation import Relocation, relocate
 
 # MLflow's client then tries again after 0, 2, 4, 8, 16, 32 and 64 s.
 PATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"}
 PATIENCE_SECONDS = 120.0
 POLL_SECONDS = 1.0
 
+log = logging.getLogger("atelier")
 _patience = 0.0  # seconds in which a server that doesn't answer may come back
 
 
@@ -74,6 +77,8 @@ class Connection:
             self.uri = str(mlflow.get_tracking_uri())
             with self.explained("connect"), _first_use_lock(project):
                 _ping(self.uri)
+                if self.uri == database_url(project.root / "mlflow.db"):
+                    _tell(relocate(project))
                 self.client: Any = mlflow.MlflowClient()
                 self.client.search_experiments(max_results=1)
 
@@ -90,6 +95,24 @@ class Connection:
                 f"the registry at {self.uri} failed to {action}: {first_line} "
                 "Check MLFLOW_TRACKING_URI, and that the server runs or the folder can be written."
             ) from error
+
+
+def mend_places(project: Project) -> list[Relocation]:
+    """Let the project's own registry name the files that are here, if it was moved or copied.
+
+    Raises:
+        RegistryError: if there is something to change, and the database can't be written.
+    """
+    with _first_use_lock(project):
+        found = relocate(project)
+    _tell(found)
+    return found
+
+
+def _tell(relocations: list[Relocation]) -> None:
+    for relocation in relocations:
+        if relocation.count:
+            log.warning("%s", relocation)
 
 
 PAGE = 1000  # of most searches of MLflow the largest

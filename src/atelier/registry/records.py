@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from atelier.places import local_path
+
 NOTE = "mlflow.note.content"  # of MLflow; Markdown
 SCORE_PARTS = {"value": "", "low": ".low", "high": ".high"}
 
@@ -85,6 +87,22 @@ def gone(record: RunRecord | None, run_id: str) -> str:
     if record.deleted:
         return f"run {run_id} was deleted in MLflow (until `mlflow gc`: mlflow runs restore --run-id {run_id})"
     return ""
+
+
+def without_files(run: Any) -> str:
+    """Why no artifact of an MLflow run can be had; empty if they are there.
+
+    A run may have logged none; one that trained a model to the end has.
+    """
+    folder = local_path(run.info.artifact_uri)
+    logged = run.info.status == "FINISHED" and run.data.tags.get("kind") == "training"
+    if not logged or folder is None or folder.is_dir():
+        return ""
+    return (
+        f"the files of run {run.info.run_id} are lost: there is no folder {folder}. Put it back from "
+        "a backup of mlruns/, or from the folder that the project was moved or copied from; "
+        "then: atelier adopt, atelier doctor."
+    )
 
 
 def reasons_in(tags: Mapping[str, str]) -> tuple[str, ...]:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from atelier.errors import RegistryError
 from atelier.metrics.intervals import Score
+from atelier.places import is_database_file
 from atelier.processes import identify
 from atelier.registry.connection import Connection, every_page
-from atelier.registry.records import NOTE, SCORE_PARTS, RunRecord, gone, record_of, scores_in
+from atelier.registry.records import NOTE, SCORE_PARTS, RunRecord, gone, record_of, scores_in, without_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,7 +71,7 @@ class Runs:
             )
         if existing is not None:
             return str(existing.experiment_id)
-        local = self._connection.uri.startswith("sqlite:")  # a server keeps artifacts where it was told to
+        local = is_database_file(self._connection.uri)  # a server keeps artifacts where it was told to
         location = (self._connection.project.root / "mlruns").as_uri() if local else None
         return str(self._connection.client.create_experiment(name, artifact_location=location))
 
@@ -163,15 +164,26 @@ class Runs:
                 raise
 
     def read_bytes(self, run_id: str, path: str) -> bytes | None:
-        """An artifact of a run, or None if it has none of that name, or there is no such run."""
+        """An artifact of a run, or None if it has none of that name, or there is no such run.
+
+        Raises:
+            RegistryError: if the folder of its artifacts is not there.
+        """
         with self._connection.explained(f"read {path} of run {run_id}"):
             if self.record(run_id) is None:
                 return None
+            if problem := self.why_without_files(run_id):
+                raise RegistryError(problem)
             found = self._connection.client.list_artifacts(run_id, path.rpartition("/")[0] or None)
             if path not in {item.path for item in found}:
                 return None
             with tempfile.TemporaryDirectory() as scratch:
                 return Path(self._connection.client.download_artifacts(run_id, path, scratch)).read_bytes()
+
+    def why_without_files(self, run_id: str) -> str:
+        """Why no artifact of a run can be had; empty if they are there, or it needn't have any."""
+        with self._connection.explained("read a run"):
+            return without_files(self._connection.client.get_run(run_id))
 
     def read_json(self, run_id: str, path: str) -> dict[str, Any] | None:
         """A JSON artifact of a run, or None if it has none of that name."""
@@ -189,7 +201,13 @@ class Runs:
         return pd.read_csv(io.BytesIO(content), dtype=names, keep_default_na=False)
 
     def pictures(self, run_id: str) -> dict[str, bytes]:
-        """The PNG files of a run's evaluation, by name."""
+        """The PNG files of a run's evaluation, by name.
+
+        Raises:
+            RegistryError: if the folder of its artifacts is not there.
+        """
+        if problem := self.why_without_files(run_id):
+            raise RegistryError(problem)
         with self._connection.explained("fetch pictures"), tempfile.TemporaryDirectory() as scratch:
             if "evaluation" not in {item.path for item in self._connection.client.list_artifacts(run_id)}:
                 return {}
