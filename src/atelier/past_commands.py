@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atelier.errors import ProvenanceError, UsageError
+from atelier.errors import ProvenanceError, RegistryError, UsageError
 from atelier.project import open_project
 
 if TYPE_CHECKING:
@@ -93,6 +93,8 @@ def card(
     registry = _registry()
     version = registry.resolve(model)
     page = registry.runs.read_bytes(version.run_id, "card/card.html")
+    if page is None and (lost := registry.why_lost(version)):
+        raise RegistryError(f"the card of {version} can't be read: {lost}.")
     if page is None:
         raise UsageError(f"{version} has no card yet: it is written when the gate has judged (`atelier run`).")
     name = f"{version.model}-{version.number}.html"

@@ -13,7 +13,7 @@ import typer
 from atelier import data_commands, past_commands, promotion_commands
 from atelier.cli import operate
 from atelier.cli.ending import Ending
-from atelier.errors import AtelierError, UsageError
+from atelier.errors import AtelierError, RegistryError, UsageError
 from atelier.project import open_project
 
 if TYPE_CHECKING:
@@ -221,8 +221,14 @@ def pictures(
     registry = _registry(project)
     champions = [name for name in registry.model_names() if registry.aliased(name, CHAMPION)]
     found: dict[Path, bytes] = {}
+    problems = []
     for version in map(registry.resolve, models or champions):
-        for name, png in registry.runs.pictures(version.run_id).items():
+        try:
+            pictures_of_version = registry.runs.pictures(version.run_id)
+        except RegistryError as error:  # those of the others are there
+            problems.append(f"{version}: {registry.why_lost(version) or error}")
+            continue
+        for name, png in pictures_of_version.items():
             file = f"{version.model}-{name}"
             found[output / file if output else outputs.default_output(project, file)] = png
     for path in found:
@@ -230,6 +236,8 @@ def pictures(
     for path, png in found.items():
         outputs.write_output(project, path, png)
         print(path)
+    if problems:
+        raise RegistryError("; ".join(problems))
 
 
 @app.command()
