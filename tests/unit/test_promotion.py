@@ -461,6 +461,12 @@ def test_the_newest_scores_are_those_of_the_last_evaluation_whatever_the_clock_s
     assert registry.scores(version)["psnr"]["value"] == 2.0
 
 
+@after(2)
+def test_a_strangers_run_in_an_experiment_of_the_ledgers_name_is_no_entry(project, registry, params):
+    registry._client.create_run(registry.runs.experiment("ledger"), tags={"model": MODEL, "stage": "prod"})
+    assert decided(registry) == [("promoted", 1), ("promoted", 2)]
+
+
 # -- two at once, and kills ------------------------------------------------------------------------------------------
 
 

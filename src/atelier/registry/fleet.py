@@ -9,7 +9,7 @@ from typing import Any
 
 from atelier.errors import RegistryError
 from atelier.registry.connection import every_page
-from atelier.registry.ledger import EXPERIMENT, HEAD, Entry, checked, entry_of
+from atelier.registry.ledger import EXPERIMENT, HEAD, Entry, checked, entry_of, is_entry
 from atelier.registry.records import RunRecord, record_of
 from atelier.registry.versions import Registry, Version, is_ours
 
@@ -20,7 +20,7 @@ class Fleet:
 
     Attributes:
         models: versions of each model, oldest first.
-        runs: newest first, without the ledger's.
+        runs: newest first, without the ledger's and those of other teams.
         experiments: name of each, by its id.
         ledgers: entries about each model, oldest first; of those that can be trusted.
         distrusted: of the others, why.
@@ -49,11 +49,11 @@ def read_fleet(registry: Registry) -> Fleet:
     versions: dict[str, list[Version]] = {model.name: [] for model in models}
     for item in (item for item in found if item.name in versions):  # some may have been deleted meanwhile
         versions[item.name].append(registry._version(item, aliases[item.name]))
-    written = [run for run in runs if experiments[run.info.experiment_id] == EXPERIMENT]
+    written = [run for run in runs if experiments[run.info.experiment_id] == EXPERIMENT and is_entry(run)]
     ledgers, distrusted = _ledgers(written, {model.name: model.tags.get(HEAD) for model in models})
     return Fleet(
         {name: tuple(sorted(versions[name], key=lambda version: version.number)) for name in sorted(versions)},
-        tuple(record_of(run) for run in runs if experiments[run.info.experiment_id] != EXPERIMENT),
+        tuple(record_of(run) for run in runs if "fingerprint" in run.data.tags),
         experiments,
         ledgers,
         distrusted,

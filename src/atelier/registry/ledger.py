@@ -108,6 +108,11 @@ def _told(decision: Decision) -> dict[str, Any]:
     return told if decision.runs else {key: value for key, value in told.items() if key != "runs"}
 
 
+def is_entry(run: Any) -> bool:
+    """Whether a run of the experiment is an entry, also a damaged one; other teams may have one of this name."""
+    return not {"decision", "sequence", "hash"}.isdisjoint(run.data.tags)
+
+
 def entry_of(run: Any) -> Entry:
     """The entry that a run of the experiment holds, as MLflow's client gives it.
 
@@ -246,7 +251,7 @@ class Ledger:
         with self._connection.explained("read the ledger"):
             about = f"tags.model = {quoted(model)}"
             found = every_page(self._client.search_runs, experiment_ids=[self._experiment], filter_string=about)
-        return [entry_of(run) for run in found]
+        return [entry_of(run) for run in found if is_entry(run)]
 
     def _write(self, decision: Decision, sequence: int, follows: str) -> Entry:
         digest = decision_hash(sequence, follows, decision)
