@@ -9,6 +9,7 @@ SIGNATURE: what MLflow should have stored. The last line that it prints is JSON:
 import json
 import statistics
 import sys
+import tempfile
 import time
 from typing import Any
 
@@ -24,7 +25,9 @@ def inspect(uri: str, signature: dict[str, Any]) -> dict[str, Any]:
     """Load a version and ask it; what is wrong, and how long it took."""
     started = time.perf_counter()
     try:
-        model = mlflow.pyfunc.load_model(uri)
+        # Copied first: of a path with `%`, `#` or `?` MLflow would make another one.
+        with tempfile.TemporaryDirectory() as scratch:
+            model = mlflow.pyfunc.load_model(uri, dst_path=scratch)
     except Exception as error:  # whatever stops it from being served
         return {"failures": [f"can't be loaded: {type(error).__name__}: {str(error).splitlines()[0]}"]}
     found: dict[str, Any] = {"load_seconds": time.perf_counter() - started, "failures": []}

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from atelier import environment
 from atelier.errors import UsageError
 from atelier.places import database_url
-
-LOCAL_HOSTS = ("localhost", "127.0.0.1")
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,8 @@ def find_project(start: Path | None = None) -> Project:
 def set_environment(project: Project, *, stack: bool = True) -> None:
     """Point Prefect and MLflow at the project's servers, and switch all telemetry off.
 
-    The servers are those of `atelier up` while they go on, else embedded ones on the project's files. What the user
-    has set in the environment stays.
+    The servers are those of `atelier up` while they go on, else embedded ones on the project's
+    files. Those that the user names win; what is there about any others is dropped.
 
     Must run before prefect or mlflow is imported: both read their settings then.
 
@@ -93,22 +92,16 @@ def set_environment(project: Project, *, stack: bool = True) -> None:
 
         running = running_stack(project)
         defaults |= running.variables() if running else {}
+    environment.drop_foreign(defaults)
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
-    _reach_this_machine_directly()
-
-
-def _reach_this_machine_directly() -> None:
-    """Keep a proxy out of what goes to our own servers, besides what the user keeps it out of.
-
-    Without this, Prefect's events to its own API would go to the proxy, and be lost.
-    """
-    # Where both spellings are set, clients look at the lower one.
-    for name in ("NO_PROXY", "no_proxy"):
-        if name == "NO_PROXY" or name in os.environ:
-            spared = [host for host in os.environ.get(name, "").split(",") if host.strip()]
-            missing = [host for host in LOCAL_HOSTS if host not in spared and "*" not in spared]
-            os.environ[name] = ",".join([*spared, *missing])
+    home = Path(os.environ["PREFECT_HOME"])
+    if "?" in str(home):  # Prefect itself would cut it off there
+        database = database_url(home / "prefect.db", "aiosqlite")
+        os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
+    environment.drop_unusable_proxies()
+    environment.reach_this_machine_directly()
+    environment.name_user(project.cache / "home")
 
 
 def open_project() -> Project:

@@ -286,7 +286,10 @@ class Registry:
         """
         with self._connection.explained(f"load {version}"):
             try:
-                return self._connection.mlflow.pyfunc.load_model(f"models:/{version}")
+                # Copied first: of a path with `%`, `#` or `?` MLflow would make another one.
+                with tempfile.TemporaryDirectory() as folder:
+                    load = self._connection.mlflow.pyfunc.load_model
+                    return load(f"models:/{version}", dst_path=folder)
             except (self._connection.mlflow.exceptions.MlflowException, OSError):
                 raise
             except Exception as error:  # damaged files fail in as many ways as they have bytes
