@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from prefect.settings import (
 
 from atelier.errors import AtelierError
 from atelier.operate.named import refuse_silent
+from atelier.operate.readiness import NEEDED_MB
 
 DRAIN_SECONDS = 15.0
 TOLD_DRAIN_SECONDS = 1.5
@@ -138,10 +140,18 @@ def _wait_for(process: subprocess.Popen[bytes], address: str) -> None:
                 time.sleep(POLL_SECONDS)
     code = process.poll()
     reason = "it did not answer in time" if code is None else f"it ended with exit code {code}"
-    raise AtelierError(
-        f"Prefect's embedded API did not start: {reason}. Is there room on the disk, and can "
-        f"{PREFECT_HOME.value()} be written?"
-    )
+    raise AtelierError(f"Prefect's embedded API did not start: {reason}. {_advice()}")
+
+
+def _advice() -> str:
+    """What stands in the way of the API's database, as far as that can be seen."""
+    home = PREFECT_HOME.value()
+    if not os.access(home, os.W_OK):
+        return f"{home} can't be written: see who owns it."
+    free = shutil.disk_usage(home).free
+    if free < NEEDED_MB * 2**20:
+        return f"{home} has room for {free / 2**20:.1f} MB only: make room there."
+    return "What it wrote stands above; the machine may also have been too busy: try again."
 
 
 def _newest_flow_runs(client: SyncPrefectClient) -> set[Any]:

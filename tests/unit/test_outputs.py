@@ -67,3 +67,11 @@ def test_the_folder_for_results_is_one_that_git_does_not_see(project, tmp_path):
     found = sorted(path.name for path in (tmp_path / "results").iterdir())
     assert found == [".gitignore", "card.html", "report.html"]
     assert (tmp_path / "results" / ".gitignore").read_text() == "*\n"
+
+
+def test_a_moved_project_still_knows_what_it_wrote(project, tmp_path):
+    write_output(project, project.root / "results" / "report.html", b"first")
+    new = tmp_path.with_name(f"{tmp_path.name}-moved")
+    project.root.rename(new)
+    write_output(Project(new), new / "results" / "report.html", b"second")
+    assert (new / "results" / "report.html").read_bytes() == b"second"

@@ -14,7 +14,7 @@ EXAMPLES = {"prefect": "http://127.0.0.1:4200/api", "mlflow": "http://127.0.0.1:
 TITLES = {"prefect": "Prefect", "mlflow": "MLflow"}
 # What GET /health answers, below the address that clients are told.
 HEALTHY = {"prefect": b"true", "mlflow": b"OK"}
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 4.0
 REFUSALS = (401, 403)  # it is there, and wants a password that the clients may have
 LOCAL = ("localhost", "127.0.0.1", "::1")
 

@@ -24,6 +24,7 @@ from atelier.registry.relocation import Relocation, relocate
 PATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"}
 PATIENCE_SECONDS = 120.0
 POLL_SECONDS = 1.0
+ANSWER_SECONDS = 4.0
 
 log = logging.getLogger("atelier")
 _patience = 0.0  # seconds in which a server that doesn't answer may come back
@@ -177,7 +178,7 @@ def _ping(uri: str) -> None:
 def _why_silent(uri: str) -> str:
     """Why a server can't be reached; empty if it answers."""
     try:
-        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10).close()
+        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=ANSWER_SECONDS).close()
     except urllib.error.HTTPError:
         return ""  # it answers; a proxy may not know /health
     # no answer, an answer not in HTTP, no address

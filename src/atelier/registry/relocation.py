@@ -130,8 +130,9 @@ def _addresses(database: Database, columns: Columns, root: Path) -> Iterator[tup
     """All that don't begin with the project's folder, with their tables."""
     home = f"{root.as_uri()}{FILES}"
     for table, column in columns:
-        query = f"SELECT {column} FROM {table} WHERE substr({column}, 1, ?) <> ?"
-        for (address,) in database.execute(query, (len(home), home)):
+        # What begins with `home/` stands between that and `home0`, the next character.
+        query = f"SELECT {column} FROM {table} WHERE {column} < ? OR {column} >= ?"
+        for (address,) in database.execute(query, (f"{home}/", f"{home}0")):
             yield table, str(address)
 
 
