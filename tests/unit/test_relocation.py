@@ -29,7 +29,7 @@ def made(tmp_path, migrated_database, tracking_at):
     shutil.copy(migrated_database, root / "mlflow.db")
     with tracking_at(database_url(root / "mlflow.db")):
         registry = Registry(Project(root))
-        run_id = registry.runs.start("m", "f1", {})
+        run_id = registry.runs.start("m", "f1", {"params.sha256": "0"})
         registry.runs.log_files(run_id, "", {"a.txt": "first"})
         registry.runs.end(run_id, "FINISHED")
     return Project(root), run_id
@@ -136,7 +136,7 @@ def test_what_mlflow_keeps_by_absolute_addresses_is_all_known(registry, tmp_path
     """A new version of MLflow may keep an address in another column."""
     from atelier.registry.relocation import COLUMNS
 
-    run_id = registry.runs.start("m", "f1", {})
+    run_id = registry.runs.start("m", "f1", {"params.sha256": "0"})
     with mlflow.start_run(run_id=run_id):
         logged = mlflow.pyfunc.log_model(name="m", python_model=_identity, pip_requirements=[])
     registry._client.create_registered_model("m")

@@ -92,10 +92,10 @@ def gone(record: RunRecord | None, run_id: str) -> str:
 def without_files(run: Any) -> str:
     """Why no artifact of an MLflow run can be had; empty if they are there.
 
-    A run may have logged none; one that trained a model to the end has.
+    A run may have logged none; one that trained a model to the end has, and carries its parameters.
     """
     folder = local_path(run.info.artifact_uri)
-    logged = run.info.status == "FINISHED" and run.data.tags.get("kind") == "training"
+    logged = run.info.status == "FINISHED" and "params.sha256" in run.data.tags
     if not logged or folder is None or folder.is_dir():
         return ""
     return (
