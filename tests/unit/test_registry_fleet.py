@@ -2,7 +2,7 @@ import pytest
 
 from atelier.params import load_params
 from atelier.project import Project
-from atelier.registry import Registry, fleet, read_fleet
+from atelier.registry import Registry, connection, read_fleet
 from benchmarks.report_speed import make_history
 from tests.unit.test_promotion import EXAMPLE
 
@@ -63,7 +63,7 @@ def test_the_number_of_calls_does_not_grow_with_the_number_of_runs(filled):
 
 def test_more_than_a_page_is_read_to_the_end(filled, monkeypatch):
     whole = read_fleet(filled)
-    monkeypatch.setattr(fleet, "PAGE", 2)
+    monkeypatch.setattr(connection, "PAGE", 2)
     assert read_fleet(filled) == whole
 
 
