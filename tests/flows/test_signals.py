@@ -128,7 +128,8 @@ def interrupt(project, stage, how):
     seconds = time.monotonic() - told
     children = [process.cmdline() for process in with_variable("SIGNALS", terminal.mark)]
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.shown.decode(errors="replace"))
-    last = plain.strip().splitlines()[-1]
+    # The terminal itself shows a second Ctrl-C, wherever it comes.
+    last = plain.replace("^C", "").strip().splitlines()[-1]
     in_mlflow, in_prefect = set(mlflow_states(project.root)), set(prefect_states(project.root))
     row = (stage, how, code, f"{seconds:.1f} s", len(children), in_mlflow or "", in_prefect or "")
     print(*row, last, sep=" | ", flush=True)

@@ -63,6 +63,8 @@ class Ending:
             signal.raise_signal(signal.SIGTERM)
 
     def _end(self, number: int) -> NoReturn:
+        with suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C takes no line away
         line = (
             f"stopped by {NAMES[signal.Signals(number)]}; what was done is kept, and the same "
             "command goes on from there: a training from its checkpoint"
