@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atelier.errors import TrainingError
 from atelier.params import GanModel, Params, RestorationModel
-from atelier.registry import Registry
+from atelier.registry import Registry, Version
 from atelier.training.device import choose_device, make_deterministic
 from atelier.training.extension import MOST, draw_images
 
@@ -60,19 +60,7 @@ def draw_extension(
     version, info = registry.resolve(source), dataset.info
     served = registry.load(version).unwrap_python_model()
     where, config = f"models.{name}.data.extend: {version}", served.config
-    if config["kind"] != "gan":
-        raise TrainingError(f"{where} is a {config['kind']} model. Name a GAN.")
-    if (config["image_size"], config["channels"]) != (info.image_size, info.channels):
-        raise TrainingError(
-            f"{where} draws squares of {config['image_size']} pixels in {config['channels']} channels, the images of "
-            f"{dataset.name} have {info.image_size} and {info.channels}. Train it again, or name another version."
-        )
-    learnt = list((registry.runs.read_json(version.run_id, "fingerprint.json") or {}).get("data", {}))
-    if dataset.name not in learnt:
-        raise TrainingError(
-            f"{where} learnt {', '.join(learnt) or 'nobody knows what'}, not {dataset.name}: what it draws may be test "
-            f"data here. Name a GAN of {dataset.name}."
-        )
+    _refuse_unfit(registry, version, config, dataset, where)
     limit, train = model.data.limit or MOST, info.counts["train"]
     count = model.data.extend.images or min(train, limit, MOST)
     device = choose_device(params.device)
@@ -89,6 +77,30 @@ def draw_extension(
     draw_images(draw, shape, params.seed, generated_file(checkpoints))
     log.info("%s  learns from %d images by %s as well", name, count, version)
     return count
+
+
+def _refuse_unfit(
+    registry: Registry,
+    version: Version,
+    config: Mapping[str, Any],
+    dataset: StoredDataset,
+    where: str,
+) -> None:
+    """Stop if a version is no GAN, or none that learnt this dataset in this form."""
+    info = dataset.info
+    if config["kind"] != "gan":
+        raise TrainingError(f"{where} is a {config['kind']} model. Name a GAN.")
+    if (config["image_size"], config["channels"]) != (info.image_size, info.channels):
+        raise TrainingError(
+            f"{where} draws squares of {config['image_size']} pixels in {config['channels']} channels, the images of "
+            f"{dataset.name} have {info.image_size} and {info.channels}. Train it again, or name another version."
+        )
+    learnt = list((registry.runs.read_json(version.run_id, "fingerprint.json") or {}).get("data", {}))
+    if dataset.name not in learnt:
+        raise TrainingError(
+            f"{where} learnt {', '.join(learnt) or 'nobody knows what'}, not {dataset.name}: what it draws may be test "
+            f"data here. Name a GAN of {dataset.name}."
+        )
 
 
 def _drawn(served: Any, num_images: int, seed: int) -> np.ndarray:

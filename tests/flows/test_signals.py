@@ -17,8 +17,7 @@ from contextlib import closing
 import pytest
 
 from atelier.processes import with_variable
-from tests.dvc_projects import commit, new_project
-from tests.operate.stacked import Stacked
+from tests.operate.stacked import new_stacked
 
 pytestmark = [pytest.mark.flow, pytest.mark.slow]
 
@@ -140,12 +139,7 @@ def interrupt(project, stage, how):
 
 @pytest.fixture
 def project(tmp_path):
-    made = Stacked(new_project(tmp_path / "project"))
-    for number in range(200):
-        made.picture(number, 127 * (number % 2))
-    made.write(30, "{}")
-    commit(made.root, "start")
-    return made
+    return new_stacked(tmp_path, kimg=30)
 
 
 @pytest.mark.parametrize("sequence", SEQUENCES, ids=lambda sequence: sequence["training"])

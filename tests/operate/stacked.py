@@ -130,14 +130,11 @@ def eventually(found, seconds=300):
     raise AssertionError(f"not within {seconds} s")
 
 
-def stacked_project(root):
-    """A project with pictures; whatever a test leaves running is ended."""
-    made = Stacked(new_project(root / "project"))
+def new_stacked(folder, kimg=1):
+    """A project with 200 pictures and one model, committed, in a folder of its own."""
+    made = Stacked(new_project(folder / "project"))
     for number in range(200):
         made.picture(number, 127 * (number % 2))
-    made.write(1, "{}")
+    made.write(kimg, "{}")
     commit(made.root, "start")
-    yield made
-    made.atelier("down", check=False)
-    for process in made.processes():
-        process.kill()
+    return made

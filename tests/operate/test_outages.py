@@ -6,14 +6,9 @@ import time
 
 import pytest
 
-from tests.operate.stacked import eventually, stacked_project
+from tests.operate.stacked import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.service]
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    yield from stacked_project(tmp_path_factory.mktemp("outages"))
 
 
 def test_of_the_ticks_missed_by_a_stopped_runner_one_runs_and_the_others_say_why_not(project):

@@ -7,14 +7,9 @@ import time
 
 import pytest
 
-from tests.operate.stacked import Stacked, eventually, stacked_project
+from tests.operate.stacked import Stacked, eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.service]
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    yield from stacked_project(tmp_path_factory.mktemp("stack"))
 
 
 def test_up_is_idempotent_and_a_tick_does_what_is_stale_and_says_why_nothing_is(project):

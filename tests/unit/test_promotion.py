@@ -426,6 +426,10 @@ def test_a_deleted_ledger_is_no_empty_one(project, registry, params):
     promotion.begin_again(Registry(project), MODEL, "no backup")
     assert promotion.drift(Registry(project), MODEL) == []
     assert promotion.decide(project, params, MODEL, 2) == "promoted"
+    with pytest.raises(UsageError, match="nothing was decided about fresh yet"):
+        registry._client.create_registered_model("fresh", tags=OURS)
+        registry._client.create_model_version("fresh", "runs:/x/y", registry.runs.start("fresh", "f", {}))
+        promotion.begin_again(registry, "fresh", "never lost")
     with pytest.raises(UsageError, match="has a ledger"):
         promotion.begin_again(Registry(project), MODEL, "again")
 

@@ -2,47 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import subprocess
 from pathlib import Path
-from typing import TypeAlias
 
 from atelier import git
+from atelier.data.pointer import version_in
 from atelier.errors import ProvenanceError
-
-Reader: TypeAlias = Callable[[bytes], str | None]  # the version that a content of the file names
 
 OURS, THEIRS = 2, 3  # stages of git's index
 
 
-def way_out(project_root: Path, name: str, version_in: Reader) -> str:
+def way_out(project_root: Path, name: str) -> str:
     """What can be done about a damaged file, as the end of a sentence; each way was looked at.
 
     Args:
         project_root: the project's folder.
         name: of the file in it.
-        version_in: the version that a content of this file names; None if it names none.
     """
     try:
         if git.repository(project_root) is not None:
-            if sides := _sides(project_root, name, version_in):
+            if sides := _sides(project_root, name):
                 return _choice(name, sides)
             stored = git.ask(project_root, "show", f"HEAD:./{name}")
-            if stored.returncode == 0 and version_in(stored.stdout):
+            if _version_of(stored):
                 return f". git has it as it was: git checkout HEAD -- {name}"
     except ProvenanceError as error:
         return f", and {error}"
     return f". Delete {name}, then run `atelier ingest`, which writes it anew for what data/ holds."
 
 
-def _sides(project_root: Path, name: str, version_in: Reader) -> dict[str, str]:
+def _sides(project_root: Path, name: str) -> dict[str, str]:
     """The versions between which a merge leaves the choice, by git's option; empty: no conflict."""
     sides = {}
     for option, stage in (("--ours", OURS), ("--theirs", THEIRS)):
         content = git.ask(project_root, "show", f":{stage}:./{name}")
-        version = version_in(content.stdout) if content.returncode == 0 else None
+        version = _version_of(content)
         if version is not None:
             sides[option] = version
     return sides
+
+
+def _version_of(shown: subprocess.CompletedProcess[bytes]) -> str | None:
+    """The version that a file names which git was asked for; None if it has none, or a damaged one."""
+    try:
+        return version_in(shown.stdout) if shown.returncode == 0 else None
+    except ValueError:
+        return None
 
 
 def _choice(name: str, sides: dict[str, str]) -> str:

@@ -13,9 +13,10 @@ from typing import Any
 from atelier import git
 from atelier.data import objects
 from atelier.data.manifest import Manifest, read_manifest
+from atelier.data.pointer import parse_data_dvc
 from atelier.data.splits import Split
 from atelier.data.store import StoredDataset, open_version
-from atelier.data.versions import DATA, DATA_DVC, data_md5, parse_data_dvc
+from atelier.data.versions import DATA, DATA_DVC, data_md5
 from atelier.errors import DataError, LostError, UsageError
 
 NOW = "now"  # the working copy, as a revision

@@ -10,9 +10,9 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from atelier.data import conflicts, objects
+from atelier.data.pointer import version_in
 from atelier.data.store import LOCAL_NOTES, is_stored
 from atelier.errors import DataError, LostError
 
@@ -133,37 +133,12 @@ def data_md5(project_root: Path) -> str | None:
     """
     path = project_root / DATA_DVC
     try:
-        return str(parse_data_dvc(path.read_bytes())["outs"][0]["md5"])
+        return version_in(path.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
-        advice = conflicts.way_out(project_root, DATA_DVC, _md5_in)
+        advice = conflicts.way_out(project_root, DATA_DVC)
         raise DataError(f"{path} is not a file that DVC wrote{advice}") from None
-
-
-def _md5_in(content: bytes) -> str | None:
-    try:
-        return str(parse_data_dvc(content)["outs"][0]["md5"])
-    except ValueError:
-        return None
-
-
-def parse_data_dvc(content: bytes) -> dict[str, Any]:
-    """What a `data.dvc` says.
-
-    Raises:
-        ValueError: if DVC didn't write it.
-    """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        parsed: dict[str, Any] = YAML(typ="safe", pure=True).load(content.decode("utf-8"))
-        if isinstance(parsed["outs"][0]["md5"], str):
-            return parsed
-    except (YAMLError, KeyError, TypeError, IndexError):
-        pass
-    raise ValueError("not a file that DVC wrote")
 
 
 def is_clean(project_root: Path) -> bool:

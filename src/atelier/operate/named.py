@@ -40,7 +40,7 @@ def refuse_silent(name: str, address: str) -> None:
             f"It has to look like {EXAMPLES[name]}. {advice}"
         )
     try:
-        answer = _fetch(f"{address.rstrip('/')}/health", host in LOCAL)
+        answer = _fetch(address, host in LOCAL, ANSWER_SECONDS)
     except urllib.error.HTTPError as error:
         if error.code in REFUSALS:
             return
@@ -56,6 +56,14 @@ def refuse_silent(name: str, address: str) -> None:
         )
 
 
+def is_healthy(name: str, address: str, seconds: float) -> bool:
+    """Whether a server of a kind answers at an address of this machine."""
+    try:
+        return _fetch(address, True, seconds).strip() == HEALTHY[name]
+    except (OSError, ValueError, http.client.HTTPException):
+        return False
+
+
 def _host(address: str) -> str:
     """The host of a web address; empty if it is none."""
     try:
@@ -66,8 +74,9 @@ def _host(address: str) -> str:
     return parts.hostname or "" if named else ""
 
 
-def _fetch(address: str, local: bool) -> bytes:
-    """The beginning of an answer; through the environment's proxy, but for this machine."""
+def _fetch(address: str, local: bool, seconds: float) -> bytes:
+    """The beginning of what /health answers; through the environment's proxy, but for this machine."""
     handlers = [urllib.request.ProxyHandler({})] if local else []
-    with urllib.request.build_opener(*handlers).open(address, timeout=ANSWER_SECONDS) as response:
+    opener = urllib.request.build_opener(*handlers)
+    with opener.open(f"{address.rstrip('/')}/health", timeout=seconds) as response:
         return bytes(response.read(100))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import sys
 import urllib.parse
-import urllib.request
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,13 @@ from pathlib import Path
 import psutil
 
 from atelier.errors import UsageError
+from atelier.operate.named import is_healthy
 from atelier.operate.record import VARIABLES, folder
 from atelier.places import database_url
 from atelier.project import Project
 
 HOST = "127.0.0.1"
 MARK = "ATELIER_STACK"  # a variable that every process of a stack carries: the project's folder
-HEALTH = {"prefect": "/api/health", "mlflow": "/health"}
 FIRST_PORT = {"prefect": 4200, "mlflow": 5000}  # what both are used to
 PORTS_TRIED = 100
 ANSWER_SECONDS = 2.0
@@ -72,7 +71,7 @@ def does_its_work(project: Project, definition: Definition, pid: int) -> bool:
     """Whether a part that was started answers by now."""
     if definition.name == "runner":
         return ready_file(project).exists() and ready_file(project).read_text() == str(pid)
-    return answers(page(definition.name, definition.address) + HEALTH[definition.name])
+    return is_healthy(definition.name, definition.address, ANSWER_SECONDS)
 
 
 def page(name: str, address: str) -> str:
@@ -91,17 +90,6 @@ def port_of(address: str) -> int | None:
         return urllib.parse.urlsplit(address).port
     except ValueError:
         return None
-
-
-def answers(address: str) -> bool:
-    """Whether a server at an address of our own answers."""
-    try:
-        # Never by a proxy: it is this machine.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        opener.open(address, timeout=ANSWER_SECONDS).close()
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def ready_file(project: Project) -> Path:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from atelier.errors import UsageError
 from atelier.promotion.drift import CLOSED, LOST, adrift, is_lost
 from atelier.registry import CHALLENGER, CHAMPION, PREVIOUS, START, Decision, Entry, Registry, Version, signed_now
 
@@ -95,9 +96,11 @@ def begin_again(registry: Registry, model: str, reason: str) -> Decision:
     """Start another ledger for a model whose own is gone as a whole; the aliases stay as they are.
 
     Raises:
-        UsageError: if there are entries of its ledger.
+        UsageError: if there are entries of its ledger, or there never were any.
     """
     versions = registry.versions(model)
+    if not versions:
+        raise UsageError(f"{model} has no version, and so nothing that a ledger could be about.")
     numbers = {alias: version.number for version in versions for alias in version.aliases}
     champion, previous = numbers.get(CHAMPION), numbers.get(PREVIOUS)
     runs = _runs_of(versions, {*numbers.values()})

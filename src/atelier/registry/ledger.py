@@ -217,8 +217,10 @@ class Ledger:
         """Begin a chain with a decision, whatever hash the registered model carries.
 
         Raises:
-            UsageError: if there is an entry about the model.
+            UsageError: if there is an entry about the model, or never was one.
         """
+        if self._head(decision.model) is None:
+            raise UsageError(f"nothing was decided about {decision.model} yet, so no ledger was lost.")
         if self._read(decision.model):
             raise UsageError(
                 f"{decision.model} has a ledger. Look at it: atelier ledger {decision.model}. "
