@@ -24,7 +24,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
-from atelier.operate.record import running_stack
+from atelier.machine.stack_record import running_stack
 from atelier.project import Project
 
 AGAIN = "again"  # a tag of runs that take the place of one that was killed
@@ -33,7 +33,7 @@ ALONE = "atelier"  # on the project's own server, wherever its folder is moved t
 
 def owner_of(project: Project) -> str:
     """The prefix of a project's objects, which also names its work pool."""
-    stack = running_stack(project)
+    stack = running_stack(project.root)
     if stack is not None and stack.parts["prefect"].state != "elsewhere":
         return ALONE
     folder = re.sub(r"[^a-z0-9]+", "-", project.root.name.lower()).strip("-")

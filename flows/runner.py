@@ -16,8 +16,8 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.workers.process import ProcessWorker
 
 from atelier.errors import AtelierError
+from atelier.machine.stack_record import read_record
 from atelier.operate.parts import ready_file
-from atelier.operate.record import read_record
 from atelier.operate.supervisor import is_supervised, servers_of, start_supervisor
 from atelier.params import load_params
 from atelier.project import Project
@@ -103,7 +103,7 @@ def _why(run: FlowRun) -> str:
 
 def _replace_supervisor(project: Project) -> None:
     """Start another supervisor in place of one that was killed; it takes the parts over as they are."""
-    stack = read_record(project)
+    stack = read_record(project.root)
     if stack is None or stack.supervisor.process() is not None or is_supervised(project):
         return
     log.warning("the supervisor was killed: another one is started")

@@ -11,7 +11,7 @@ from uuid import UUID
 from prefect.client.orchestration import get_client
 from prefect.runtime import deployment, flow_run
 
-from atelier.processes import identify
+from atelier.machine.processes import identify
 from atelier.project import Project, exclusive
 from atelier.registry import Registry
 from atelier.registry.connection import patient

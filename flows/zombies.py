@@ -16,7 +16,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, Fl
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Crashed
 
-from atelier.processes import Identity
+from atelier.machine.processes import Identity
 from atelier.registry import Registry
 
 log = logging.getLogger("atelier")

@@ -13,8 +13,8 @@ from atelier.data.changes import compare as compare_data
 from atelier.data.history import open_snapshot
 from atelier.errors import DataError, EvaluationError, ProvenanceError, RegistryError, UsageError
 from atelier.fingerprint import differences, flatten
-from atelier.git import knows
 from atelier.lineage import every_version
+from atelier.machine.git import knows
 from atelier.metrics.directions import higher_is_better
 from atelier.metrics.intervals import mean_interval
 from atelier.registry import Registry, RunRecord

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from atelier.data import recovery
 from atelier.errors import ProvenanceError, UsageError
 from atelier.fingerprint import digest
-from atelier.git import knows
+from atelier.machine.git import knows
 from atelier.registry import Registry, RunRecord, Version
 from atelier.worktree import described
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from atelier import environment
 from atelier.errors import UsageError
-from atelier.places import database_url
+from atelier.machine import environment
+from atelier.machine.places import database_url
+from atelier.machine.stack_record import running_stack
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,7 @@ def set_environment(project: Project, *, stack: bool = True) -> None:
         "DVC_NO_ANALYTICS": "1",
     }
     if stack:
-        from atelier.operate.record import running_stack  # it knows projects, so not at the top
-
-        running = running_stack(project)
+        running = running_stack(project.root)
         defaults |= running.variables() if running else {}
     environment.drop_foreign(defaults)
     for name, value in defaults.items():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
-from atelier import git
+from atelier.machine import git
 from atelier.uncommitted import NOTHING, Uncommitted, take
 
 

@@ -21,7 +21,7 @@ from atelier.data.recovery import put_version
 from atelier.errors import ProvenanceError
 from atelier.fingerprint import differences
 from atelier.lineage import Trace, trace
-from atelier.places import database_url
+from atelier.machine.places import database_url
 from atelier.provenance import installed_packages
 from atelier.registry import CHAMPION, Registry, Version
 from atelier.registry.lending import lend

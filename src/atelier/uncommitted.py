@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from atelier import git
 from atelier.errors import ProvenanceError
+from atelier.machine import git
 
 MAX_FILE_BYTES = 5 * 2**20  # of a file that git doesn't know yet
 MAX_BYTES = 50 * 2**20  # of all of them

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from atelier import git
 from atelier.errors import ProvenanceError
+from atelier.machine import git
 from atelier.uncommitted import APPLY, fill_submodules
 
 

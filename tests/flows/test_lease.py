@@ -32,7 +32,7 @@ def hold(name: str, seconds: float) -> None:
     from prefect.client.orchestration import get_client
     from prefect.runtime import flow_run
 
-    from atelier.processes import identify
+    from atelier.machine.processes import identify
     from flows import zombies
     from flows.lease import accelerator
 

@@ -16,7 +16,7 @@ from contextlib import closing
 
 import pytest
 
-from atelier.processes import with_variable
+from atelier.machine.processes import with_variable
 from tests.operate.stacked import new_stacked
 
 pytestmark = [pytest.mark.flow, pytest.mark.slow]

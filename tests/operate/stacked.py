@@ -13,7 +13,7 @@ from contextlib import closing
 import numpy as np
 from PIL import Image
 
-from atelier.processes import with_variable
+from atelier.machine.processes import with_variable
 from tests.dvc_projects import commit, new_project
 
 PARAMS = """

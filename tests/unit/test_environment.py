@@ -73,7 +73,7 @@ def test_a_user_without_a_name_or_a_home_can_sign(tmp_path):
     """In a process of its own: as a user whom passwd does not know."""
     script = (
         "import os, pathlib, sys\n"
-        "import atelier.operate.record\n"
+        "import atelier.machine.stack_record\n"
         "from atelier.project import Project, set_environment\n"
         "from atelier.registry.ledger import signed_now\n"
         "os.setuid(54321)\n"  # who may perhaps not read these modules

@@ -12,10 +12,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from prefect.server.schemas.schedules import CronSchedule
 
+from atelier.machine.processes import Identity, identify
+from atelier.machine.stack_record import Part, Stack, folder, read_record, running_stack, write_record
 from atelier.operate import parts
-from atelier.operate.record import Part, Stack, folder, read_record, running_stack, write_record
 from atelier.params import Schedule
-from atelier.processes import Identity, identify
 from atelier.project import Project
 from flows import late, zombies
 from flows.schedules import prefect_schedule
@@ -85,24 +85,24 @@ def test_a_tick_of_the_hour_in_which_clocks_change_runs_once_a_day(day):
 
 def test_the_record_of_a_stack_is_read_as_it_was_written_and_belongs_to_its_folder(tmp_path, ended):
     project = Project(tmp_path)
-    folder(project).mkdir(parents=True)
+    folder(project.root).mkdir(parents=True)
     part = Part("mlflow", "http://127.0.0.1:5000", "up", ended, 1.0, 2, "")
     stack = Stack(str(tmp_path), identify(), {"mlflow": part})
-    write_record(project, stack)
-    assert read_record(project) == stack
-    assert running_stack(project) == stack
+    write_record(project.root, stack)
+    assert read_record(project.root) == stack
+    assert running_stack(project.root) == stack
     moved = Project(tmp_path.rename(tmp_path.with_name("moved")))
-    assert running_stack(moved) is None
+    assert running_stack(moved.root) is None
 
 
 def test_a_stack_whose_processes_are_gone_is_not_talked_to(tmp_path, ended):
     project = Project(tmp_path)
-    folder(project).mkdir(parents=True)
-    write_record(project, Stack(str(tmp_path), ended, {"mlflow": Part("mlflow", "http://x", "up", ended)}))
-    assert running_stack(project) is None
+    folder(project.root).mkdir(parents=True)
+    write_record(project.root, Stack(str(tmp_path), ended, {"mlflow": Part("mlflow", "http://x", "up", ended)}))
+    assert running_stack(project.root) is None
     for damage in ("", "{", "[]", '{"root": 1}'):
-        (folder(project) / "record.json").write_text(damage)
-        assert read_record(project) is None
+        (folder(project.root) / "record.json").write_text(damage)
+        assert read_record(project.root) is None
 
 
 def test_a_port_that_is_taken_is_passed_over_or_named():

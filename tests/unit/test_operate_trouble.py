@@ -15,10 +15,8 @@ import typer
 
 from atelier.cli import operate
 from atelier.errors import AtelierError, UsageError
-from atelier.operate import parts, stack
-from atelier.operate.named import refuse_silent
-from atelier.operate.readiness import NEEDED_MB, refuse_damaged, refuse_full_disk
-from atelier.operate.record import (
+from atelier.machine.processes import identify
+from atelier.machine.stack_record import (
     Part,
     Stack,
     folder,
@@ -26,8 +24,10 @@ from atelier.operate.record import (
     read_record,
     write_record,
 )
+from atelier.operate import parts, stack
+from atelier.operate.named import refuse_silent
+from atelier.operate.readiness import NEEDED_MB, refuse_damaged, refuse_full_disk
 from atelier.operate.supervisor import AlreadySupervisedError, supervising
-from atelier.processes import identify
 from atelier.project import Project, find_project, open_lock, set_environment
 
 NOBODY = 65534
@@ -137,15 +137,15 @@ def test_a_full_disk_is_found_by_writing_and_nothing_is_left(project):
     assert f"has no room for {NEEDED_MB} MB" in told
     assert "Make room there, then: atelier up." in told
     refuse_full_disk(project)
-    assert list(folder(project).iterdir()) == []
+    assert list(folder(project.root).iterdir()) == []
 
 
 def test_a_file_in_the_place_of_the_folder_is_named(project):
     project.cache.mkdir()
-    folder(project).write_text("")
+    folder(project.root).write_text("")
     with pytest.raises(UsageError, match="stack can't be made a folder: File exists"):
-        make_folder(project)
-    assert read_record(project) is None
+        make_folder(project.root)
+    assert read_record(project.root) is None
 
 
 @pytest.mark.parametrize(
@@ -159,11 +159,11 @@ def test_a_file_in_the_place_of_the_folder_is_named(project):
     ],
 )
 def test_a_record_with_wrong_types_is_no_record(project, change):
-    make_folder(project)
-    write_record(project, Stack(str(project.root), identify()))
-    path = folder(project) / "record.json"
+    make_folder(project.root)
+    write_record(project.root, Stack(str(project.root), identify()))
+    path = folder(project.root) / "record.json"
     path.write_text(json.dumps(json.loads(path.read_bytes()) | change))
-    assert read_record(project) is None
+    assert read_record(project.root) is None
 
 
 def test_who_asks_for_a_supervisor_keeps_none_away(project):
@@ -199,11 +199,11 @@ def test_a_port_of_the_system_is_not_called_taken(monkeypatch):
 @needs_root
 def test_the_stack_of_another_user_is_not_ended(project):
     sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    make_folder(project)
+    make_folder(project.root)
     part = Part("mlflow", "http://x", "up", identify(sleeper.pid))
-    write_record(project, Stack(str(project.root), identify(sleeper.pid), {"mlflow": part}))
+    write_record(project.root, Stack(str(project.root), identify(sleeper.pid), {"mlflow": part}))
     os.chmod(project.root, 0o755)
-    running = read_record(project)
+    running = read_record(project.root)
     with another_user(), pytest.raises(UsageError, match="belongs to the user root .*Only"):
         stack._refuse_foreign(running)
     assert sleeper.poll() is None
@@ -216,8 +216,8 @@ def test_what_goes_on_without_a_record_is_found_by_its_mark(project):
     sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
     ours = subprocess.Popen(sleep, env={**os.environ, parts.MARK: str(project.root)})
     other = subprocess.Popen(sleep, env={**os.environ, parts.MARK: f"{project.root}/inner"})
-    make_folder(project)
-    (folder(project) / "record.json").write_text("{")
+    make_folder(project.root)
+    (folder(project.root) / "record.json").write_text("{")
     assert stack.take_down(project)
     assert ours.wait(5) != 0
     assert not stack.take_down(project)
@@ -283,8 +283,8 @@ def test_logs_before_any_up_say_that_there_are_none(project, monkeypatch, capsys
 
 
 def test_a_reader_that_had_enough_is_no_error(project):
-    make_folder(project)
-    (folder(project) / "runs.log").write_text("a line\n" * 200_000)
+    make_folder(project.root)
+    (folder(project.root) / "runs.log").write_text("a line\n" * 200_000)
     command = f"{sys.executable} -c 'from atelier.cli import main; main()' logs runs -n 200000"
     script = f"set -o pipefail; {command} | head -1"
     bash = ["bash", "-c", script]

@@ -11,7 +11,7 @@ import pytest
 from mlflow.tracking._tracking_service import utils
 
 from atelier.errors import RegistryError
-from atelier.places import database_url
+from atelier.machine.places import database_url
 from atelier.project import Project
 from atelier.registry import Registry
 from atelier.registry.connection import mend_places

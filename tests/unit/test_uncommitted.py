@@ -5,9 +5,9 @@ import subprocess
 
 import pytest
 
-from atelier import git
 from atelier.data import history
 from atelier.errors import ProvenanceError
+from atelier.machine import git
 from atelier.provenance import git_state
 from atelier.uncommitted import MAX_FILE_BYTES, MAX_FILES, _scratch_index, _why_not_the_same
 from atelier.worktree import checked_out, described

@@ -3,7 +3,7 @@ import subprocess
 import pytest
 
 from atelier.errors import ProvenanceError
-from atelier.git import knows
+from atelier.machine.git import knows
 from atelier.provenance import git_state
 from atelier.worktree import changed_files, checked_out, described
 from tests.dvc_projects import commit, run

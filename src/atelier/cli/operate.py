@@ -53,9 +53,9 @@ def up(
 
 def down() -> None:
     """End the stack; a training that runs writes its checkpoint first."""
+    from atelier.machine.processes import with_variable
     from atelier.operate import stack
     from atelier.operate.parts import MARK
-    from atelier.processes import with_variable
 
     project = find_project()
     began = time.monotonic()
@@ -175,10 +175,10 @@ def _synchronise(project: Project) -> Changes:
 
 
 def _print_parts(project: Project) -> None:
+    from atelier.machine.stack_record import running_stack
     from atelier.operate.parts import page
-    from atelier.operate.record import running_stack
 
-    running = running_stack(project)
+    running = running_stack(project.root)
     assert running is not None  # it came up a moment ago
     for part in running.parts.values():
         print(f"{part.name:9} {page(part.name, part.address) or 'looks for due runs'}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from atelier import git
 from atelier.data.pointer import version_in
 from atelier.errors import ProvenanceError
+from atelier.machine import git
 
 OURS, THEIRS = 2, 3  # stages of git's index
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atelier import git
 from atelier.data import objects
 from atelier.data.manifest import Manifest, read_manifest
 from atelier.data.pointer import parse_data_dvc
@@ -18,6 +17,7 @@ from atelier.data.splits import Split
 from atelier.data.store import StoredDataset, open_version
 from atelier.data.versions import DATA, DATA_DVC, data_md5
 from atelier.errors import DataError, LostError, UsageError
+from atelier.machine import git
 
 NOW = "now"  # the working copy, as a revision
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")

@@ -7,9 +7,9 @@ import os
 
 import psutil
 
-from atelier import processes
+from atelier.machine import processes
+from atelier.machine.stack_record import Part, Stack, remove_record
 from atelier.operate.parts import MARK
-from atelier.operate.record import Part, Stack, remove_record
 from atelier.project import Project
 
 # Together less than the 15 s in which `atelier down` is done.
@@ -33,7 +33,7 @@ def end_stack(project: Project, stack: Stack) -> None:
         with contextlib.suppress(psutil.Error):
             process.kill()
     processes.wait_for(left, KILLED_SECONDS)
-    remove_record(project)
+    remove_record(project.root)
 
 
 def _others(stack: Stack, kept: set[int]) -> list[psutil.Process]:

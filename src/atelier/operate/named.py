@@ -8,7 +8,7 @@ import urllib.parse
 import urllib.request
 
 from atelier.errors import AtelierError, UsageError
-from atelier.operate.record import VARIABLES
+from atelier.machine.stack_record import VARIABLES
 
 EXAMPLES = {"prefect": "http://127.0.0.1:4200/api", "mlflow": "http://127.0.0.1:5000"}
 TITLES = {"prefect": "Prefect", "mlflow": "MLflow"}

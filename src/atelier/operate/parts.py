@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 
 from atelier.errors import UsageError
+from atelier.machine.places import database_url
+from atelier.machine.stack_record import VARIABLES, folder
 from atelier.operate.named import is_healthy
-from atelier.operate.record import VARIABLES, folder
-from atelier.places import database_url
 from atelier.project import Project
 
 HOST = "127.0.0.1"
@@ -94,7 +94,7 @@ def port_of(address: str) -> int | None:
 
 def ready_file(project: Project) -> Path:
     """Where the runner writes its pid once it looks for due runs."""
-    return folder(project) / "runner.ready"
+    return folder(project.root) / "runner.ready"
 
 
 def choose_port(name: str, asked: int | None, before: int | None, given: Collection[int]) -> int:

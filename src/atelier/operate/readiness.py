@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from atelier.errors import AtelierError
-from atelier.operate.record import make_folder
+from atelier.machine.stack_record import make_folder
 from atelier.project import Project
 
 # Both databases, made anew, and the first log lines: 3 MB, and as much for SQLite's journals.
@@ -23,7 +23,7 @@ def refuse_full_disk(project: Project) -> None:
     Raises:
         AtelierError: saying what the system said.
     """
-    probe = make_folder(project) / "room"
+    probe = make_folder(project.root) / "room"
     try:
         with probe.open("wb") as file:
             for _ in range(NEEDED_MB):

@@ -8,15 +8,15 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from atelier import processes
 from atelier.data.objects import check_repository
 from atelier.errors import AtelierError, UsageError
+from atelier.machine import processes
+from atelier.machine.stack_record import VARIABLES, Stack, read_record, remove_record, running_stack
 from atelier.operate import parts
 from atelier.operate.ending import end_stack
 from atelier.operate.named import refuse_silent
 from atelier.operate.parts import Servers
 from atelier.operate.readiness import refuse_damaged, refuse_full_disk
-from atelier.operate.record import VARIABLES, Stack, read_record, remove_record, running_stack
 from atelier.operate.supervisor import is_supervised, last_words, start_supervisor
 from atelier.project import Project
 from atelier.registry import Registry
@@ -81,7 +81,7 @@ def _wait_until_up(project: Project, process: subprocess.Popen[bytes] | None) ->
     deadline = time.monotonic() + UP_SECONDS
     last_supervised = time.monotonic()
     while time.monotonic() < deadline:
-        stack = running_stack(project)
+        stack = running_stack(project.root)
         if is_supervised(project):
             last_supervised = time.monotonic()
             if stack is not None and stack.is_up:
@@ -108,7 +108,7 @@ def take_down(project: Project) -> bool:
     Raises:
         UsageError: if it is another user's.
     """
-    stack = read_record(project)
+    stack = read_record(project.root)
     if stack is None:
         return _end_unrecorded(project)
     if _is_a_copy(project, stack):
@@ -123,7 +123,7 @@ def take_down(project: Project) -> bool:
     if not processes.wait_for([supervisor], DOWN_SECONDS):
         supervisor.kill()
         end_stack(project, stack)
-    remove_record(project)  # of a project that was moved, the supervisor knows the old place
+    remove_record(project.root)  # of a project that was moved, the supervisor knows the old place
     return True
 
 
@@ -143,7 +143,7 @@ def _addresses(project: Project, ports: Mapping[str, int | None]) -> dict[str, s
 
 def _own_address(project: Project, name: str, asked: int | None, given: Sequence[int]) -> str:
     """Of a server that is to be started; one that goes on without a supervisor keeps its own."""
-    before = read_record(project)
+    before = read_record(project.root)
     part = before.parts.get(name) if before and before.root == str(project.root) else None
     if part is None or part.state == "elsewhere":
         return parts.client_address(name, parts.choose_port(name, asked, None, given))
@@ -163,7 +163,7 @@ def _refuse_unusable(project: Project, name: str, address: str) -> None:
 
 def _refuse_other_folders(project: Project) -> None:
     """Stop if the project was moved while its stack went on in the old place."""
-    stack = read_record(project)
+    stack = read_record(project.root)
     if stack is None or stack.root == str(project.root) or _is_a_copy(project, stack):
         return
     if stack.supervisor.process() or any(part.process and part.process.process() for part in stack.parts.values()):
@@ -176,7 +176,7 @@ def _refuse_other_folders(project: Project) -> None:
 def _is_a_copy(project: Project, stack: Stack) -> bool:
     """Whether a record came here with a copy of another project, which still has it."""
     other = Project(Path(stack.root))
-    return stack.root != str(project.root) and read_record(other) is not None
+    return stack.root != str(project.root) and read_record(other.root) is not None
 
 
 def _refuse_failed(stack: Stack, is_ended: bool) -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from atelier.machine.processes import Identity, memory_mb, tree
+from atelier.machine.stack_record import read_record
 from atelier.operate.parts import page
-from atelier.operate.record import read_record
-from atelier.processes import Identity, memory_mb, tree
 from atelier.project import Project
 
 
 def status_of_parts(project: Project) -> list[dict[str, Any]]:
     """The supervisor first, then each part; empty if the stack was never up or went down."""
-    stack = read_record(project)
+    stack = read_record(project.root)
     if stack is None or stack.root != str(project.root):
         return []
     state = "up" if stack.supervisor.process() else "gone"

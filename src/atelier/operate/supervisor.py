@@ -21,10 +21,10 @@ from types import FrameType
 
 import psutil
 
+from atelier.machine.processes import identify, with_variable
+from atelier.machine.stack_record import VARIABLES, Part, Stack, folder, make_folder, read_record, write_record
 from atelier.operate.ending import end_stack
 from atelier.operate.parts import MARK, Definition, Servers, definitions, does_its_work
-from atelier.operate.record import VARIABLES, Part, Stack, folder, make_folder, read_record, write_record
-from atelier.processes import identify, with_variable
 from atelier.project import Project, open_lock, set_environment
 
 LOCK = "stack"
@@ -63,10 +63,10 @@ class Supervisor:
             before = self.stack
             for definition in self.definitions:
                 self._look_after(definition)
-            if self.stack != before or read_record(self.project) != self.stack:
+            if self.stack != before or read_record(self.project.root) != self.stack:
                 # A full disk, or a folder that was moved, must not end what goes on: tried again.
                 with contextlib.suppress(OSError):
-                    write_record(self.project, self.stack)
+                    write_record(self.project.root, self.stack)
             time.sleep(POLL_SECONDS)
         end_stack(self.project, self.stack)
 
@@ -75,7 +75,7 @@ class Supervisor:
 
     def _taken_over(self, servers: Servers) -> Stack:
         """The record's parts as far as they go on; all others are to be started."""
-        before = read_record(self.project)
+        before = read_record(self.project.root)
         known = before.parts if before and before.root == str(self.project.root) else {}
         parts = {}
         for name, address in servers.addresses.items():
@@ -87,7 +87,7 @@ class Supervisor:
                 part = Part(definition.name, definition.address, "waiting")
             parts[definition.name] = part
         stack = Stack(str(self.project.root), identify(), parts)
-        write_record(self.project, stack)
+        write_record(self.project.root, stack)
         return stack
 
     def _look_after(self, definition: Definition) -> None:
@@ -157,7 +157,7 @@ class Supervisor:
 
 def log_file(project: Project, part: str) -> Path:
     """Where a part's output goes."""
-    return folder(project) / f"{part}.log"
+    return folder(project.root) / f"{part}.log"
 
 
 def last_words(project: Project, part: str) -> str:
@@ -171,7 +171,7 @@ def last_words(project: Project, part: str) -> str:
 
 def start_supervisor(project: Project, servers: Servers) -> subprocess.Popen[bytes]:
     """Start one that outlives this process and its terminal."""
-    make_folder(project)
+    make_folder(project.root)
     given = json.dumps(asdict(servers))
     command = [sys.executable, "-m", "atelier.operate.supervisor", str(project.root), given]
     with log_file(project, "supervisor").open("ab") as output:
@@ -233,7 +233,7 @@ def supervise(project: Project, servers: Servers) -> None:
         AlreadySupervisedError: if another process does.
     """
     set_environment(project, stack=False)
-    make_folder(project)
+    make_folder(project.root)
     with supervising(project, PATIENCE_SECONDS):
         Supervisor(project, servers).watch()
 

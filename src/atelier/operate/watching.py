@@ -12,7 +12,7 @@ from atelier.data.ingest import current_source_digest
 from atelier.data.names import shown
 from atelier.errors import DataError
 from atelier.fingerprint import digest
-from atelier.operate.record import folder
+from atelier.machine.stack_record import folder
 from atelier.params import Params
 from atelier.plan import plan_dataset
 from atelier.project import Project
@@ -106,4 +106,4 @@ def _tried(project: Project) -> str:
 
 
 def _tried_file(project: Project) -> Path:
-    return folder(project) / "tried-data"
+    return folder(project.root) / "tried-data"

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from atelier.errors import RegistryError
-from atelier.places import database_url
+from atelier.machine.places import database_url
 from atelier.project import Project, open_lock
 from atelier.registry.relocation import Relocation, relocate
 

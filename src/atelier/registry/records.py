@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from atelier.places import local_path
+from atelier.machine.places import local_path
 
 NOTE = "mlflow.note.content"  # of MLflow; Markdown
 SCORE_PARTS = {"value": "", "low": ".low", "high": ".high"}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atelier.errors import RegistryError
-from atelier.places import local_path
+from atelier.machine.places import local_path
 from atelier.project import Project
 
 FILES = "/mlruns"  # the folder of a project in which MLflow keeps its files

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atelier.errors import RegistryError
+from atelier.machine.places import is_database_file
+from atelier.machine.processes import identify
 from atelier.metrics.intervals import Score
-from atelier.places import is_database_file
-from atelier.processes import identify
 from atelier.registry.connection import Connection, every_page
 from atelier.registry.records import NOTE, SCORE_PARTS, RunRecord, gone, record_of, scores_in, without_files
 

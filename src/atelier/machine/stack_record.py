@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from atelier.errors import UsageError
-from atelier.processes import Identity
-from atelier.project import Project
+from atelier.machine.processes import Identity
 
 VARIABLES = {"prefect": "PREFECT_API_URL", "mlflow": "MLFLOW_TRACKING_URI"}
 State = Literal["starting", "up", "waiting", "failed", "elsewhere"]
@@ -51,18 +50,18 @@ class Stack:
         return all(part.state in ("up", "elsewhere") for part in self.parts.values())
 
 
-def folder(project: Project) -> Path:
+def folder(root: Path) -> Path:
     """Where the stack keeps its record and its logs."""
-    return project.cache / "stack"
+    return root / ".atelier" / "stack"
 
 
-def make_folder(project: Project) -> Path:
+def make_folder(root: Path) -> Path:
     """The same, made if it is missing.
 
     Raises:
         UsageError: if it can't be.
     """
-    path = folder(project)
+    path = folder(root)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -73,23 +72,23 @@ def make_folder(project: Project) -> Path:
     return path
 
 
-def write_record(project: Project, stack: Stack) -> None:
+def write_record(root: Path, stack: Stack) -> None:
     """Replace the record, whole or not at all."""
-    path = folder(project) / "record.json"
+    path = folder(root) / "record.json"
     new = path.with_suffix(".new")
     new.write_text(json.dumps(asdict(stack), indent=1), encoding="utf-8")
     new.replace(path)
 
 
-def remove_record(project: Project) -> None:
+def remove_record(root: Path) -> None:
     """To be called when no part of the stack is left."""
-    (folder(project) / "record.json").unlink(missing_ok=True)
+    (folder(root) / "record.json").unlink(missing_ok=True)
 
 
-def read_record(project: Project) -> Stack | None:
+def read_record(root: Path) -> Stack | None:
     """The record as it stands, whether or not its processes go on; None if there is none."""
     try:
-        content: dict[str, Any] = json.loads((folder(project) / "record.json").read_bytes())
+        content: dict[str, Any] = json.loads((folder(root) / "record.json").read_bytes())
         parts = {name: _part(values) for name, values in content["parts"].items()}
         return Stack(str(content["root"]), _identity(content["supervisor"]), parts)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -118,10 +117,10 @@ def _identity(values: dict[str, Any]) -> Identity:
     return Identity(str(values["host"]), pid, float(values["started"]))
 
 
-def running_stack(project: Project) -> Stack | None:
+def running_stack(root: Path) -> Stack | None:
     """The stack of this very folder, if its servers go on; decided in milliseconds."""
-    stack = read_record(project)
-    if stack is None or stack.root != str(project.root):
+    stack = read_record(root)
+    if stack is None or stack.root != str(root):
         return None
     own = [part.process for part in stack.parts.values() if part.process]
     processes = [stack.supervisor, *own]
