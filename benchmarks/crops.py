@@ -36,9 +36,9 @@ def photographs(copies: int):
 
 def store(project: Path, copies: int) -> None:
     """Write `data/photos` as an ingest does; of the pixels only one photograph is in memory at a time."""
-    from atelier.data.pictures import Candidate, content_hash
-    from atelier.data.validation import Accepted
-    from atelier.data.writer import write_dataset
+    from atelier.data.ingest.validation import Accepted
+    from atelier.data.ingest.writer import write_dataset
+    from atelier.data.sources.pictures import Candidate, content_hash
     from atelier.params import Dataset, Source
 
     spool, accepted = project / "spool", []

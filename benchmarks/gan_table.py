@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from atelier.data import ingest
+from atelier.data.ingest import stages
 from atelier.data.store import StoredDataset, is_stored, read_dataset
 from atelier.errors import TrainingError
 from atelier.evaluation import Protocol, evaluate_generator
@@ -76,8 +76,8 @@ def grocery(results: Path, path: Path) -> HeldOutAsTest:
     dataset = Dataset(sources=tuple(archives), image_size=64, channels=3, near_duplicates="keep", max_quarantined=0.2)
     root = results.resolve()
     if not is_stored(root, "grocery64"):
-        folder = ingest.read(root, "grocery64", dataset)
-        ingest.store(root, "grocery64", dataset, folder, ingest.validate(root, "grocery64", dataset, folder))
+        folder = stages.read(root, "grocery64", dataset)
+        stages.store(root, "grocery64", dataset, folder, stages.validate(root, "grocery64", dataset, folder))
     return HeldOutAsTest(read_dataset(root, "grocery64"))
 
 

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from atelier.data.perceptual import DISTANCE, Thumbnails, perceptual_hash
-from atelier.data.pictures import Candidate, content_hash
-from atelier.data.sources import open_source
-from atelier.data.validation import validate
+from atelier.data.ingest.perceptual import DISTANCE, Thumbnails, perceptual_hash
+from atelier.data.ingest.validation import validate
+from atelier.data.sources.opening import open_source
+from atelier.data.sources.pictures import Candidate, content_hash
 from atelier.params import Dataset, Source
 from atelier.project import find_project
 

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from atelier.data.signatures import PICTURE_ENDINGS
+from atelier.data.sources.signatures import PICTURE_ENDINGS
 from atelier.degradations import degrade_fixed
 from atelier.metrics.denoisers import Denoiser
 from atelier.metrics.pixels import PixelProtocol, luma_N1HW, psnr_N

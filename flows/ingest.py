@@ -14,8 +14,9 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
 from atelier import data_stages
-from atelier.data import ingest, versions
-from atelier.data.notes import Findings
+from atelier.data.ingest import stages
+from atelier.data.ingest.notes import Findings
+from atelier.data.versions import dvc
 from atelier.errors import RemoteError
 from atelier.params import load_params
 from atelier.project import Project, find_project
@@ -33,7 +34,7 @@ def _may_pass(task: Any, task_run: Any, state: State[Any]) -> bool:
 @task(name="restore-data", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, retry_condition_fn=_may_pass)
 def restore_data(project: Project) -> bool:
     """In a fresh clone, fetch the data that data.dvc names from the remote, if it is there."""
-    return versions.restore_if_missing(project.root)
+    return dvc.restore_if_missing(project.root)
 
 
 @task(
@@ -47,9 +48,9 @@ def restore_data(project: Project) -> bool:
 def read_pictures(project: Project, params_file: Path, overrides: list[str], name: str) -> Path | None:
     """Decode what the sources hold into a working folder, unless data/ has it already."""
     dataset = load_params(params_file, overrides).datasets[name]
-    if ingest.dataset_state(project.root, name, dataset)[0] == "fresh":
+    if stages.dataset_state(project.root, name, dataset)[0] == "fresh":
         return None
-    return ingest.read(project.root, name, dataset)
+    return stages.read(project.root, name, dataset)
 
 
 @task(name="validate", task_run_name="validate {name}", cache_policy=NO_CACHE)
@@ -57,9 +58,9 @@ def validate_pictures(project: Project, params_file: Path, overrides: list[str],
     """Find duplicates, contradictions and oddities; too much of them stops the run here, before any training."""
     dataset = load_params(params_file, overrides).datasets[name]
     try:
-        findings = ingest.validate(project.root, name, dataset, folder)
+        findings = stages.validate(project.root, name, dataset, folder)
     finally:
-        rows = ingest.quarantine_rows(project.root, name, folder)[:SHOWN_ROWS]
+        rows = stages.quarantine_rows(project.root, name, folder)[:SHOWN_ROWS]
         create_table_artifact(key=f"quarantine-{name}", table=rows, description=f"What {name} does not use, and why")
     create_markdown_artifact(key=f"validation-{name}", markdown=findings.page())
     return findings
@@ -70,15 +71,15 @@ def store_pictures(
     project: Project, params_file: Path, overrides: list[str], name: str, folder: Path, findings: Findings
 ) -> None:
     """Write the accepted pictures as data/<name>."""
-    ingest.store(project.root, name, load_params(params_file, overrides).datasets[name], folder, findings)
+    stages.store(project.root, name, load_params(params_file, overrides).datasets[name], folder, findings)
 
 
 @task(name="version-data", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, retry_condition_fn=_may_pass)
 def version_data(project: Project) -> str:
     """Record data/ in data.dvc and push it, so that no model is ever trained on data that only exist here."""
-    before = versions.data_md5(project.root)
-    md5 = versions.track(project.root)
-    versions.push(project.root)
+    before = dvc.data_md5(project.root)
+    md5 = dvc.track(project.root)
+    dvc.push(project.root)
     if md5 != before:
         log.info("data.dvc names a new version of data/: commit it to git, with params.yaml and .dvcignore")
     return md5

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from atelier.data import fashion_mnist
+from atelier.data.sources import fashion_mnist
 from atelier.errors import DataError
 from tests.support import prefect_server
 

@@ -18,7 +18,7 @@ def run(folder, *command):
     return subprocess.run(command, cwd=folder, check=True, capture_output=True, env=environment, text=True).stdout
 
 
-def dvc(folder, *arguments):
+def run_dvc(folder, *arguments):
     return run(folder, sys.executable, "-m", "dvc", *arguments)
 
 
@@ -47,7 +47,7 @@ def _template():
     (folder / ".gitignore").write_text("/data\n.dvcstore/\n.atelier/\n/raw\n")
     (folder / "params.yaml").write_text("")
     run(folder, "git", "init", "-q")
-    dvc(folder, "init", "-q")
+    run_dvc(folder, "init", "-q")
     return folder
 
 

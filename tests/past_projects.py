@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from ruamel.yaml import YAML
 
-from atelier.data import versions
+from atelier.data.versions import dvc
 from atelier.params import Dataset
 from tests.dvc_projects import commit, run
 from tests.stored import ingest_all_stages
@@ -55,8 +55,8 @@ def add_pictures(root, numbers):
         pixels = np.random.default_rng(number).integers(0, 128, (16, 16), np.uint8) + 127 * (number % 2)
         Image.fromarray(pixels.astype(np.uint8)).save(path)
     ingest_all_stages(root, "photos", Dataset.model_validate_json(json.dumps(PHOTOS)))
-    versions.track(root)
-    versions.push(root)
+    dvc.track(root)
+    dvc.push(root)
 
 
 def project_with_pictures(root, with_code):

@@ -1,13 +1,13 @@
 """Datasets stored through the real writer without a source, and the three stages of an ingest in a row."""
 
-from atelier.data import ingest
-from atelier.data.pictures import ELSEWHERE, Candidate, content_hash
-from atelier.data.reading import picture_statistics
+from atelier.data.ingest import stages
+from atelier.data.ingest.reading import picture_statistics
+from atelier.data.ingest.validation import Accepted
+from atelier.data.ingest.writer import write_dataset
+from atelier.data.sources.pictures import ELSEWHERE, Candidate, content_hash
 from atelier.data.splits import SPLITS
 from atelier.data.staging import building, swap_in
 from atelier.data.store import read_dataset
-from atelier.data.validation import Accepted
-from atelier.data.writer import write_dataset
 from atelier.params import Dataset
 
 
@@ -49,6 +49,6 @@ def stored_dataset(project, pictures, labels=None, splits=None, name="made", ima
 
 def ingest_all_stages(project, name, dataset):
     """Read, validate and store, as the flow does."""
-    folder = ingest.read(project, name, dataset)
-    findings = ingest.validate(project, name, dataset, folder)
-    return ingest.store(project, name, dataset, folder, findings)
+    folder = stages.read(project, name, dataset)
+    findings = stages.validate(project, name, dataset, folder)
+    return stages.store(project, name, dataset, folder, findings)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atelier.data import fashion_mnist
+from atelier.data.sources import fashion_mnist
 from tests.many_commands import run_all
 from tests.support.processes import atelier, clean_environment, run
 

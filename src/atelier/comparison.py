@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atelier.data.changes import Changes
-from atelier.data.changes import compare as compare_data
-from atelier.data.history import open_snapshot
+from atelier.data.versions.changes import Changes
+from atelier.data.versions.changes import compare as compare_data
+from atelier.data.versions.history import open_snapshot
 from atelier.errors import DataError, EvaluationError, ProvenanceError, RegistryError, UsageError
 from atelier.fingerprint import differences, flatten
 from atelier.lineage import every_version

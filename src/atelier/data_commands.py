@@ -25,7 +25,7 @@ def status(
 ) -> None:
     """Show what each dataset holds, whether it is up to date, and whether the remote has all of it."""
     from atelier import data_tables
-    from atelier.data import report
+    from atelier.data.versions import report
     from atelier.params import load_params
 
     project = open_project()
@@ -38,7 +38,7 @@ def status(
 def list_versions(as_json: Json = False) -> None:
     """List the versions of data/ in git's history, newest first; before them the working copy, if it differs."""
     from atelier import data_tables
-    from atelier.data import report
+    from atelier.data.versions import report
 
     _print(report.versions_known(open_project().root), as_json, data_tables.print_versions)
 
@@ -51,8 +51,8 @@ def diff(
 ) -> None:
     """Show what was added, removed, relabelled and moved between splits from version A to version B."""
     from atelier import data_tables
-    from atelier.data.changes import compare
-    from atelier.data.history import open_snapshot
+    from atelier.data.versions.changes import compare
+    from atelier.data.versions.history import open_snapshot
 
     root = open_project().root
     first, second = open_snapshot(root, before), open_snapshot(root, after)
@@ -71,8 +71,8 @@ def show(
 ) -> None:
     """Show what is known of one picture, stored or in quarantine."""
     from atelier import data_tables
-    from atelier.data import lookup
-    from atelier.data.history import open_snapshot
+    from atelier.data.versions import lookup
+    from atelier.data.versions.history import open_snapshot
     from atelier.errors import UsageError
     from atelier.outputs import write_output
     from atelier.pictures import encode_picture
@@ -94,7 +94,7 @@ def show(
 @app.command()
 def checkout(revision: Annotated[str, typer.Argument(metavar="REV")]) -> None:
     """Make data/ and data.dvc another version; refused where that would lose data."""
-    from atelier.data import history, versions
+    from atelier.data.versions import dvc, history
     from atelier.errors import UsageError
     from atelier.project import exclusive
 
@@ -103,7 +103,7 @@ def checkout(revision: Annotated[str, typer.Argument(metavar="REV")]) -> None:
         raise UsageError("the working copy is `now` already. Give a git revision, or an md5 of `atelier data list`.")
     with exclusive(project):
         md5 = history.resolve(project.root, revision)
-        changed = versions.checkout(project.root, md5)
+        changed = dvc.checkout(project.root, md5)
     print(f"data/ {'is now' if changed else 'was already'} version {md5}.")
     print("The next `atelier run` or `atelier ingest` brings it to what the sources hold.")
     if history.md5_at(project.root, "HEAD") != md5:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from atelier.data.splits import SPLITS
 from atelier.data.store import LOCAL_NOTES, read_dataset
-from atelier.data.versions import data_md5
+from atelier.data.versions.dvc import data_md5
 from atelier.project import Project
 from atelier.registry import Registry
 
@@ -27,7 +27,7 @@ def describe(project: Project, name: str, flow_run_id: str) -> dict[str, bytes]:
     Returns:
         The pictures by title, as PNG; empty if this version was described before.
     """
-    from atelier.data.portrait import contact_sheet, histograms
+    from atelier.data.ingest.portrait import contact_sheet, histograms
 
     registry, dataset = Registry(project), read_dataset(project.root, name)
     fingerprint = f"{name}:{dataset.digest}"

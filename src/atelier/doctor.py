@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import TYPE_CHECKING, Any
 
-from atelier.data import versions
+from atelier.data.versions import dvc
 from atelier.errors import AtelierError
 from atelier.project import Project
 
@@ -97,10 +97,10 @@ def _params(project: Project) -> Check:
 
 def _dvc(project: Project) -> Check:
     try:
-        md5 = versions.data_md5(project.root)
+        md5 = dvc.data_md5(project.root)
         if md5 is None:
             return Check("data", True, "nothing is versioned yet")
-        clean, remote = versions.is_clean(project.root), versions.in_remote(project.root)
+        clean, remote = dvc.is_clean(project.root), dvc.in_remote(project.root)
     except AtelierError as error:
         return Check("data", False, str(error), "See the message.")
     found = (

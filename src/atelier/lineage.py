@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from atelier.data import recovery
+from atelier.data.versions import recovery
 from atelier.errors import ProvenanceError, UsageError
 from atelier.fingerprint import digest
 from atelier.machine.git import knows

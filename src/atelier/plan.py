@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from atelier.data.ingest import dataset_state
+from atelier.data.ingest.stages import dataset_state
 from atelier.data.store import dataset_digest
 from atelier.errors import UsageError
 from atelier.fingerprint import datasets_of, differences, digest, evaluation_inputs, training_inputs, uses_extractor

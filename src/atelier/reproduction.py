@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from atelier.data.recovery import put_version
+from atelier.data.versions.recovery import put_version
 from atelier.errors import ProvenanceError
 from atelier.fingerprint import differences
 from atelier.lineage import Trace, trace

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from atelier.data.appearance import Tell
-from atelier.data.decoding import OwnSize, decode, quiet_pillow
-from atelier.data.layout import is_hidden
-from atelier.data.names import shown
-from atelier.data.pictures import Unusable
-from atelier.data.signatures import NUM_BYTES, PICTURE_ENDINGS, starts_like_a_picture
+from atelier.data.sources.appearance import Tell
+from atelier.data.sources.decoding import OwnSize, decode, quiet_pillow
+from atelier.data.sources.layout import is_hidden
+from atelier.data.sources.names import shown
+from atelier.data.sources.pictures import Unusable
+from atelier.data.sources.signatures import NUM_BYTES, PICTURE_ENDINGS, starts_like_a_picture
 from atelier.errors import UsageError
 from atelier.pictures import to_pixels
 

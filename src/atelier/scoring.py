@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from atelier.data.download import fetched
+from atelier.data.sources.download import fetched
 from atelier.data.store import StoredDataset
 from atelier.errors import RemoteError
 from atelier.evaluation import (

@@ -20,7 +20,7 @@ from atelier.built_from import draw_extension, fetch_refiner, generated_file
 from atelier.bundle import add_refiner
 from atelier.card import described
 from atelier.data.store import StoredDataset, read_dataset
-from atelier.data.versions import data_md5
+from atelier.data.versions.dvc import data_md5
 from atelier.fingerprint import datasets_of, digest, flatten, training_inputs
 from atelier.params import Model, Params
 from atelier.plan import (

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atelier.data import versions
+from atelier.data.versions import dvc
 from atelier.params import Dataset
 from tests.dvc_projects import commit, new_project, params_text, run
 from tests.stored import ingest_all_stages
@@ -38,8 +38,8 @@ def add_picture(project, number, folder):
 
 def ingest(project):
     ingest_all_stages(project, "photos", Dataset.model_validate_json(json.dumps(PHOTOS)))
-    versions.track(project)
-    versions.push(project)
+    dvc.track(project)
+    dvc.push(project)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_status_tells_counts_quarantine_and_where_the_bytes_are(project):
     table = atelier(project, "status").stdout
     assert "photos  fresh" in table
     assert "1 in quarantine: truncated or damaged" in table
-    assert f"version {versions.data_md5(project)}: as in data/, all of it in the remote" in table
+    assert f"version {dvc.data_md5(project)}: as in data/, all of it in the remote" in table
 
 
 def test_list_shows_the_versions(project):

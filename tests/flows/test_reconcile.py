@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atelier.data import versions
 from atelier.data.store import LOCAL_NOTES, read_dataset
+from atelier.data.versions import dvc
 from tests.flows.conftest import REPOSITORY, SmallProject
 from tests.support.processes import clean_environment, command, started
 
@@ -62,7 +62,7 @@ def test_the_task_history_outlives_the_process(finished_project):
 
 def test_the_data_are_versioned_and_the_work_tree_is_clean(finished_project):
     assert "up to date" in finished_project.program("dvc", "status").stdout
-    assert versions.data_md5(finished_project.root) == versions.data_md5(REPOSITORY)  # the shipped data.dvc
+    assert dvc.data_md5(finished_project.root) == dvc.data_md5(REPOSITORY)  # the shipped data.dvc
     stored = read_dataset(finished_project.root, "fashion")
     assert stored.info.counts == {"train": 56_993, "validation": 2_974, "test": 10_000}
     assert stored.quarantined == {"near duplicate": 19, "near duplicate across splits": 14}
@@ -85,7 +85,7 @@ def test_a_second_clone_pulls_the_data(finished_project):
 def test_the_dataset_is_shown_in_mlflow_and_prefect_and_named_by_every_run_that_used_it(finished_project):
     from mlflow import MlflowClient
 
-    md5 = versions.data_md5(finished_project.root)
+    md5 = dvc.data_md5(finished_project.root)
     client = MlflowClient(f"sqlite:///{finished_project.root / 'mlflow.db'}")
     (run,) = client.search_runs([client.get_experiment_by_name("datasets").experiment_id])
     shown = {item.path for item in client.list_artifacts(run.info.run_id)}

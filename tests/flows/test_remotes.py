@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atelier.data import history, objects, versions
 from atelier.data.store import read_dataset
+from atelier.data.versions import dvc, history, objects
 from atelier.errors import DataError, RemoteError
 from atelier.params import Dataset
 from tests.dvc_projects import commit, new_project, params_text, run
@@ -72,8 +72,8 @@ def pushed(tmp_path_factory, client, endpoint):
     point_at(project, "template", endpoint)
     add_pictures(project, range(40))
     ingest_all_stages(project, "photos", PHOTOS)
-    versions.track(project)
-    versions.push(project)
+    dvc.track(project)
+    dvc.push(project)
     commit(project, "data")
     return project
 
@@ -136,13 +136,13 @@ def clone(tmp_path, project, bucket, endpoint):
 
 
 def shard_of(project, number=0):
-    return objects.listing(project, versions.data_md5(project))[f"photos/shard-{number:05d}.bin"]
+    return objects.listing(project, dvc.data_md5(project))[f"photos/shard-{number:05d}.bin"]
 
 
 def test_a_clone_gets_from_the_bucket_what_was_pushed(project, clone, bucket):
     assert len(bucket.objects()) == 4  # shard, manifest, description, list of files
-    assert versions.in_remote(clone)
-    assert versions.restore_if_missing(clone)
+    assert dvc.in_remote(clone)
+    assert dvc.restore_if_missing(clone)
     ours, theirs = read_dataset(project, "photos"), read_dataset(clone, "photos")
     assert theirs.digest == ours.digest
     np.testing.assert_array_equal(theirs.images("train")[:], ours.images("train")[:])
@@ -152,8 +152,8 @@ def test_more_pictures_send_only_the_new_shard_and_the_old_version_stays_readabl
     before = bucket.objects()
     add_pictures(project, range(40, 46))
     ingest_all_stages(project, "photos", PHOTOS)
-    versions.track(project)
-    versions.push(project)
+    dvc.track(project)
+    dvc.push(project)
     sent = {md5: size for md5, size in bucket.objects().items() if md5 not in before}
     assert sent.pop(shard_of(project, 1)) == 6 * 16 * 16 * 3
     assert len(sent) == 3  # manifest, description, list of files
@@ -165,24 +165,24 @@ def test_more_pictures_send_only_the_new_shard_and_the_old_version_stays_readabl
 
 def test_an_object_deleted_in_the_bucket_is_found_and_sent_again(project, bucket):
     bucket.delete(shard_of(project))
-    assert not versions.in_remote(project)
-    versions.push(project)
+    assert not dvc.in_remote(project)
+    dvc.push(project)
     assert shard_of(project) in bucket.objects()
-    assert versions.in_remote(project)
+    assert dvc.in_remote(project)
 
 
 def test_an_object_that_is_lost_everywhere_stops_before_anything_is_changed(project, clone, bucket):
-    md5, shard = versions.data_md5(project), shard_of(project)
+    md5, shard = dvc.data_md5(project), shard_of(project)
     bucket.delete(shard)
-    assert not versions.restore_if_missing(clone)
+    assert not dvc.restore_if_missing(clone)
     with pytest.raises(DataError, match=f"lacks 1 of its files.*{shard}"):
-        versions.checkout(clone, md5)
+        dvc.checkout(clone, md5)
     assert not (clone / "data").exists()
 
 
 def test_a_bucket_that_is_not_there_is_an_error_that_may_pass(project, endpoint):
     point_at(project, "no-such-bucket", endpoint)
-    for ask in (versions.in_remote, versions.push):
+    for ask in (dvc.in_remote, dvc.push):
         with pytest.raises(RemoteError, match="DVC's remote can't be used: .*bucket does not exist"):
             ask(project)
 
@@ -191,7 +191,7 @@ def test_a_server_that_does_not_answer_is_an_error_that_may_pass(clone, monkeypa
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # the client's own patience takes 9 s
     point_at(clone, "bucket", "http://127.0.0.1:9")  # the port "discard": nothing listens
     with pytest.raises(RemoteError, match="DVC's remote can't be used: .*Could not connect to the endpoint"):
-        versions.restore_if_missing(clone)
+        dvc.restore_if_missing(clone)
 
 
 @pytest.mark.flow

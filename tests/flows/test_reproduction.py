@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from atelier.data.history import md5_at
+from atelier.data.versions.history import md5_at
 from tests.dvc_projects import commit, run
 from tests.past_projects import (
     MODELS,

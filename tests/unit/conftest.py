@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import skimage.data
 
-from atelier.data import fashion_mnist
-from atelier.data.idx import parse_idx, read_bytes
-from atelier.data.pictures import content_hash
+from atelier.data.sources import fashion_mnist
+from atelier.data.sources.idx import parse_idx, read_bytes
+from atelier.data.sources.pictures import content_hash
 from atelier.data.splits import split_of
 from atelier.params import Dataset, Source
 from atelier.project import Project

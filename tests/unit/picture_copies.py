@@ -7,8 +7,8 @@ import numpy as np
 import skimage.data
 from PIL import Image, ImageEnhance
 
-from atelier.data.perceptual import perceptual_hash
-from atelier.data.pictures import Candidate, content_hash
+from atelier.data.ingest.perceptual import perceptual_hash
+from atelier.data.sources.pictures import Candidate, content_hash
 
 
 @cache

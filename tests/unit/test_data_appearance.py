@@ -10,9 +10,9 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from atelier.data.decoding import OwnSize, decode
-from atelier.data.pictures import Encoded, Unusable, content_hash
-from atelier.data.sources import open_source
+from atelier.data.sources.decoding import OwnSize, decode
+from atelier.data.sources.opening import open_source
+from atelier.data.sources.pictures import Encoded, Unusable, content_hash
 from atelier.params import Source
 from atelier.restore import read_picture
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atelier.data import archive_members, layout
-from atelier.data.archive_members import members
-from atelier.data.pictures import Encoded, Rejected, Unusable
-from atelier.data.sources import open_source, source_digest, source_names
+from atelier.data.sources import archive_members, layout
+from atelier.data.sources.archive_members import members
+from atelier.data.sources.opening import open_source, source_digest, source_names
+from atelier.data.sources.pictures import Encoded, Rejected, Unusable
 from atelier.errors import DataError
 from atelier.params import Source
 from tests.picture_files import encoded, packed
@@ -137,7 +137,7 @@ def test_links_and_devices_are_refused(tmp_path):
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
 def test_a_member_that_is_too_large_is_not_taken_into_memory(tmp_path, kind, monkeypatch):
-    monkeypatch.setattr("atelier.data.archive.MAX_FILE_BYTES", 1_000_000)
+    monkeypatch.setattr("atelier.data.sources.archive.MAX_FILE_BYTES", 1_000_000)
     content = packed([("bomb.png", bytes(30_000_000)), ("ok.png", PNGS[0])], kind)
     tracemalloc.start()
     items = items_of(tmp_path, content)

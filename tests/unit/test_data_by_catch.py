@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from atelier.data import ingest
-from atelier.data.sources import open_source, source_digest
+from atelier.data.ingest import stages
+from atelier.data.sources.opening import open_source, source_digest
 from atelier.data.store import read_dataset
 from atelier.errors import DataError
 from atelier.params import Dataset, Source
@@ -37,7 +37,7 @@ def found_in(project, files, kind="folder"):
 
 
 def warnings_of(project, dataset=PHOTOS):
-    return list(ingest.validate(project, "photos", dataset, ingest.read(project, "photos", dataset)).warnings)
+    return list(stages.validate(project, "photos", dataset, stages.read(project, "photos", dataset)).warnings)
 
 
 # --- what is a picture
@@ -106,8 +106,8 @@ def test_no_pipe_blocks_and_a_broken_link_is_told(tmp_path):
 
 def test_the_page_counts_pictures_not_by_catch(tmp_path):
     write_files(tmp_path / "raw", {**README, "LICENSE": b"MIT", "a.png": encoded((20, 20), 1), "b.png": b"none"})
-    folder = ingest.read(tmp_path, "photos", PHOTOS)
-    page = ingest.validate(tmp_path, "photos", PHOTOS, folder).page()
+    folder = stages.read(tmp_path, "photos", PHOTOS)
+    page = stages.validate(tmp_path, "photos", PHOTOS, folder).page()
     assert "1 pictures are in quarantine" in page
     assert "| other file | 2 |" in page
 

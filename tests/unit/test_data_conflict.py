@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from atelier.data import history, versions
+from atelier.data.versions import dvc, history
 from atelier.errors import DataError
 from tests.dvc_projects import commit, new_project, run
 from tests.support.processes import atelier
@@ -25,7 +25,7 @@ def conflict(tmp_path):
     for branch in ("first", "second"):
         for name in ("dataset.json", "manifest.csv"):
             (folder / name).write_text(branch)
-        md5s.append(versions.track(project))
+        md5s.append(dvc.track(project))
         commit(project, branch)
         if branch == "first":
             run(project, "git", "checkout", "-q", "-b", "second")
@@ -43,14 +43,14 @@ def conflict(tmp_path):
 def test_each_way_out_ends_the_conflict_with_the_version_that_it_names(conflict, option, chosen):
     project, md5s = conflict
     with pytest.raises(DataError, match="a merge left both sides in it") as raised:
-        versions.data_md5(project)
+        dvc.data_md5(project)
     ways = re.findall(r"^  (git .*)$", str(raised.value), re.MULTILINE)
     (way,) = [way for way in ways if option in way]
     in_git, _, in_atelier = way.rpartition(" && ")
     subprocess.run(in_git, shell=True, cwd=project, check=True)
     done = atelier(project, *in_atelier.split()[1:])
     assert done.returncode == 0, done.stderr
-    assert versions.data_md5(project) == md5s[chosen] and versions.is_clean(project)
+    assert dvc.data_md5(project) == md5s[chosen] and dvc.is_clean(project)
     assert (project / "data/photos/dataset.json").read_text() == ("first", "second")[chosen]
     run(project, "git", *AS, "commit", "-qm", "merged")
     assert history.md5_at(project, "HEAD") == md5s[chosen]
@@ -61,16 +61,16 @@ def test_damage_without_a_conflict_is_mended_from_git_or_by_an_ingest(conflict):
     run(project, "git", "merge", "--abort")
     (project / "data.dvc").write_text("just words")
     with pytest.raises(DataError, match="git has it as it was: (.*)$") as raised:
-        versions.data_md5(project)
+        dvc.data_md5(project)
     way = str(raised.value).partition("as it was: ")[2]
     subprocess.run(way, shell=True, cwd=project, check=True)
-    assert versions.data_md5(project) == md5s[1]
+    assert dvc.data_md5(project) == md5s[1]
     (project / "data.dvc").write_text("just words")
     commit(project, "committed with the damage")
     with pytest.raises(DataError, match="Delete data.dvc, then run `atelier ingest`"):
-        versions.data_md5(project)
+        dvc.data_md5(project)
     (project / "data.dvc").unlink()
-    assert versions.track(project) == md5s[1]
+    assert dvc.track(project) == md5s[1]
 
 
 @pytest.mark.parametrize("command", ["run", "plan", "ingest"])

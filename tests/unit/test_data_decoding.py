@@ -10,8 +10,8 @@ import skimage.data
 import tifffile
 from PIL import Image, ImageOps
 
-from atelier.data.decoding import decode, fit_pixels, quiet_pillow
-from atelier.data.pictures import Unusable
+from atelier.data.sources.decoding import decode, fit_pixels, quiet_pillow
+from atelier.data.sources.pictures import Unusable
 from atelier.params import Dataset
 from tests.picture_files import encoded
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from skimage import data as photographs
 
-from atelier.data import ingest
+from atelier.data.ingest import stages
 from atelier.data.manifest import read_csv
 from atelier.data.store import read_dataset
 from atelier.params import Dataset
@@ -170,12 +170,12 @@ def test_they_are_found_whatever_the_files_are_called_and_however_many_cores_loo
             for count, path in enumerate(sorted((project / "raw").rglob("*"), reverse=True)):
                 if path.is_file() and not path.is_symlink():
                     path.rename(path.with_name(f"renamed-{count}{path.suffix}"))
-        monkeypatch.setattr("atelier.data.reading.num_cores", lambda cores=cores: cores)
-        monkeypatch.setattr("atelier.data.reading.WORTH_A_THREAD", 0.0)
+        monkeypatch.setattr("atelier.data.ingest.reading.num_cores", lambda cores=cores: cores)
+        monkeypatch.setattr("atelier.data.ingest.reading.WORTH_A_THREAD", 0.0)
         dataset = Dataset(source="folder", path="raw", image_size=SIDE, channels=3, max_quarantined=0.2)
         digests.add(ingest_all_stages(project, "found", dataset).digest)
         tables.add(
-            tuple(sorted(row["reason"] for row in ingest.quarantine_rows(project, "found", project / "data" / "found")))
+            tuple(sorted(row["reason"] for row in stages.quarantine_rows(project, "found", project / "data" / "found")))
         )
         shutil.rmtree(project)
     assert len(digests) == len(tables) == 1

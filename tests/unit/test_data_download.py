@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from atelier.data.sources import open_source, source_digest
+from atelier.data.sources.opening import open_source, source_digest
 from atelier.errors import DataError, RemoteError
 from atelier.params import Source
 from tests.picture_files import encoded, packed

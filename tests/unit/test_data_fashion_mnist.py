@@ -4,8 +4,8 @@ import shutil
 import numpy as np
 import pytest
 
-from atelier.data import fashion_mnist
-from atelier.data.sources import open_source
+from atelier.data.sources import fashion_mnist
+from atelier.data.sources.opening import open_source
 from atelier.errors import DataError
 from atelier.params import Source
 

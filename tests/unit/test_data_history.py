@@ -5,10 +5,10 @@ import shutil
 import numpy as np
 import pytest
 
-from atelier.data import history, lookup, objects, report, versions
-from atelier.data.changes import Entry, compare
 from atelier.data.manifest import write_csv
-from atelier.data.pictures import content_hash
+from atelier.data.sources.pictures import content_hash
+from atelier.data.versions import dvc, history, lookup, objects, report
+from atelier.data.versions.changes import Entry, compare
 from atelier.errors import DataError, UsageError
 from atelier.params import Dataset
 from tests.dvc_projects import clone_of, commit, new_project, objects_in, run
@@ -36,13 +36,13 @@ def project(tmp_path_factory):
     project = new_project(tmp_path_factory.mktemp("history") / "project")
     commit(project, "no data yet")
     first = store(project, FIRST)
-    versions.track(project)
-    versions.push(project)
+    dvc.track(project)
+    dvc.push(project)
     commit(project, "first data")
     second = store(project, SECOND, first)
     store(project, {13: ("", "train")}, name="sketches")
-    versions.track(project)
-    versions.push(project)
+    dvc.track(project)
+    dvc.push(project)
     commit(project, "more data")
     (project / "README").write_text("no data in this commit")
     commit(project, "no data")
@@ -72,7 +72,7 @@ def test_the_commits_that_changed_the_data_are_listed_newest_first(project, know
     assert [commit.subject for commit in known] == ["more data", "first data"]
     assert len({commit.md5 for commit in known}) == 2
     assert all(len(commit.revision) == 40 and commit.size > 2000 for commit in known)
-    assert known[0].md5 == versions.data_md5(project)
+    assert known[0].md5 == dvc.data_md5(project)
     assert history.md5_at(project, "HEAD~2") == known[1].md5
 
 
@@ -215,7 +215,7 @@ def test_the_list_of_a_clone_shows_lost_versions_as_such(project, known, tmp_pat
 def test_the_status_has_counts_by_class_and_split_and_where_the_bytes_are(project):
     asked = Dataset(source="folder", path="raw", image_size=16, channels=1)
     found = report.status(project, {"photos": asked, "wanted": asked})
-    assert found["md5"] == versions.data_md5(project)
+    assert found["md5"] == dvc.data_md5(project)
     assert (found["clean"], found["in_remote"]) == (False, True)
     photos, sketches, wanted = found["datasets"]
     assert photos["images"] == {

@@ -8,9 +8,9 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atelier.data.decoding import FORMATS, decode, quiet_pillow
-from atelier.data.pictures import Reason, Unusable
-from atelier.data.signatures import STARTS
+from atelier.data.sources.decoding import FORMATS, decode, quiet_pillow
+from atelier.data.sources.pictures import Reason, Unusable
+from atelier.data.sources.signatures import STARTS
 from atelier.params import Dataset
 from tests.picture_files import encoded
 from tests.support.properties import examples

@@ -5,8 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from atelier.data.idx import parse_idx, read_bytes
-from atelier.data.sources import open_source, source_digest
+from atelier.data.sources.idx import parse_idx, read_bytes
+from atelier.data.sources.opening import open_source, source_digest
 from atelier.errors import DataError
 from atelier.params import Source
 from tests.picture_files import write_files

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atelier.data import ingest, reading
+from atelier.data.ingest import reading, stages
 from atelier.data.manifest import NO_LABEL
-from atelier.data.pictures import content_hash
+from atelier.data.sources.pictures import content_hash
 from atelier.data.store import LOCAL_NOTES, read_dataset
 from atelier.errors import DataError
 from atelier.params import Dataset
@@ -38,7 +38,7 @@ def test_every_picture_is_stored_with_its_class(tmp_path):
         Image.fromarray(picture(number)).save(path)
     record = ingest_all_stages(tmp_path, "photos", PHOTOS)
     stored = read_dataset(tmp_path, "photos")
-    assert record == ingest.DatasetRecord("photos", stored.digest, stored.info.counts, 0, changed=True)
+    assert record == stages.DatasetRecord("photos", stored.digest, stored.info.counts, 0, changed=True)
     assert stored.info.class_names == ("cat", "dog")
     expected = {content_hash(picture(i)): NO_LABEL if i >= 38 else i % 2 for i in range(40)}
     assert {row.sha256: row.label for row in stored.manifest.rows()} == expected
@@ -96,7 +96,7 @@ def test_a_renamed_file_changes_the_names_and_nothing_else(project):
     first = ingest_all_stages(project, "photos", PHOTOS)
     before = versioned(project)
     (project / "raw" / "cat" / "00.png").rename(project / "raw" / "cat" / "zero.png")
-    assert ingest.dataset_state(project, "photos", PHOTOS) == ("fresh", [])
+    assert stages.dataset_state(project, "photos", PHOTOS) == ("fresh", [])
     again = ingest_all_stages(project, "photos", PHOTOS)
     assert (first.changed, again.changed) == (True, False)
     assert versioned(project) == before
@@ -194,32 +194,32 @@ def test_an_ingest_repairs_what_was_damaged(project, damage):
 
 
 def test_the_state_tells_what_is_stale_and_why(project):
-    assert ingest.dataset_state(project, "photos", PHOTOS) == ("missing", ["not ingested yet"])
+    assert stages.dataset_state(project, "photos", PHOTOS) == ("missing", ["not ingested yet"])
     ingest_all_stages(project, "photos", PHOTOS)
-    assert ingest.dataset_state(project, "photos", PHOTOS) == ("fresh", [])
+    assert stages.dataset_state(project, "photos", PHOTOS) == ("fresh", [])
     larger = PHOTOS.model_copy(update={"image_size": 32, "test_fraction": 0.5})
-    assert ingest.dataset_state(project, "photos", larger) == (
+    assert stages.dataset_state(project, "photos", larger) == (
         "stale",
         ["params: image_size 16 -> 32", "params: test_fraction 0.25 -> 0.5"],
     )
     fill(project / "raw", range(100, 103))
     (project / "raw" / "cat" / "00.png").unlink()
     expected = ("stale", ["data: the source changed (3 files added, 1 removed)"])
-    assert ingest.dataset_state(project, "photos", PHOTOS) == expected
+    assert stages.dataset_state(project, "photos", PHOTOS) == expected
     ingest_all_stages(project, "photos", PHOTOS)
     shutil.copy(project / "raw" / "cat" / "02.png", project / "raw" / "cat" / "04.png")
     expected = ("stale", ["data: the source changed (contents of known files)"])
-    assert ingest.dataset_state(project, "photos", PHOTOS) == expected
+    assert stages.dataset_state(project, "photos", PHOTOS) == expected
 
 
 def test_stored_data_is_fresh_where_the_source_is_not(project):
     ingest_all_stages(project, "photos", PHOTOS)
     (project / "raw").rename(project / "elsewhere")
-    state, reasons = ingest.dataset_state(project, "photos", PHOTOS)
+    state, reasons = stages.dataset_state(project, "photos", PHOTOS)
     assert state == "fresh"
     assert "the stored version is used; the source is not here: " in reasons[0]
     moved = PHOTOS.model_copy(
         update={"sources": (PHOTOS.sources[0].model_copy(update={"path": str(project / "elsewhere")}),)}
     )
-    assert ingest.dataset_state(project, "photos", moved) == ("fresh", [])
+    assert stages.dataset_state(project, "photos", moved) == ("fresh", [])
     assert not ingest_all_stages(project, "photos", moved).changed  # where the pictures lie is no part of the data

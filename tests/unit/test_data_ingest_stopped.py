@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from atelier.data import ingest
+from atelier.data.ingest import stages
 from atelier.data.store import read_dataset
 from atelier.errors import DataError
 from tests.noise_pictures import PHOTOS, fill, versioned
@@ -37,7 +37,7 @@ def test_too_many_unusable_files_stop_before_anything_is_replaced(project):
     assert versioned(project) == before
     table = project / ".atelier" / "quarantine-photos.csv"
     assert len(table.read_text().splitlines()) == 1 + 42
-    assert len(ingest.quarantine_rows(project, "photos", project / "gone")) == 42
+    assert len(stages.quarantine_rows(project, "photos", project / "gone")) == 42
     assert not list((project / ".atelier" / "tmp").glob("read-*"))  # nor the pixels of what is not stored
     (project / "raw" / "bad-00.png").unlink()
     assert ingest_all_stages(project, "photos", PHOTOS).num_quarantined == 41

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atelier.data import ingest
-from atelier.data.portrait import contact_sheet
-from atelier.data.sources import open_source
+from atelier.data.ingest import stages
+from atelier.data.ingest.portrait import contact_sheet
+from atelier.data.sources.opening import open_source
 from atelier.data.store import read_dataset
 from atelier.errors import DataError
 from atelier.params import Dataset, Source
@@ -190,13 +190,13 @@ def test_a_split_without_labels_is_stored_shown_and_ingested_again(tmp_path, spl
     ]
     write_files(tmp_path / "raw", {name: encoded((20, 20), 20 + place) for place, name in enumerate(names)})
     photos = Dataset(source="folder", path="raw", image_size=16, channels=3)
-    folder = ingest.read(tmp_path, "photos", photos)
-    findings = ingest.validate(tmp_path, "photos", photos, folder)
+    folder = stages.read(tmp_path, "photos", photos)
+    findings = stages.validate(tmp_path, "photos", photos, folder)
     assert any("has a class, but those of train have" in warning for warning in findings.warnings)
-    ingest.store(tmp_path, "photos", photos, folder, findings)
+    stages.store(tmp_path, "photos", photos, folder, findings)
     stored = read_dataset(tmp_path, "photos")
     kept_back = "validation" if split == "val" else "test"
     assert stored.info.counts[kept_back] == 5
     assert stored.labels(kept_back).tolist() == [-1] * 5
     assert contact_sheet(stored, kept_back) is not None
-    assert ingest.dataset_state(tmp_path, "photos", photos) == ("fresh", [])
+    assert stages.dataset_state(tmp_path, "photos", photos) == ("fresh", [])

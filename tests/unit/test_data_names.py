@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from atelier.data import ingest, lookup
-from atelier.data.history import NOW, open_snapshot
+from atelier.data.ingest import stages
 from atelier.data.manifest import read_csv, write_csv
-from atelier.data.names import shown
-from atelier.data.sources import open_source
+from atelier.data.sources.names import shown
+from atelier.data.sources.opening import open_source
 from atelier.data.store import read_dataset
+from atelier.data.versions import lookup
+from atelier.data.versions.history import NOW, open_snapshot
 from atelier.errors import DataError
 from atelier.params import Dataset, Source
 from tests.picture_files import encoded, packed, write_files
@@ -105,17 +106,17 @@ def test_an_ingest_keeps_every_name_as_text_that_services_take(project):
         *(f"{os.fsdecode(name)}/1.png" for name in ODD_NAMES),
         os.fsdecode(b"gr\xfcn.png"),
     }
-    rows = ingest.quarantine_rows(project, "photos", folder)
+    rows = stages.quarantine_rows(project, "photos", folder)
     assert {original(row["name"]) for row in rows} == {f"{os.fsdecode(name)}/2.png" for name in ODD_NAMES}
     assert json.dumps(rows, ensure_ascii=False).encode()
     assert set(map(original, read_dataset(project, "photos").info.class_names)) == set(map(os.fsdecode, ODD_NAMES))
-    assert ingest.dataset_state(project, "photos", PHOTOS)[0] == "fresh"
+    assert stages.dataset_state(project, "photos", PHOTOS)[0] == "fresh"
 
 
 def test_files_added_are_counted_beside_names_that_are_no_text(project):
     ingest_all_stages(project, "photos", PHOTOS)
     write_files(project / "raw", {os.fsdecode(b"n\xe9w.png"): encoded((20, 20), 91)})
-    assert ingest.dataset_state(project, "photos", PHOTOS)[1] == ["data: the source changed (1 files added, 0 removed)"]
+    assert stages.dataset_state(project, "photos", PHOTOS)[1] == ["data: the source changed (1 files added, 0 removed)"]
 
 
 def test_what_is_unusable_or_odd_is_named_as_text(tmp_path):
@@ -123,9 +124,9 @@ def test_what_is_unusable_or_odd_is_named_as_text(tmp_path):
     write_files(
         tmp_path / "raw", dict(zip(names, (one_colour(), one_colour()[:60], encoded((20, 20), 1)), strict=True))
     )
-    folder = ingest.read(tmp_path, "photos", PHOTOS)
+    folder = stages.read(tmp_path, "photos", PHOTOS)
     assert "pictures are of one colour, as good as: d\\udcfcll.png" in "".join(
-        ingest.validate(tmp_path, "photos", PHOTOS, folder).warnings
+        stages.validate(tmp_path, "photos", PHOTOS, folder).warnings
     )
     strict = PHOTOS.model_copy(update={"max_quarantined": 0.0})
     with pytest.raises(DataError, match=r"k\\udcfcputt\.png: truncated or damaged") as caught:

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from atelier.data import ingest
+from atelier.data.ingest import stages
 from atelier.errors import DataError
 from atelier.params import Source
 from tests.noise_pictures import PHOTOS, fill, versioned
@@ -71,11 +71,11 @@ def test_what_came_while_pictures_were_read_is_not_replaced_either(tmp_path):
     fill(tmp_path / "raw")
     ingest_all_stages(tmp_path, "photos", PHOTOS)
     fill(tmp_path / "raw", range(100, 110))
-    folder = ingest.read(tmp_path, "photos", PHOTOS)
-    findings = ingest.validate(tmp_path, "photos", PHOTOS, folder)
+    folder = stages.read(tmp_path, "photos", PHOTOS)
+    findings = stages.validate(tmp_path, "photos", PHOTOS, folder)
     before = versioned(tmp_path)
     (tmp_path / "data" / "photos" / "labels.csv").write_text("name,label\n")
     with pytest.raises(DataError, match="'labels.csv' .1 in all"):
-        ingest.store(tmp_path, "photos", PHOTOS, folder, findings)
+        stages.store(tmp_path, "photos", PHOTOS, folder, findings)
     (tmp_path / "data" / "photos" / "labels.csv").unlink()
     assert versioned(tmp_path) == before

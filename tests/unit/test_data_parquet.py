@@ -6,9 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from atelier.data.decoding import decode
-from atelier.data.pictures import Encoded, Rejected
-from atelier.data.sources import open_source, source_digest
+from atelier.data.sources.decoding import decode
+from atelier.data.sources.opening import open_source, source_digest
+from atelier.data.sources.pictures import Encoded, Rejected
 from atelier.errors import DataError
 from atelier.params import Dataset, Source
 from tests.picture_files import encoded
@@ -159,7 +159,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     code = f"""
 import pyarrow.parquet
 from pathlib import Path
-from atelier.data.sources import open_source
+from atelier.data.sources.opening import open_source
 from atelier.params import Source
 
 def peak_kib():  # of this process alone; getrusage starts with what the parent had

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from picture_copies import NEAR, Folder, compressed, photographs
 from scipy.fft import dctn
 
-from atelier.data.perceptual import DISTANCE, Thumbnails, perceptual_hash, small_luma, within
+from atelier.data.ingest.perceptual import DISTANCE, Thumbnails, perceptual_hash, small_luma, within
 
 words = st.integers(0, 2**64 - 1)
 KNOWN = 0xAA2A57356B16651B

@@ -1,8 +1,8 @@
 import numpy as np
 
-from atelier.data.notes import SHOWN, quarantine_sheet
-from atelier.data.pictures import Candidate, Rejected
-from atelier.data.portrait import CELL, MARGIN, contact_sheet, histograms
+from atelier.data.ingest.notes import SHOWN, quarantine_sheet
+from atelier.data.ingest.portrait import CELL, MARGIN, contact_sheet, histograms
+from atelier.data.sources.pictures import Candidate, Rejected
 from tests.stored import stored_dataset
 
 

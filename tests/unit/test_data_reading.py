@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atelier.data import reading
-from atelier.data.pictures import Candidate
+from atelier.data.ingest import reading
+from atelier.data.sources.pictures import Candidate
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.005])

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from atelier.data import versions
-from atelier.data.recovery import lost, put_version
+from atelier.data.versions import dvc
+from atelier.data.versions.recovery import lost, put_version
 from atelier.errors import DataError
 from tests.dvc_projects import commit, new_project
 
@@ -21,8 +21,8 @@ def pushed(tmp_path_factory):
         path = project / "data" / "photos" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"content of {name}")
-    versions.track(project)
-    versions.push(project)
+    dvc.track(project)
+    dvc.push(project)
     commit(project, "data")
     yield project
     del os.environ["DVC_SITE_CACHE_DIR"]
@@ -50,11 +50,11 @@ SHARD = "content of shard-00000.bin"
 
 
 def test_a_version_is_written_into_another_folder(project, tmp_path):
-    md5 = versions.data_md5(project)
+    md5 = dvc.data_md5(project)
     shutil.rmtree(project / ".dvc" / "cache")  # from the remote
     put_version(project, md5, tmp_path)
     assert (tmp_path / "data" / "photos" / "shard-00000.bin").read_text() == SHARD
-    assert versions.data_md5(tmp_path) == md5
+    assert dvc.data_md5(tmp_path) == md5
 
 
 def test_one_changed_byte_is_noticed_and_named(project, tmp_path):
@@ -62,11 +62,11 @@ def test_one_changed_byte_is_noticed_and_named(project, tmp_path):
     with pytest.raises(
         DataError, match=r"is not what it was\. Changed .*: data/photos/shard-00000.bin, /.*Delete these"
     ):
-        put_version(project, versions.data_md5(project), tmp_path)
+        put_version(project, dvc.data_md5(project), tmp_path)
 
 
 def test_a_changed_list_of_files_is_not_followed(project, tmp_path):
-    md5 = versions.data_md5(project)
+    md5 = dvc.data_md5(project)
     entries = [{"md5": md5_of(SHARD), "relpath": "../../outside.bin"}]
     overwrite(cached(project, md5), json.dumps(entries))
     with pytest.raises(DataError, match="Changed since it was tracked: the list of files"):
@@ -85,7 +85,7 @@ def test_a_list_that_leads_outside_is_refused_even_if_its_hash_is_right(project,
 
 
 def test_lost_asks_cache_and_remote_together(project):
-    md5, shard = versions.data_md5(project), md5_of(SHARD)
+    md5, shard = dvc.data_md5(project), md5_of(SHARD)
     remote = project / ".dvcstore" / "files" / "md5" / shard[:2] / shard[2:]
     assert lost(project, md5) == ""
     remote.unlink()

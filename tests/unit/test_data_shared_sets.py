@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from atelier.data.decoding import decode
-from atelier.data.pictures import Encoded
-from atelier.data.sources import open_source
+from atelier.data.sources.decoding import decode
+from atelier.data.sources.opening import open_source
+from atelier.data.sources.pictures import Encoded
 from atelier.params import Dataset, Source
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"

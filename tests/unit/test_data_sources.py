@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from atelier.data import file_sums
-from atelier.data.pictures import Encoded, Rejected, Unusable
-from atelier.data.sources import open_source, source_digest, source_names
+from atelier.data.sources import file_sums
+from atelier.data.sources.opening import open_source, source_digest, source_names
+from atelier.data.sources.pictures import Encoded, Rejected, Unusable
 from atelier.errors import DataError
 from atelier.params import Source
 from tests.picture_files import encoded, write_files
@@ -103,7 +103,7 @@ def test_by_catch_is_told_from_pictures_that_cannot_be_read(tmp_path):
 
 
 def test_what_is_no_file_is_rejected_and_no_pipe_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr("atelier.data.folder.MAX_FILE_BYTES", 10_000)
+    monkeypatch.setattr("atelier.data.sources.folder.MAX_FILE_BYTES", 10_000)
     raw = tmp_path / "raw"
     write_files(raw, {"good.png": PNGS[0], "large.png": bytes(10_001)})
     (raw / "link.png").symlink_to(raw / "nowhere.png")

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atelier.data import writer
 from atelier.data.images import Shards
+from atelier.data.ingest import writer
 from atelier.data.manifest import ManifestRow
-from atelier.data.pictures import content_hash
+from atelier.data.sources.pictures import content_hash
 from atelier.data.splits import SPLITS
 from atelier.data.store import open_version, read_dataset
 from atelier.errors import DataError

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from picture_copies import NEAR, Folder, compressed, messy_folder, photographs
 
+from atelier.data.ingest.validation import validate
 from atelier.data.splits import SPLITS, split_of
-from atelier.data.validation import validate
 from atelier.params import Dataset, Source
 
 TRAIN_ONLY = Dataset(

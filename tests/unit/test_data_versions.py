@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from atelier.data import objects, versions
 from atelier.data.store import LOCAL_NOTES
+from atelier.data.versions import dvc, objects
 from atelier.errors import DataError, RemoteError
-from tests.dvc_projects import clone_of, commit, dvc, new_project, objects_in, run
+from tests.dvc_projects import clone_of, commit, new_project, objects_in, run, run_dvc
 
 pytestmark = pytest.mark.service
 
@@ -22,8 +22,8 @@ def pushed(tmp_path_factory):
         write(project, f"shard-0000{number}.bin", f"pixels {number}")
     write(project, "dataset.json", "{}")
     write(project, "manifest.csv", "sha256")
-    versions.track(project)
-    versions.push(project)
+    dvc.track(project)
+    dvc.push(project)
     commit(project, "data")
     yield project
     del os.environ["DVC_SITE_CACHE_DIR"]
@@ -41,7 +41,7 @@ def grown(pushed, tmp_path_factory):
     folder = tmp_path_factory.mktemp("grown") / "project"
     shutil.copytree(pushed, folder)
     write(folder, "shard-00003.bin", "more")
-    versions.track(folder)
+    dvc.track(folder)
     return folder
 
 
@@ -59,7 +59,7 @@ def clone(pushed, tmp_path):
 def restored(pushed, tmp_path_factory):
     """A clone whose data were fetched from the remote."""
     folder = clone_of(pushed, tmp_path_factory.mktemp("restored") / "clone")
-    versions.restore_if_missing(folder)
+    dvc.restore_if_missing(folder)
     return folder
 
 
@@ -91,36 +91,36 @@ def object_of(store, text):
 
 def test_a_pushed_project_is_clean_in_the_remote_and_tracked_again_without_a_change(project):
     before = (project / "data.dvc").read_bytes()
-    md5 = versions.data_md5(project)
+    md5 = dvc.data_md5(project)
     assert len(md5) == 36
     assert md5.endswith(".dir")
-    assert versions.track(project) == md5
+    assert dvc.track(project) == md5
     assert (project / "data.dvc").read_bytes() == before
-    assert versions.is_clean(project)
-    assert versions.in_remote(project)
-    assert not versions.restore_if_missing(project)
+    assert dvc.is_clean(project)
+    assert dvc.in_remote(project)
+    assert not dvc.restore_if_missing(project)
     assert status(project) == ""
 
 
 def test_changed_data_is_seen_tracked_and_pushed_as_another_version(project):
-    old = versions.data_md5(project)
+    old = dvc.data_md5(project)
     write(project, "shard-00003.bin", "more")
     with pytest.raises(DataError, match="data/ is not the version that data.dvc names"):
-        versions.push(project)
-    assert versions.track(project) != old
-    assert not versions.in_remote(project)
-    versions.push(project)
-    assert versions.in_remote(project)
+        dvc.push(project)
+    assert dvc.track(project) != old
+    assert not dvc.in_remote(project)
+    dvc.push(project)
+    assert dvc.in_remote(project)
     assert status(project) == " M data.dvc\n"
 
 
 def test_a_push_sends_only_what_the_remote_lacks(grown_project):
     store = grown_project / ".dvcstore"
     before = objects_in(store)
-    versions.push(grown_project)
+    dvc.push(grown_project)
     sent = objects_in(store).keys() - before.keys()
     assert len(sent) == 2
-    assert versions.data_md5(grown_project) in sent
+    assert dvc.data_md5(grown_project) in sent
     assert object_of(store, "more").exists()
 
 
@@ -128,11 +128,11 @@ def test_an_object_that_was_deleted_in_the_remote_is_missed_and_sent_again(proje
     lost = object_of(project / ".dvcstore", "pixels 1")
     lost.unlink()
     others = {path: path.stat().st_mtime_ns for path in (project / ".dvcstore").glob("files/md5/*/*")}
-    assert "up to date" in dvc(project, "push")  # what DVC itself makes of it
-    assert not versions.in_remote(project)
-    versions.push(project)
+    assert "up to date" in run_dvc(project, "push")  # what DVC itself makes of it
+    assert not dvc.in_remote(project)
+    dvc.push(project)
     assert lost.read_text() == "pixels 1"
-    assert versions.in_remote(project)
+    assert dvc.in_remote(project)
     assert {path: path.stat().st_mtime_ns for path in others} == others
 
 
@@ -140,21 +140,21 @@ def test_an_object_that_neither_cache_nor_remote_has_is_an_error(clone, pushed, 
     shutil.copytree(pushed / ".dvcstore", tmp_path / "store")
     (clone / ".dvc" / "config.local").write_text(f"""['remote "local"']\n  url = {tmp_path / "store"}\n""")
     object_of(tmp_path / "store", "pixels 1").unlink()
-    assert not versions.in_remote(clone)
-    assert not versions.restore_if_missing(clone)  # the sources are read again
+    assert not dvc.in_remote(clone)
+    assert not dvc.restore_if_missing(clone)  # the sources are read again
     assert not (clone / "data").exists()
     with pytest.raises(DataError, match="lacks 1 of its files: neither DVC's cache nor its remote .*Run `dvc push`"):
-        versions.checkout(clone, versions.data_md5(clone))
+        dvc.checkout(clone, dvc.data_md5(clone))
     assert not (clone / "data").exists()
 
 
 def test_notes_of_this_machine_are_no_part_of_a_version(project):
-    md5 = versions.data_md5(project)
+    md5 = dvc.data_md5(project)
     for note in LOCAL_NOTES:
         write(project, note, "/home/somebody/secret.png")
-    assert versions.is_clean(project)
-    assert versions.track(project) == md5
-    assert versions.is_clean(project)
+    assert dvc.is_clean(project)
+    assert dvc.track(project) == md5
+    assert dvc.is_clean(project)
     lines = (project / ".dvcignore").read_text().splitlines()
     assert {f"/data/*/{note}" for note in LOCAL_NOTES} <= set(lines)
     assert len(lines) == len(set(lines))
@@ -162,26 +162,26 @@ def test_notes_of_this_machine_are_no_part_of_a_version(project):
 
 def test_a_clone_gets_the_data_from_the_remote(pushed, clone):
     assert not (clone / "data").exists()
-    assert versions.restore_if_missing(clone)
+    assert dvc.restore_if_missing(clone)
     assert contents(clone) == contents(pushed)
-    assert versions.is_clean(clone)
-    assert versions.data_md5(clone) == versions.data_md5(pushed)
+    assert dvc.is_clean(clone)
+    assert dvc.data_md5(clone) == dvc.data_md5(pushed)
     assert status(clone) == ""
-    assert not versions.restore_if_missing(clone)
+    assert not dvc.restore_if_missing(clone)
 
 
 def test_deleted_data_come_back_from_the_cache_without_the_remote(project):
     shutil.rmtree(project / ".dvcstore")
     shutil.rmtree(project / "data")
-    assert versions.restore_if_missing(project)
-    assert versions.is_clean(project)
+    assert dvc.restore_if_missing(project)
+    assert dvc.is_clean(project)
 
 
 def test_a_restore_that_was_killed_is_finished(pushed, restored_clone):
     (restored_clone / "data" / "photos" / "shard-00002.bin").unlink()
     write(restored_clone, "shard-00001.bin", "")
     write(restored_clone, ".Xk3v9.tmp", "pix")
-    assert versions.restore_if_missing(restored_clone)
+    assert dvc.restore_if_missing(restored_clone)
     assert contents(restored_clone) == contents(pushed)
 
 
@@ -189,7 +189,7 @@ def test_a_restore_overwrites_nothing_that_is_in_no_version(restored_clone):
     (restored_clone / "data" / "photos" / "shard-00002.bin").unlink()
     write(restored_clone, "shard-00001.bin", "not saved anywhere else")
     with pytest.raises(DataError, match="shard-00001.bin is in no version of data/"):
-        versions.restore_if_missing(restored_clone)
+        dvc.restore_if_missing(restored_clone)
     assert contents(restored_clone)["shard-00001.bin"] == "not saved anywhere else"
 
 
@@ -197,24 +197,24 @@ def test_a_dataset_that_was_deleted_on_purpose_stays_away(project):
     other = project / "data" / "other" / "dataset.json"
     other.parent.mkdir()
     other.write_text("{}")
-    versions.track(project)
+    dvc.track(project)
     shutil.rmtree(other.parent)
-    assert not versions.restore_if_missing(project)
+    assert not dvc.restore_if_missing(project)
 
 
 def test_a_checkout_changes_data_and_data_dvc_and_back_again(project):
-    old, before, text = versions.data_md5(project), contents(project), (project / "data.dvc").read_bytes()
+    old, before, text = dvc.data_md5(project), contents(project), (project / "data.dvc").read_bytes()
     write(project, "shard-00003.bin", "more")
     write(project, "names.csv", "name,sha256\n")
-    new = versions.track(project)
+    new = dvc.track(project)
     tracked = (project / "data.dvc").read_bytes()
-    assert versions.checkout(project, old)
+    assert dvc.checkout(project, old)
     assert contents(project) == before  # without names.csv, which was of the other version
     assert (project / "data.dvc").read_bytes() == text
     assert status(project) == ""
-    assert versions.is_clean(project)
-    assert not versions.checkout(project, old)
-    assert versions.checkout(project, new)
+    assert dvc.is_clean(project)
+    assert not dvc.checkout(project, old)
+    assert dvc.checkout(project, new)
     assert contents(project) == {**before, "shard-00003.bin": "more"}
     assert (project / "data.dvc").read_bytes() == tracked  # as `dvc add` wrote it, though no commit has it
 
@@ -223,36 +223,36 @@ def test_a_checkout_refuses_to_lose_data(pushed, grown_project):
     write(grown_project, "shard-00000.bin", "not saved anywhere else")
     before = contents(grown_project)
     with pytest.raises(DataError, match="shard-00000.bin is in no version of data/.*Run `atelier ingest`"):
-        versions.checkout(grown_project, versions.data_md5(pushed))
+        dvc.checkout(grown_project, dvc.data_md5(pushed))
     assert contents(grown_project) == before
 
 
 def test_a_checkout_refuses_to_lose_data_where_the_cache_lost_its_list_of_files(pushed, grown_project):
     write(grown_project, "shard-00000.bin", "not saved anywhere else")
-    new = versions.data_md5(grown_project)
+    new = dvc.data_md5(grown_project)
     objects.cached(grown_project, [new])[new].unlink()
     with pytest.raises(DataError, match="shard-00000.bin is in no version of data/"):
-        versions.checkout(grown_project, versions.data_md5(pushed))
+        dvc.checkout(grown_project, dvc.data_md5(pushed))
     assert contents(grown_project)["shard-00000.bin"] == "not saved anywhere else"
 
 
 def test_a_fresh_clone_can_check_out_a_version_at_once(pushed, clone):
-    assert versions.checkout(clone, versions.data_md5(pushed))
+    assert dvc.checkout(clone, dvc.data_md5(pushed))
     assert contents(clone) == contents(pushed)
     assert status(clone) == ""
 
 
 def test_a_checkout_that_was_killed_can_be_repeated(project):
-    old, before = versions.data_md5(project), contents(project)
+    old, before = dvc.data_md5(project), contents(project)
     write(project, "shard-00003.bin", "more")
     write(project, "shard-00000.bin", "other")
-    versions.track(project)
-    versions.checkout(project, old)
+    dvc.track(project)
+    dvc.checkout(project, old)
     write(project, "shard-00000.bin", "other")  # as if DVC had been killed before it wrote this one
     write(project, "shard-00001.bin", "")  # while it wrote this one
     write(project, ".bYc0.tmp", "pix")
     (project / "data" / "photos" / "shard-00002.bin").unlink()
-    assert versions.checkout(project, old)
+    assert dvc.checkout(project, old)
     assert contents(project) == before
 
 
@@ -260,36 +260,36 @@ def test_lost_data_is_neither_restored_nor_called_safe(project):
     for lost in (".dvcstore", ".dvc/cache"):
         shutil.rmtree(project / lost)
     with pytest.raises(DataError, match="Track it first"):  # DVC itself would push the list of files without the files
-        versions.push(project)
+        dvc.push(project)
     shutil.rmtree(project / "data")
-    assert not versions.restore_if_missing(project)
+    assert not dvc.restore_if_missing(project)
 
 
 def test_a_remote_that_cannot_be_used_is_an_error_that_may_pass(project):
     shutil.rmtree(project / ".dvcstore")
     (project / ".dvcstore").write_text("a file where a folder is needed")
-    for ask in (versions.in_remote, versions.push):
+    for ask in (dvc.in_remote, dvc.push):
         with pytest.raises(RemoteError, match="DVC's remote can't be used: .*Not a directory"):
             ask(project)
     (project / ".dvc" / "config").write_text("")
     with pytest.raises(RemoteError, match="no remote specified"):
-        versions.push(project)
+        dvc.push(project)
 
 
 def test_a_folder_without_dvc_says_what_to_run(tmp_path):
     (tmp_path / "data").mkdir()
     with pytest.raises(DataError, match="has no .dvc folder.*git init && dvc init"):
-        versions.track(tmp_path)
+        dvc.track(tmp_path)
     assert os.listdir(tmp_path) == ["data"]
 
 
 def test_nothing_tracked_yet(tmp_path):
-    assert versions.data_md5(tmp_path) is None
-    assert not versions.is_clean(tmp_path)
-    assert not versions.in_remote(tmp_path)
-    assert not versions.restore_if_missing(tmp_path)
+    assert dvc.data_md5(tmp_path) is None
+    assert not dvc.is_clean(tmp_path)
+    assert not dvc.in_remote(tmp_path)
+    assert not dvc.restore_if_missing(tmp_path)
     with pytest.raises(DataError, match="nothing to track"):
-        versions.track(tmp_path)
+        dvc.track(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -298,12 +298,12 @@ def test_nothing_tracked_yet(tmp_path):
 def test_a_damaged_data_dvc_is_named(tmp_path, text):
     (tmp_path / "data.dvc").write_text(text)
     with pytest.raises(DataError, match="data.dvc is not a file that DVC wrote"):
-        versions.data_md5(tmp_path)
+        dvc.data_md5(tmp_path)
 
 
 def test_this_repository_ignores_the_notes_too():
     lines = (Path(__file__).parents[2] / ".dvcignore").read_text().splitlines()
-    assert set(versions.IGNORED) <= set(lines)
+    assert set(dvc.IGNORED) <= set(lines)
 
 
 @pytest.mark.parametrize("pattern", ["*.csv", "shard-00001.bin", "data/*/*.json", "data/photos/manifest.*"])
@@ -313,16 +313,16 @@ def test_a_file_that_dvc_is_told_to_ignore_stops_the_tracking(project, pattern):
     ignore.write_text(f"{ignore.read_text()}{pattern}\n")
     write(project, "shard-00003.bin", "more")
     with pytest.raises(DataError, match=r"DVC leaves 1 files of data/ out of its version: data/photos/.* Remove it"):
-        versions.track(project)
+        dvc.track(project)
     assert (project / "data.dvc").read_bytes() == before
     ignore.write_text(ignore.read_text().removesuffix(f"{pattern}\n"))
-    versions.track(project)
+    dvc.track(project)
 
 
 def test_a_version_without_a_file_that_it_should_have_is_not_in_the_remote(project):
     (project / "data" / "photos" / "manifest.csv").unlink()
-    versions.track(project)
-    versions.push(project)
-    assert not versions.in_remote(project)
+    dvc.track(project)
+    dvc.push(project)
+    assert not dvc.in_remote(project)
     write(project, "manifest.csv", "sha256")
-    assert not versions.in_remote(project)
+    assert not dvc.in_remote(project)

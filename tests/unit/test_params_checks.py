@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from atelier import params as records
-from atelier.data.decoding import fit_pixels
+from atelier.data.sources.decoding import fit_pixels
 from atelier.degradations import STEPS
 from atelier.errors import ConfigError
 from atelier.fingerprint import TRAINING_MODULES, module_hashes

@@ -14,8 +14,8 @@ import torch
 from atelier import promotion, stages, tables
 from atelier.bundle import write_bundle
 from atelier.card import described
-from atelier.data import versions as data_versions
 from atelier.data.store import DatasetInfo
+from atelier.data.versions import dvc
 from atelier.errors import RegistryError, UsageError
 from atelier.metrics.intervals import Score
 from atelier.networks.restorers import build_restorer
@@ -52,8 +52,8 @@ def made(tmp_path_factory, migrated_database, tracking_at):
     (root / "data" / "fashion").mkdir(parents=True)
     (root / "data" / "fashion" / "dataset.json").write_text("{}")
     (root / "data" / "fashion" / "manifest.csv").write_text("sha256")
-    md5 = data_versions.track(root)
-    data_versions.push(root)
+    md5 = dvc.track(root)
+    dvc.push(root)
     commit_to_git(root, "data")
     shutil.copy(EXAMPLE, root / "params.yaml")
     shutil.copy(migrated_database, root / "mlflow.db")
@@ -231,7 +231,7 @@ def test_a_version_that_is_worse_in_a_class_is_refused(project, registry, params
 
 
 def test_a_version_whose_data_are_not_in_the_remote_is_refused(project, registry, params):
-    md5 = data_versions.data_md5(project.root)
+    md5 = dvc.data_md5(project.root)
     for path in (project.root / ".dvcstore").rglob("*"):
         if path.is_file():
             path.unlink()

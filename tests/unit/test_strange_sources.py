@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from atelier.data import ingest
+from atelier.data.ingest import stages
 from atelier.errors import AtelierError
 from atelier.params import Dataset
 from atelier.restore import restore_files
@@ -110,10 +110,10 @@ def test_whatever_lies_in_a_source_gets_an_answer_and_stays_as_it_is(tmp_path, n
     dataset = make_source(draw, tmp_path)
     before = digest_of(tmp_path / "raw")
     try:
-        folder = ingest.read(tmp_path, "pictures", dataset)
-        findings = ingest.validate(tmp_path, "pictures", dataset, folder)
-        ingest.store(tmp_path, "pictures", dataset, folder, findings)
-        assert ingest.dataset_state(tmp_path, "pictures", dataset) == ("fresh", [])
+        folder = stages.read(tmp_path, "pictures", dataset)
+        findings = stages.validate(tmp_path, "pictures", dataset, folder)
+        stages.store(tmp_path, "pictures", dataset, folder, findings)
+        assert stages.dataset_state(tmp_path, "pictures", dataset) == ("fresh", [])
     except AtelierError as error:
         str(error).encode()  # can leave the process
     assert digest_of(tmp_path / "raw") == before

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from atelier.data import history
+from atelier.data.versions import history
 from atelier.errors import ProvenanceError
 from atelier.machine import git
 from atelier.provenance import git_state

@@ -256,7 +256,7 @@ def doctor(as_json: Json = False) -> None:
 
 
 def _open(params_file: Path | None, overrides: list[str] | None) -> tuple[Project, Params, Path]:
-    from atelier.data.versions import data_md5
+    from atelier.data.versions.dvc import data_md5
     from atelier.params import load_params
 
     project = open_project()

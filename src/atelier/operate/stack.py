@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from atelier.data.objects import check_repository
+from atelier.data.versions.objects import check_repository
 from atelier.errors import AtelierError, UsageError
 from atelier.machine import processes
 from atelier.machine.stack_record import VARIABLES, Stack, read_record, remove_record, running_stack

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from atelier.data.ingest import current_source_digest
-from atelier.data.names import shown
+from atelier.data.ingest.stages import current_source_digest
+from atelier.data.sources.names import shown
 from atelier.errors import DataError
 from atelier.fingerprint import digest
 from atelier.machine.stack_record import folder

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from atelier.card import completed, rendered
-from atelier.data import versions as data_versions
+from atelier.data.versions import dvc
 from atelier.errors import DataError, RegistryError
 from atelier.gate import Measured, Quality, judge
 from atelier.params import Gate, Params
@@ -112,7 +112,7 @@ def blocking_failures(project: Project, params: Params, registry: Registry, vers
             )
     md5 = version.tags.get("data.md5", "")
     try:
-        pushed = data_versions.in_remote(project.root, md5)
+        pushed = dvc.in_remote(project.root, md5)
     except DataError as error:
         failures.append(f"unpushed data: {error}")
     else:

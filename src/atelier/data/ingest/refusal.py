@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from atelier.data.pictures import Rejected
+from atelier.data.sources.pictures import Rejected
 from atelier.errors import DataError
 from atelier.params import Dataset
 

@@ -15,9 +15,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from atelier.data.labels import LabelTable, Matches, match_labels
-from atelier.data.names import listed, shown
-from atelier.data.pictures import Rejected
+from atelier.data.sources.labels import LabelTable, Matches, match_labels
+from atelier.data.sources.names import listed, shown
+from atelier.data.sources.pictures import Rejected
 from atelier.data.splits import Split
 
 MAX_FILE_BYTES = 600 * 2**20  # 90 million pixels of 16-bit RGB, uncompressed, are 515 MiB; each is held in memory

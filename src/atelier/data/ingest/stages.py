@@ -16,21 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from atelier.data import validation
+from atelier.data.ingest import validation
+from atelier.data.ingest.notes import Findings, quarantine_sheet, write_quarantine
+from atelier.data.ingest.oddities import lost_classes
+from atelier.data.ingest.ownership import refuse_foreign_files, refuse_originals
+from atelier.data.ingest.reading import load_reading, read_sources, spooled_pixels
+from atelier.data.ingest.refusal import refuse_too_many, refused_table
+from atelier.data.ingest.validation import Accepted, Validated
+from atelier.data.ingest.writer import stored_params, write_dataset
 from atelier.data.manifest import NO_LABEL, read_csv, write_csv
-from atelier.data.names import shown
-from atelier.data.notes import Findings, quarantine_sheet, write_quarantine
-from atelier.data.oddities import lost_classes
-from atelier.data.ownership import refuse_foreign_files, refuse_originals
-from atelier.data.pictures import ELSEWHERE, Candidate, Rejected, content_hash
-from atelier.data.reading import load_reading, read_sources, spooled_pixels
-from atelier.data.refusal import refuse_too_many, refused_table
-from atelier.data.sources import source_digest, source_names
+from atelier.data.sources.names import shown
+from atelier.data.sources.opening import source_digest, source_names
+from atelier.data.sources.pictures import ELSEWHERE, Candidate, Rejected, content_hash
 from atelier.data.splits import SPLITS, Split
 from atelier.data.staging import building, swap_in
 from atelier.data.store import LOCAL_NOTES, StoredDataset, is_stored, local_table, open_version, read_dataset
-from atelier.data.validation import Accepted, Validated
-from atelier.data.writer import stored_params, write_dataset
 from atelier.errors import DataError
 from atelier.params import Dataset
 

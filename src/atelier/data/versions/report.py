@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from atelier.data import versions
-from atelier.data.changes import counts, entries
-from atelier.data.history import NOW, Snapshot, commits, counts_of, open_snapshot
-from atelier.data.ingest import dataset_state
+from atelier.data.ingest.stages import dataset_state
+from atelier.data.versions import dvc
+from atelier.data.versions.changes import counts, entries
+from atelier.data.versions.history import NOW, Snapshot, commits, counts_of, open_snapshot
 from atelier.errors import DataError, RemoteError
 from atelier.params import Dataset
 
@@ -19,14 +19,14 @@ def status(project_root: Path, datasets: Mapping[str, Dataset]) -> dict[str, Any
     snapshot = open_snapshot(project_root, NOW)
     names = sorted({*datasets, *snapshot.names})
     found = [_dataset_status(project_root, name, datasets.get(name), snapshot) for name in names]
-    md5 = versions.data_md5(project_root)
+    md5 = dvc.data_md5(project_root)
     remote: bool | None
     problem = ""
     try:
-        remote = versions.in_remote(project_root)
+        remote = dvc.in_remote(project_root)
     except RemoteError as error:
         remote, problem = None, str(error)
-    clean = versions.is_clean(project_root)
+    clean = dvc.is_clean(project_root)
     return {"md5": md5, "clean": clean, "in_remote": remote, "remote_problem": problem, "datasets": found}
 
 
@@ -42,7 +42,7 @@ def versions_known(project_root: Path) -> list[dict[str, Any]]:
         for commit in history
     ]  # fmt: skip
     snapshot = open_snapshot(project_root, NOW)
-    md5 = versions.data_md5(project_root) if versions.is_clean(project_root) else None
+    md5 = dvc.data_md5(project_root) if dvc.is_clean(project_root) else None
     if snapshot.names and (not history or md5 is None or md5 != history[0].md5):
         sizes = [snapshot.locate(path).stat().st_size for path in snapshot.paths]
         now = {name: snapshot.description(name)["counts"] for name in snapshot.names}

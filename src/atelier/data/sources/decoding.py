@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from atelier.data import tiff
-from atelier.data.appearance import Tell, appearance
-from atelier.data.pictures import Unusable
-from atelier.data.signatures import STARTS
+from atelier.data.sources import tiff
+from atelier.data.sources.appearance import Tell, appearance
+from atelier.data.sources.pictures import Unusable
+from atelier.data.sources.signatures import STARTS
 from atelier.params import Dataset
 
 # PIL has many more decoders; each is a way in for hostile files.

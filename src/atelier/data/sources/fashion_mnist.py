@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from atelier.data.idx import parse_idx, read_bytes
-from atelier.data.pictures import Decoded, OpenedSource
+from atelier.data.sources.idx import parse_idx, read_bytes
+from atelier.data.sources.pictures import Decoded, OpenedSource
 from atelier.data.splits import Split
 from atelier.data.staging import locked, scratch_folder
 from atelier.errors import DataError, RemoteError

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from atelier.data.ingest.validation import Accepted
 from atelier.data.manifest import NO_LABEL, ManifestRow, digest_of, write_manifest
-from atelier.data.pictures import ELSEWHERE, Candidate
+from atelier.data.sources.pictures import ELSEWHERE, Candidate
 from atelier.data.splits import SPLITS
 from atelier.data.store import FORMAT_VERSION, StoredDataset
-from atelier.data.validation import Accepted
 from atelier.params import Dataset
 
 SHARD_BYTES = (

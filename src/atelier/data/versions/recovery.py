@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path, PurePosixPath
 
-from atelier.data import objects
-from atelier.data.versions import DATA, DATA_DVC
+from atelier.data.versions import objects
+from atelier.data.versions.dvc import DATA, DATA_DVC
 from atelier.errors import DataError, LostError
 
 CHUNK = 2**20  # bytes that are read at a time

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from atelier.data.pointer import version_in
+from atelier.data.versions.pointer import version_in
 from atelier.errors import ProvenanceError
 from atelier.machine import git
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atelier.data import objects
 from atelier.data.manifest import Manifest, read_manifest
-from atelier.data.pointer import parse_data_dvc
 from atelier.data.splits import Split
 from atelier.data.store import StoredDataset, open_version
-from atelier.data.versions import DATA, DATA_DVC, data_md5
+from atelier.data.versions import objects
+from atelier.data.versions.dvc import DATA, DATA_DVC, data_md5
+from atelier.data.versions.pointer import parse_data_dvc
 from atelier.errors import DataError, LostError, UsageError
 from atelier.machine import git
 

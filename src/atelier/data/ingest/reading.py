@@ -19,11 +19,11 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from atelier.data.decoding import decode, fit_pixels, quiet_pillow
-from atelier.data.names import shown
-from atelier.data.perceptual import perceptual_hash
-from atelier.data.pictures import ELSEWHERE, Candidate, Decoded, Encoded, Rejected, Unusable, content_hash
-from atelier.data.sources import open_source, source_digest
+from atelier.data.ingest.perceptual import perceptual_hash
+from atelier.data.sources.decoding import decode, fit_pixels, quiet_pillow
+from atelier.data.sources.names import shown
+from atelier.data.sources.opening import open_source, source_digest
+from atelier.data.sources.pictures import ELSEWHERE, Candidate, Decoded, Encoded, Rejected, Unusable, content_hash
 from atelier.params import Dataset
 from atelier.progress import counted
 

@@ -13,14 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from atelier.data.archive_members import Member, members
-from atelier.data.download import fetched
-from atelier.data.file_sums import file_sum
-from atelier.data.labels import LabelTable, read_table
-from atelier.data.layout import MAX_FILE_BYTES, Layout, arrange, common_top, is_hidden
-from atelier.data.names import listed, shown
-from atelier.data.pictures import Encoded, OpenedSource, Rejected, Unusable
-from atelier.data.signatures import NUM_BYTES, is_told_by_name, refusals
+from atelier.data.sources.archive_members import Member, members
+from atelier.data.sources.download import fetched
+from atelier.data.sources.file_sums import file_sum
+from atelier.data.sources.labels import LabelTable, read_table
+from atelier.data.sources.layout import MAX_FILE_BYTES, Layout, arrange, common_top, is_hidden
+from atelier.data.sources.names import listed, shown
+from atelier.data.sources.pictures import Encoded, OpenedSource, Rejected, Unusable
+from atelier.data.sources.signatures import NUM_BYTES, is_told_by_name, refusals
 from atelier.errors import DataError
 from atelier.params import Source
 

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from atelier.data.oddities import CONSTANT_STD, oddities
-from atelier.data.perceptual import Thumbnails, within
-from atelier.data.pictures import Candidate, Reason, Rejected
+from atelier.data.ingest.oddities import CONSTANT_STD, oddities
+from atelier.data.ingest.perceptual import Thumbnails, within
+from atelier.data.sources.pictures import Candidate, Reason, Rejected
 from atelier.data.splits import SPLITS, Split, split_of
 from atelier.params import Dataset
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from atelier.data import archive, fashion_mnist, folder, idx_source, parquet
-from atelier.data.pictures import OpenedSource
+from atelier.data.sources import archive, fashion_mnist, folder, idx_source, parquet
+from atelier.data.sources.pictures import OpenedSource
 from atelier.params import Source
 
 OPEN = {

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from atelier.data.ingest.refusal import NO_PICTURES
 from atelier.data.manifest import write_csv
-from atelier.data.pictures import Candidate, Reason, Rejected
-from atelier.data.refusal import NO_PICTURES
+from atelier.data.sources.pictures import Candidate, Reason, Rejected
 from atelier.data.splits import SPLITS, Split
 
 QUARANTINE_COLUMNS = ("name", "reason", "detail")
@@ -57,7 +57,7 @@ def quarantine_sheet(
     pixels: Callable[[Candidate], NDArray[np.uint8]],
 ) -> NDArray[np.uint8] | None:
     """A row for each reason: its name, and the pictures that could be decoded; None if nothing is quarantined."""
-    from atelier.data.portrait import sheet, thumbnail  # matplotlib
+    from atelier.data.ingest.portrait import sheet, thumbnail  # matplotlib
 
     rows = []
     for reason, count in sorted(Counter(item.reason for item in quarantined).items()):

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from atelier.data.file_sums import file_sums
-from atelier.data.labels import LabelTable, read_table
-from atelier.data.layout import MAX_FILE_BYTES, Layout, arrange, is_hidden
-from atelier.data.names import listed, shown
-from atelier.data.pictures import Encoded, OpenedSource, Rejected, Unusable
-from atelier.data.signatures import NUM_BYTES, refusals
+from atelier.data.sources.file_sums import file_sums
+from atelier.data.sources.labels import LabelTable, read_table
+from atelier.data.sources.layout import MAX_FILE_BYTES, Layout, arrange, is_hidden
+from atelier.data.sources.names import listed, shown
+from atelier.data.sources.pictures import Encoded, OpenedSource, Rejected, Unusable
+from atelier.data.sources.signatures import NUM_BYTES, refusals
 from atelier.errors import DataError
 from atelier.params import Source
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.error import URLError
 
-from atelier.data.file_sums import file_sum
+from atelier.data.sources.file_sums import file_sum
 from atelier.data.staging import locked, scratch_folder
 from atelier.errors import DataError, RemoteError
 

@@ -21,7 +21,7 @@ from PIL.TiffImagePlugin import (
     TiffImageFile,
 )
 
-from atelier.data.pictures import Unusable
+from atelier.data.sources.pictures import Unusable
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # little, big endian; with "+": BigTIFF
 ORIENTATION = 274

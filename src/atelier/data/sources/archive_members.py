@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol, Self, cast
 
-from atelier.data.names import is_utf8, with_slashes
-from atelier.data.pictures import Unusable
+from atelier.data.sources.names import is_utf8, with_slashes
+from atelier.data.sources.pictures import Unusable
 from atelier.errors import DataError
 
 # An archive that grows to more than both is a bomb. Packed photographs grow by a percent, uncompressed ones (BMP, TIFF)

@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from atelier.data.file_sums import file_sums
-from atelier.data.layout import MAX_FILE_BYTES, SPLIT_NAMES, is_hidden, plain
-from atelier.data.pictures import Encoded, OpenedSource, Rejected
+from atelier.data.sources.file_sums import file_sums
+from atelier.data.sources.layout import MAX_FILE_BYTES, SPLIT_NAMES, is_hidden, plain
+from atelier.data.sources.pictures import Encoded, OpenedSource, Rejected
 from atelier.data.splits import Split
 from atelier.errors import DataError
 from atelier.params import Source

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from atelier.data import conflicts, objects
-from atelier.data.pointer import version_in
 from atelier.data.store import LOCAL_NOTES, is_stored
+from atelier.data.versions import conflicts, objects
+from atelier.data.versions.pointer import version_in
 from atelier.errors import DataError, LostError
 
 DATA = "data"

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from atelier.data.file_sums import file_sums
-from atelier.data.idx import opened, parse_idx, read_bytes, read_shape
-from atelier.data.layout import SPLIT_NAMES
-from atelier.data.pictures import Decoded, OpenedSource
+from atelier.data.sources.file_sums import file_sums
+from atelier.data.sources.idx import opened, parse_idx, read_bytes, read_shape
+from atelier.data.sources.layout import SPLIT_NAMES
+from atelier.data.sources.pictures import Decoded, OpenedSource
 from atelier.data.splits import Split
 from atelier.errors import DataError
 from atelier.params import Source

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atelier.data.history import NOW, Snapshot
 from atelier.data.images import Images, Shards
 from atelier.data.manifest import NO_LABEL
-from atelier.data.names import shown
+from atelier.data.sources.names import shown
 from atelier.data.store import local_table
+from atelier.data.versions.history import NOW, Snapshot
 from atelier.errors import UsageError
 
 HASH = re.compile(r"[0-9a-f]{4,64}")

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from atelier.data.history import Snapshot
 from atelier.data.manifest import NO_LABEL
 from atelier.data.splits import SPLITS
+from atelier.data.versions.history import Snapshot
 
 NO_CLASS = ""  # a picture outside of every class
 

@@ -10,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
-from atelier.data.names import is_utf8, listed, shown
-from atelier.data.pictures import Rejected
-from atelier.data.signatures import PICTURE_ENDINGS
+from atelier.data.sources.names import is_utf8, listed, shown
+from atelier.data.sources.pictures import Rejected
+from atelier.data.sources.signatures import PICTURE_ENDINGS
 from atelier.errors import DataError
 
 PATH_COLUMNS = ("file", "file_name", "filename", "path", "name", "image")  # the first that is there, else the first

@@ -9,8 +9,8 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from atelier.data.names import listed
-from atelier.data.pictures import Candidate
+from atelier.data.sources.names import listed
+from atelier.data.sources.pictures import Candidate
 from atelier.data.splits import Split
 
 CONSTANT_STD = 1.0  # grey levels; what varies less shows nothing

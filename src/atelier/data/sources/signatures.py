@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
 
-from atelier.data.pictures import Rejected
+from atelier.data.sources.pictures import Rejected
 
 PICTURE_ENDINGS = frozenset(
     ".png .apng .jpg .jpeg .jpe .jfif .jif .webp .bmp .dib .tif .tiff .gif".split()

@@ -1,0 +1,1 @@
+"""Where pictures come from: files, archives, tables; how they are named, labelled and decoded."""

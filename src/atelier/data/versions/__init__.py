@@ -1,0 +1,1 @@
+"""The versions of data/, as DVC and git keep them."""
