@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from atelier.errors import RegistryError
 from atelier.fingerprint import flatten
-from atelier.pages import render
 from atelier.params import GanModel, Model, Params, RestorationModel, TranslationModel
 from atelier.registry import Registry, Version
+from atelier.ui.pages import render
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,7 +23,6 @@ from atelier.errors import ConfigError, TrainingError
 from atelier.fingerprint import datasets_of
 from atelier.params import Model, Params, RestorationModel, TranslationModel
 from atelier.pictures import grid
-from atelier.progress import Progress
 from atelier.project import Project
 from atelier.registry import Registry
 from atelier.training.checkpoint import Checkpoints
@@ -37,6 +36,7 @@ from atelier.training.interruption import Stopped, StopSignals
 from atelier.training.restoration import train_restorer
 from atelier.training.session import Session, Trained
 from atelier.training.translation import train_translation
+from atelier.ui.progress import Progress
 
 LOOPS: dict[str, Callable[..., Trained]] = {
     "classification": train_classifier,

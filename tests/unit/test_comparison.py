@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from atelier.cli.tables.review import comparison_page, print_comparison
 from atelier.comparison import Side, compare, open_side, paired_rows
 from atelier.errors import UsageError
-from atelier.past_tables import comparison_page, print_comparison
 from atelier.registry import Registry
 
 pytestmark = pytest.mark.service

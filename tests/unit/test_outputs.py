@@ -3,8 +3,8 @@ import json
 import pytest
 
 from atelier.errors import UsageError
-from atelier.outputs import default_output, refuse_overwriting, write_output
 from atelier.project import Project
+from atelier.ui.outputs import default_output, refuse_overwriting, write_output
 
 
 @pytest.fixture

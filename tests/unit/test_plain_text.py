@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from atelier import data_tables, past_tables, tables
 from atelier.card import cell
+from atelier.cli.tables import data, history, review
+from atelier.ui import tables
 
 # Of what rich and Markdown give a meaning to, much more often than chance would.
 SIGNS = st.lists(st.sampled_from(["[", "]", "/", "\\", "bold", "[/]", "[red]", ":smile:", "a", " ", "[link=x]", "|"]))
@@ -19,7 +20,7 @@ TEXTS = SIGNS.map("".join) | st.text(st.characters(min_codepoint=32, max_codepoi
 def screen():
     def shown(print_it):
         wide = Console(width=2000, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-        originals = [(module, module.console) for module in (tables, past_tables, data_tables)]
+        originals = [(module, module.console) for module in (tables, history, review, data)]
         for module, _ in originals:
             module.console = lambda: wide
         try:
@@ -41,7 +42,7 @@ def entry(text):
 
 @given(text=TEXTS)
 def test_a_table_shows_reasons_and_aliases_letter_by_letter(screen, text):
-    assert screen(lambda: tables.print_history([entry(text)])).count(text.strip()) >= 3
+    assert screen(lambda: history.print_history([entry(text)])).count(text.strip()) >= 3
 
 
 @given(text=TEXTS)
@@ -51,13 +52,13 @@ def test_warnings_are_shown_letter_by_letter(screen, text):
 
 @given(text=TEXTS)
 def test_a_picture_is_described_letter_by_letter(screen, text):
-    assert text.strip() in screen(lambda: data_tables.print_picture({"name": text}))
+    assert text.strip() in screen(lambda: data.print_picture({"name": text}))
 
 
 @given(text=TEXTS)
 def test_users_of_data_are_shown_letter_by_letter(screen, text):
     found = {"md5": "0", "trained": [text], "evaluated": []}
-    assert text.strip() in screen(lambda: past_tables.print_users(found))
+    assert text.strip() in screen(lambda: review.print_users(found))
 
 
 def test_no_text_moves_the_cursor():

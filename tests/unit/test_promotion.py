@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from atelier import promotion, stages, tables
+from atelier import promotion, stages
 from atelier.bundle import write_bundle
 from atelier.card import described
 from atelier.data.store import DatasetInfo
@@ -23,6 +23,7 @@ from atelier.params import load_params
 from atelier.project import Project
 from atelier.registry import CHALLENGER, CHAMPION, PREVIOUS, START, Registry
 from atelier.registry.versions import OURS
+from atelier.review.history import history_entry
 from atelier.training.session import Trained
 from tests.dvc_projects import commit as commit_to_git
 from tests.dvc_projects import new_project
@@ -438,7 +439,7 @@ def test_a_deleted_ledger_is_no_empty_one(project, registry, params):
 def test_a_champion_whose_run_is_gone_stops_what_needs_it_and_nothing_else(project, registry, params):
     lost = registry.version(MODEL, 2)
     registry._client.delete_run(lost.run_id)
-    assert [tables.history_entry(registry, version)["reasons"][-1:] for version in registry.versions(MODEL)[1:3]] == [
+    assert [history_entry(registry, version)["reasons"][-1:] for version in registry.versions(MODEL)[1:3]] == [
         [f"run {lost.run_id} was deleted in MLflow (until `mlflow gc`: mlflow runs restore --run-id {lost.run_id})"],
         [],
     ]

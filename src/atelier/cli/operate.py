@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from atelier.cli.options import Json, print_found
 from atelier.errors import AtelierError, UsageError
 from atelier.project import Project, find_project, open_project, set_environment
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 schedule_app = typer.Typer(help="What runs by itself: the section schedules of params.yaml.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="[default: as before, or the first free one]")]
 
 
@@ -68,7 +68,7 @@ def down() -> None:
 
 def status(as_json: Json = False) -> None:
     """Show the parts of the stack, each schedule's last and next run, who is at work, and what waits for approval."""
-    from atelier.cli.operate_tables import print_status
+    from atelier.cli.tables.operate import print_status
     from atelier.operate.status import status_of_parts
     from atelier.project import at_work_here
 
@@ -86,10 +86,7 @@ def status(as_json: Json = False) -> None:
             found[key] = look(project)
         except AtelierError as error:  # what is known besides is shown
             found["problems"].append(str(error))
-    if as_json:
-        print(json.dumps(found, indent=2))
-    else:
-        print_status(found)
+    print_found(found, as_json, print_status)
     if found["problems"]:
         raise typer.Exit(1)
 
@@ -148,6 +145,20 @@ def adopt() -> None:
             print(relocation)
 
 
+def doctor(as_json: Json = False) -> None:
+    """Check this machine and project: packages, device, git, DVC, registry, disk."""
+    from atelier.cli.tables.factory import print_checks
+    from atelier.doctor import check_all
+
+    checks = check_all(open_project())
+    if as_json:
+        print(json.dumps([check.as_json() for check in checks], indent=2))
+    else:
+        print_checks(checks)
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)
+
+
 @schedule_app.command("sync")
 def schedule_sync() -> None:
     """Bring the server's schedules to those of params.yaml: create, update and delete our own."""
@@ -201,4 +212,4 @@ def wait_and_synchronise(root: str) -> None:
     _synchronise(project)
 
 
-COMMANDS = (up, down, status, logs, adopt)
+COMMANDS = (up, down, status, logs, adopt, doctor)

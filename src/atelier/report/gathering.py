@@ -16,7 +16,7 @@ from atelier.registry import CHALLENGER, CHAMPION, Decision, Fleet, Registry, Ru
 from atelier.registry.records import reasons_in, scores_in
 from atelier.report.history import History, Line, ModelHistory, Score, Verdict
 from atelier.report.thumbnails import MAIN, Thumbnails
-from atelier.tables import SHOWN_METRICS
+from atelier.ui.tables import SHOWN_METRICS
 
 BROKEN = ("FAILED", "KILLED")
 

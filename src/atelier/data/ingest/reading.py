@@ -25,7 +25,7 @@ from atelier.data.sources.names import shown
 from atelier.data.sources.opening import open_source, source_digest
 from atelier.data.sources.pictures import ELSEWHERE, Candidate, Decoded, Encoded, Rejected, Unusable, content_hash
 from atelier.params import Dataset
-from atelier.progress import counted
+from atelier.ui.progress import counted
 
 WINDOW = 4  # pictures in memory for each core: enough to keep it busy, few enough for photographs of 100 MB
 # Seconds for a picture, below which threads lose more by passing Python's lock around than they gain: 50,000 of 32 x 32

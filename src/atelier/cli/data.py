@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from atelier.cli.options import Json, ParamsFile, print_found
 from atelier.project import open_project
 
 app = typer.Typer(
@@ -15,32 +15,30 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-
 
 @app.command()
 def status(
-    params_file: Annotated[Path | None, typer.Option("--params", help="[default: params.yaml]")] = None,
+    params_file: ParamsFile = None,
     as_json: Json = False,
 ) -> None:
     """Show what each dataset holds, whether it is up to date, and whether the remote has all of it."""
-    from atelier import data_tables
+    from atelier.cli.tables import data as tables
     from atelier.data.versions import report
     from atelier.params import load_params
 
     project = open_project()
     params = load_params((params_file or project.params_file).resolve(), [])
     found = report.status(project.root, params.datasets)
-    _print(found, as_json, data_tables.print_status)
+    print_found(found, as_json, tables.print_status)
 
 
 @app.command("list")
 def list_versions(as_json: Json = False) -> None:
     """List the versions of data/ in git's history, newest first; before them the working copy, if it differs."""
-    from atelier import data_tables
+    from atelier.cli.tables import data as tables
     from atelier.data.versions import report
 
-    _print(report.versions_known(open_project().root), as_json, data_tables.print_versions)
+    print_found(report.versions_known(open_project().root), as_json, tables.print_versions)
 
 
 @app.command()
@@ -50,7 +48,7 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """Show what was added, removed, relabelled and moved between splits from version A to version B."""
-    from atelier import data_tables
+    from atelier.cli.tables import data as tables
     from atelier.data.versions.changes import compare
     from atelier.data.versions.history import open_snapshot
 
@@ -59,7 +57,7 @@ def diff(
     changes = [change.as_json() for change in compare(first, second)]
     sides = [{"revision": snapshot.revision, "md5": snapshot.md5} for snapshot in (first, second)]
     found = {"before": sides[0], "after": sides[1], "datasets": changes}
-    _print(found, as_json, data_tables.print_changes)
+    print_found(found, as_json, tables.print_changes)
 
 
 @app.command()
@@ -70,12 +68,12 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show what is known of one picture, stored or in quarantine."""
-    from atelier import data_tables
+    from atelier.cli.tables import data as tables
     from atelier.data.versions import lookup
     from atelier.data.versions.history import open_snapshot
     from atelier.errors import UsageError
-    from atelier.outputs import write_output
     from atelier.pictures import encode_picture
+    from atelier.ui.outputs import write_output
 
     project = open_project()
     root = project.root
@@ -88,7 +86,7 @@ def show(
             )
         picture = encode_picture(lookup.pixels(snapshot, found), output)
         write_output(project, output, picture)
-    _print(found.as_json(), as_json, data_tables.print_picture)
+    print_found(found.as_json(), as_json, tables.print_picture)
 
 
 @app.command()
@@ -110,10 +108,3 @@ def checkout(revision: Annotated[str, typer.Argument(metavar="REV")]) -> None:
         print(
             "data.dvc differs from git's HEAD: commit it to keep this version, or go back: atelier data checkout HEAD"
         )
-
-
-def _print(found: Any, as_json: bool, table: Any) -> None:
-    if as_json:
-        print(json.dumps(found, indent=2))
-    else:
-        table(found)

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from atelier.data.splits import SPLITS
-from atelier.tables import STATE_STYLES, console, plain
+from atelier.ui.tables import STATE_STYLES, console, plain
 
 Counts = Mapping[str, Mapping[str, int]]  # {class: {split: number}}
 

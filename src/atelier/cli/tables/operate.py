@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from atelier.tables import console, plain
+from atelier.ui.tables import console, plain
 
 STYLES = {"up": "green", "failed": "red", "gone": "red"}
 

@@ -9,8 +9,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from atelier.pages import render
-from atelier.tables import console, plain
+from atelier.ui.pages import render
+from atelier.ui.tables import console, plain
 
 Pictures = Mapping[str, Sequence[bytes | None]]  # by file name: PNG of A and of B
 VERDICTS = {"a": "A is better", "b": "B is better", "not proven": "not proven", "different": "differs", "untested": ""}

@@ -1,21 +1,36 @@
-"""The commands that look back: `atelier lineage`, `reproduce`, `compare`, `card` and `report`."""
+"""The commands that look back: `atelier history`, `lineage`, `reproduce`, `compare`, `card` and `report`."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from atelier.cli.options import Json, open_registry, print_found, require_known
 from atelier.errors import ProvenanceError, RegistryError, UsageError
-from atelier.project import open_project
 
-if TYPE_CHECKING:
-    from atelier.registry import Registry
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+def history(
+    model: Annotated[str | None, typer.Argument(help="Only this model.")] = None, as_json: Json = False
+) -> None:
+    """List all versions of all models: scores with intervals, verdicts and their reasons."""
+    from atelier.cli.tables.history import print_history
+    from atelier.promotion import drift
+    from atelier.review.history import history_entry
+    from atelier.ui.tables import print_warnings
+
+    registry = open_registry()
+    if model is not None:
+        require_known(registry, model)
+    names = [model] if model else registry.model_names()
+    entries = []
+    for name in names:
+        entries += [history_entry(registry, version) for version in registry.versions(name)]
+    print_found(entries, as_json, print_history)
+    if not as_json:
+        for name in names:
+            print_warnings(drift(registry, name))
 
 
 def lineage(
@@ -26,19 +41,19 @@ def lineage(
     as_json: Json = False,
 ) -> None:
     """Show what a version was made of and what was made of it; a link that leads nowhere is an error."""
-    from atelier import past_tables
+    from atelier.cli.tables import review as tables
     from atelier.lineage import lineage as both_directions
     from atelier.lineage import trace, users_of_data
 
     if (model is None) == (data is None):
         raise UsageError("atelier lineage needs one of two: MODEL, or --data MD5.")
-    registry = _registry()
+    registry = open_registry()
     if data is not None:
         found = users_of_data(registry, data)
-        _print(found, as_json, past_tables.print_users)
+        print_found(found, as_json, tables.print_users)
     else:
         found = both_directions(registry, trace(registry, registry.resolve(model or "")))
-        _print(found, as_json, past_tables.print_lineage)
+        print_found(found, as_json, tables.print_lineage)
     if problems := [f"{item['link']}: {item['problem']}" for item in found["missing"]]:
         raise ProvenanceError(f"{len(problems)} missing:\n  " + "\n  ".join(problems))
 
@@ -52,12 +67,12 @@ def reproduce(
 
     The exit code is 0 if they are identical, else 1. The report is kept with the version.
     """
-    from atelier import past_tables
+    from atelier.cli.tables import review as tables
     from atelier.reproduction import reproduce as make_again
 
-    registry = _registry()
+    registry = open_registry()
     found = make_again(registry, registry.resolve(model if number is None else f"{model}/{number}"))
-    _print(found, as_json, past_tables.print_reproduction)
+    print_found(found, as_json, tables.print_reproduction)
     if not found["weights"]["identical"]:
         raise typer.Exit(1)
 
@@ -69,18 +84,19 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Show in what two versions differ: parameters, data, code, and scores in pairs of the same test images."""
-    from atelier import comparison, past_tables
-    from atelier.outputs import refuse_overwriting, write_output
+    from atelier import comparison
+    from atelier.cli.tables import review as tables
+    from atelier.ui.outputs import refuse_overwriting, write_output
 
-    registry = _registry()
+    registry = open_registry()
     if html is not None:
         refuse_overwriting(registry.project, html)
     sides = comparison.open_side(registry, a), comparison.open_side(registry, b)
     found = comparison.compare(registry, *sides)
     if html is not None:
-        page = past_tables.comparison_page(found, comparison.fetch_pictures(registry, *sides))
+        page = tables.comparison_page(found, comparison.fetch_pictures(registry, *sides))
         write_output(registry.project, html, page.encode())
-    _print(found, as_json, past_tables.print_comparison)
+    print_found(found, as_json, tables.print_comparison)
 
 
 def card(
@@ -88,9 +104,9 @@ def card(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: results/MODEL-VERSION.html]")] = None,
 ) -> None:
     """Write the model card of a version, one page: purpose, data, scores, limits, pictures, cost, provenance."""
-    from atelier.outputs import default_output, write_output
+    from atelier.ui.outputs import default_output, write_output
 
-    registry = _registry()
+    registry = open_registry()
     version = registry.resolve(model)
     page = registry.runs.read_bytes(version.run_id, "card/card.html")
     if page is None and (lost := registry.why_lost(version)):
@@ -107,12 +123,12 @@ def report(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: results/report.html]")] = None,
 ) -> None:
     """Write the history of all models, one page: scores over time, champions, pictures, decisions, failures, cost."""
-    from atelier.outputs import default_output, refuse_overwriting, write_output
     from atelier.params import load_params
     from atelier.registry import signed_now
     from atelier.report import gather, rendered
+    from atelier.ui.outputs import default_output, refuse_overwriting, write_output
 
-    registry = _registry()
+    registry = open_registry()
     path = output or default_output(registry.project, "report.html")
     refuse_overwriting(registry.project, path)
     history = gather(registry, load_params(registry.project.params_file))
@@ -120,18 +136,4 @@ def report(
     print(path)
 
 
-def _registry() -> Registry:
-    project = open_project()
-    from atelier.registry import Registry
-
-    return Registry(project)
-
-
-def _print(found: Mapping[str, Any], as_json: bool, table: Any) -> None:
-    if as_json:
-        print(json.dumps(found, indent=2))
-    else:
-        table(found)
-
-
-COMMANDS = (lineage, reproduce, compare, card, report)
+COMMANDS = (history, lineage, reproduce, compare, card, report)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from atelier.cli.options import Json, ParamsFile, open_registry, require_known
 from atelier.errors import UsageError
 from atelier.project import open_project
 
@@ -23,7 +24,6 @@ MAX_REASON = 1000  # characters: MLflow cuts longer values
 ModelName = Annotated[str, typer.Argument(help="The model's name.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept in the ledger.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")]
-ParamsFile = Annotated[Path | None, typer.Option("--params", help="[default: params.yaml]")]
 Number = Annotated[int | None, typer.Argument(metavar="[VERSION]", help="[default: the challenger]")]
 
 
@@ -83,29 +83,32 @@ def rollback(
 
 def ledger(
     model: Annotated[str | None, typer.Argument(help="Only this model.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: Json = False,
     begin_again: Annotated[
         bool, typer.Option("--begin-again", help="Start another one for MODEL, whose own was lost as a whole.")
     ] = False,
     reason: Annotated[str, typer.Option("--reason", help="Why; for --begin-again.")] = "",
 ) -> None:
     """Show every decision about every version, check the chain of hashes, and say where the aliases differ from it."""
-    from atelier import promotion, tables
-    from atelier.registry import Registry
+    from atelier import promotion
+    from atelier.cli.tables.history import print_ledger
+    from atelier.ui.tables import print_warnings
 
-    registry = Registry(open_project())
+    registry = open_registry()
+    if model is not None:
+        require_known(registry, model)
     if begin_again:
         if model is None:
             raise UsageError("--begin-again needs a MODEL: atelier ledger MODEL --begin-again --reason ...")
-        promotion.begin_again(registry, _known(registry, model), _checked(reason))
-    names = [_known(registry, model)] if model else registry.model_names()
+        promotion.begin_again(registry, model, _checked(reason))
+    names = [model] if model else registry.model_names()
     entries = [entry for name in names for entry in registry.ledger.entries(name)]
     differences = [line for name in names for line in promotion.drift(registry, name)]
     if as_json:
         print(json.dumps({"entries": [asdict(entry) for entry in entries], "drift": differences}, indent=2))
     else:
-        tables.print_ledger(entries)
-        tables.print_warnings(differences)
+        print_ledger(entries)
+        print_warnings(differences)
     if differences:
         raise typer.Exit(1)
 
@@ -150,19 +153,11 @@ def _carry_out(registry: Registry, proposal: Proposal, dry_run: bool) -> None:
 def _settled(project: Project, model: str) -> Registry:
     """The registry, with no decision about this model half-done."""
     from atelier.promotion import settle
-    from atelier.registry import Registry
 
-    registry = Registry(project)
-    settle(registry, _known(registry, model))
+    registry = open_registry(project)
+    require_known(registry, model)
+    settle(registry, model)
     return registry
-
-
-def _known(registry: Registry, model: str) -> str:
-    from atelier.params.errors import nearest
-
-    if model not in (known := registry.model_names()):
-        raise UsageError(f"no model {model!r} is registered.{nearest(model, known)}")
-    return model
 
 
 def _challenger(registry: Registry, model: str, number: int | None) -> Version:

@@ -1,0 +1,5 @@
+"""`python -m atelier.cli`."""
+
+from atelier.cli import main
+
+main()

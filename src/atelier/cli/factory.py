@@ -1,0 +1,71 @@
+"""The commands that make models: `atelier run`, `plan`, `ingest`."""
+
+from __future__ import annotations
+
+import json
+
+from atelier.cli.options import Json, Models, Override, ParamsFile, open_params, open_registry
+
+
+def run(
+    models: Models = None,
+    params_file: ParamsFile = None,
+    overrides: Override = None,
+) -> None:
+    """Bring data, models and registry to the state that params.yaml describes; do nothing where nothing is stale."""
+    from atelier.cli.tables.factory import print_plan
+    from atelier.cli.tables.history import print_results
+    from atelier.plan import make_plan, selected_models
+
+    project, params, path = open_params(params_file, overrides)
+    if params.device.startswith("cuda"):
+        from atelier.training.device import choose_device
+
+        choose_device(params.device)  # a GPU that isn't there is found here, before any work
+    registry = open_registry(project)
+    plan = make_plan(project, params, registry, models or [])
+    print_plan(plan)
+    if all(item.state == "fresh" for item in plan):
+        print("Nothing to do: every dataset and every model is fresh.")
+        return
+
+    from flows.embedded import run_flow
+    from flows.reconcile import reconcile
+
+    try:
+        run_flow(reconcile, params_file=path, overrides=overrides or [], models=models or [])
+    except Exception:  # not for a signal: who stops a run wants it to end
+        print_results(registry, selected_models(params, models or []))
+        raise
+    print_results(registry, selected_models(params, models or []))
+
+
+def plan(
+    models: Models = None,
+    params_file: ParamsFile = None,
+    overrides: Override = None,
+    as_json: Json = False,
+) -> None:
+    """Show what `atelier run` would do, and why; change nothing."""
+    from atelier.cli.tables.factory import print_plan
+    from atelier.plan import make_plan
+
+    project, params, _ = open_params(params_file, overrides)
+    items = make_plan(project, params, open_registry(project), models or [])
+    if as_json:
+        print(json.dumps([item.as_json() for item in items], indent=2))
+    else:
+        print_plan(items)
+
+
+def ingest(params_file: ParamsFile = None, overrides: Override = None) -> None:
+    """Read the sources into data/, version them in data.dvc, and push them to the DVC remote."""
+    _, _, path = open_params(params_file, overrides)
+    from flows.embedded import run_flow
+    from flows.ingest import ingest_all
+
+    md5 = run_flow(ingest_all, params_file=path, overrides=overrides or [])
+    print(f"data.dvc names {md5}; pushed to the DVC remote.")
+
+
+COMMANDS = (run, plan, ingest)

@@ -1,0 +1,34 @@
+"""The plan, and the doctor's findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from atelier.ui.tables import STATE_STYLES, console, plain
+
+if TYPE_CHECKING:
+    from atelier.doctor import Check
+    from atelier.plan import Item
+
+
+def print_plan(items: Iterable[Item]) -> None:
+    """What is fresh, stale or missing, why, and what a run would do."""
+    columns = ("", "kind", "state", "a run would", "because")
+    table = Table(*columns, title="Plan", title_justify="left")
+    for item in items:
+        state = plain(item.state, style=STATE_STYLES[item.state])
+        action = plain(item.action or "do nothing")
+        table.add_row(plain(item.name), item.kind, state, action, plain(*item.reasons))
+    console().print(table)
+
+
+def print_checks(checks: Iterable[Check]) -> None:
+    """The doctor's findings."""
+    table = Table("", "check", "found", "what to do")
+    for check in checks:
+        verdict = "[green]ok[/]" if check.ok else "[red]no[/]"
+        table.add_row(verdict, plain(check.name), plain(check.found), plain(check.advice))
+    console().print(table)

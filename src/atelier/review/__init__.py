@@ -1,0 +1,1 @@
+"""Looking back: what a version was made of, what it is compared with, and making it again."""

@@ -1,0 +1,28 @@
+"""The history of versions, as `atelier history` tells it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from atelier.registry import Registry, Version
+from atelier.registry.records import gone, reasons_in, scores_in
+
+
+def history_entry(registry: Registry, version: Version) -> dict[str, Any]:
+    """One version as plain JSON types."""
+    tags = version.tags
+    record = registry.runs.record(version.run_id)
+    return {
+        "model": version.model,
+        "version": version.number,
+        "aliases": list(version.aliases),
+        "created": version.created,
+        "metrics": scores_in(record.metrics) if record else {},
+        "verdict": tags.get("verdict"),
+        "reasons": [*reasons_in(tags), *filter(None, [gone(record, version.run_id)])],
+        "fingerprint": tags.get("fingerprint"),
+        "git_commit": tags.get("git.commit"),
+        "data_md5": tags.get("data.md5"),
+        "built_from": tags.get("built.from"),
+        "run_id": version.run_id,
+    }
