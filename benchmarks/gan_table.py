@@ -26,7 +26,7 @@ from atelier.data.store import StoredDataset, is_stored, read_dataset
 from atelier.errors import TrainingError
 from atelier.evaluation import Protocol, evaluate_generator
 from atelier.evaluation.extractors import classifier_extractor
-from atelier.fingerprint import digest
+from atelier.factory.fingerprint import digest
 from atelier.networks.classifiers import build_classifier
 from atelier.networks.generators import build_generator
 from atelier.params import ClassificationModel, Dataset, GanModel, Source, load_params

@@ -28,8 +28,8 @@ from atelier.project import Project, find_project, set_environment
 from atelier.registry import CHAMPION, START, Decision, Registry, signed_now
 from atelier.registry.ledger import HEAD
 from atelier.registry.versions import OURS
-from atelier.report import gather, rendered
-from atelier.report.thumbnails import MAIN
+from atelier.review.report import gather, rendered
+from atelier.review.report.thumbnails import MAIN
 from benchmarks.machine import described
 
 SEED = 7

@@ -26,9 +26,9 @@ def images_per_second(project, params, name: str) -> float:
     import torch
 
     from atelier.data.store import read_dataset
+    from atelier.factory.training_run import LOOPS
     from atelier.training.checkpoint import Checkpoints
     from atelier.training.session import Session
-    from atelier.training_run import LOOPS
 
     model = params.models[name]
     often = {"log_every_kimg": 0.2, "sample_every_kimg": 1e9, "checkpoint_every_kimg": 1e9}

@@ -149,7 +149,7 @@ def product_rate() -> float:
 
 def measured(model: Model, dataset: TrainingImages, run_log: Any, rounds: int, bare: Any = None) -> Turns:
     """Train for so many rounds, as the factory does."""
-    from atelier.training_run import LOOPS
+    from atelier.factory.training_run import LOOPS
 
     kimg = model.training.batch_size / 1000
     rhythm: dict[str, Any] = {f"{name}_every_kimg": every * kimg for name, every in EVENTS.items()}

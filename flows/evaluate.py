@@ -7,7 +7,8 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from atelier import stages
+from atelier.factory import Factory
+from atelier.factory.evaluate import evaluate as score_version
 from atelier.params import load_params
 from atelier.project import Project, find_project
 from flows.work import at_work
@@ -18,7 +19,8 @@ def evaluate_version(
     project: Project, params_file: Path, overrides: list[str], name: str, number: int
 ) -> dict[str, float]:
     """Score a version and its champion unless their scores are today's; returns {metric: value}."""
-    return stages.evaluate(project, load_params(params_file, overrides), name, number)
+    factory = Factory.open(project, load_params(params_file, overrides))
+    return score_version(factory, name, number)
 
 
 @flow(name="evaluate")

@@ -13,11 +13,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
-from atelier import data_stages
 from atelier.data.ingest import stages
 from atelier.data.ingest.notes import Findings
 from atelier.data.versions import dvc
 from atelier.errors import RemoteError
+from atelier.factory.describe import describe
 from atelier.params import load_params
 from atelier.project import Project, find_project
 from flows.work import at_work
@@ -88,7 +88,7 @@ def version_data(project: Project) -> str:
 @task(name="describe", task_run_name="describe {name}", cache_policy=NO_CACHE)
 def describe_dataset(project: Project, name: str) -> None:
     """Leave a picture of the dataset's version in MLflow and Prefect, once."""
-    sheets = data_stages.describe(project, name, str(flow_run.id))
+    sheets = describe(project, name, str(flow_run.id))
     if sheets:
         pictures = [f"## {title}\n\n![{title}]({_data_address(png)})\n" for title, png in sheets.items()]
         create_markdown_artifact(key=f"data-{name}", markdown=f"# {name}\n\n" + "\n".join(pictures))

@@ -8,22 +8,27 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
-from atelier import promotion, stages
+from atelier.factory import Factory
+from atelier.factory.inspect import inspect
 from atelier.params import load_params
 from atelier.project import Project, find_project
+from atelier.promotion import let_the_gate_decide
+from atelier.registry import Registry
 from flows.work import at_work
 
 
 @task(name="inspect", task_run_name="inspect {name}/{number}", cache_policy=NO_CACHE)
 def inspect_version(project: Project, name: str, number: int) -> list[str]:
     """Load and query a version in a fresh process unless that was done; returns why it is refused."""
-    return stages.inspect(project, name, number)
+    registry = Registry(project)
+    return inspect(registry, registry.version(name, number))
 
 
 @task(name="promote", task_run_name="promote {name}/{number}", cache_policy=NO_CACHE)
 def judge_version(project: Project, params_file: Path, overrides: list[str], name: str, number: int) -> str:
     """Let the gate decide about an evaluated version that was not judged yet; returns the verdict."""
-    return promotion.decide(project, load_params(params_file, overrides), name, number, str(flow_run.id))
+    factory = Factory.open(project, load_params(params_file, overrides))
+    return let_the_gate_decide(factory, name, number, str(flow_run.id))
 
 
 @flow(name="promote")

@@ -7,9 +7,9 @@ from pathlib import Path
 from prefect import flow
 
 from atelier.errors import AtelierError, TrainingError
-from atelier.fingerprint import datasets_of
+from atelier.factory.fingerprint import datasets_of
+from atelier.factory.plan import selected_models
 from atelier.params import Params, load_params
-from atelier.plan import selected_models
 from atelier.project import Project, find_project
 from flows.evaluate import evaluate_version
 from flows.ingest import ingest_datasets

@@ -20,12 +20,13 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import deployment, flow_run
 from prefect.states import Cancelled, Completed
 
-from atelier.card import cell
+from atelier.factory import Factory
+from atelier.factory.card import cell
+from atelier.factory.plan import Item, make_plan
 from atelier.operate.parts import MARK
 from atelier.operate.supervisor import log_file
 from atelier.operate.watching import changed_data, forget_change, note_change
 from atelier.params import Params, load_params
-from atelier.plan import Item, make_plan
 from atelier.project import BusyError, Project, find_project
 from atelier.registry import Registry
 from flows import late
@@ -148,14 +149,14 @@ def _turn(project: Project, params: Params) -> Iterator[None]:
 
 
 def _advance(project: Project, params: Params, path: Path, models: list[str], overrides: list[str]) -> State[Any]:
-    registry = Registry(project)
-    plan = make_plan(project, params, registry, models)
+    factory = Factory.open(project, params)
+    plan = make_plan(factory, models)
     create_markdown_artifact(key="plan", markdown=_page(plan), description="What is stale, and why")
     stale = [item for item in plan if item.action]
     if not stale:
         return Completed(message=f"nothing to do: all {len(plan)} datasets and models are fresh")
     bring_up_to_date(project, params, path, overrides, models)
-    return Completed(message="; ".join(_outcome(registry, item) for item in stale))
+    return Completed(message="; ".join(_outcome(factory.registry, item) for item in stale))
 
 
 def _outcome(registry: Registry, item: Item) -> str:

@@ -12,11 +12,11 @@ import traceback
 from pathlib import Path
 
 from atelier import cli
-from atelier.bundle import write_bundle
 from atelier.data.store import DatasetInfo
 from atelier.networks.restorers import build_restorer
 from atelier.project import Project, set_environment
 from atelier.registry import Registry
+from atelier.serving.bundle import write_bundle
 from atelier.training.session import Trained
 
 

@@ -5,10 +5,10 @@ import json
 import torch
 
 from atelier.evaluation import Protocol
+from atelier.factory.training_run import LOOPS
 from atelier.params import Evaluation, Params
 from atelier.training.checkpoint import Checkpoints
 from atelier.training.session import Session
-from atelier.training_run import LOOPS
 
 BATCH = 16
 TRAINING = {

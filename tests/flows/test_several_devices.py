@@ -35,12 +35,13 @@ def train(root: str, name: str, training: dict) -> None:
 
     os.environ.pop("MLFLOW_TRACKING_URI", None)  # of the file of tests that started the server which forks
     set_environment(Project(Path(root)))
-    from atelier import stages
     from atelier.errors import TrainingError
+    from atelier.factory import Factory
+    from atelier.factory.train import train
 
     model = {**MODELS[name], "discriminator_augment": None} if name == "gan" else MODELS[name]
     try:
-        stages.train(Project(Path(root)), tiny_params({name: model}, training), name, "")
+        train(Factory.open(Project(Path(root)), tiny_params({name: model}, training)), name, "")
     except TrainingError as error:
         Path(root, "error.txt").write_text(str(error))
         raise SystemExit(1) from None
@@ -86,7 +87,7 @@ def test_two_processes_lose_what_one_loses_and_one_of_them_logs(root, name, tmp_
 
 def workers(root: Path) -> list[int]:
     """The processes that train this project."""
-    found = subprocess.run(["pgrep", "-f", "atelier.worker"], capture_output=True, text=True).stdout.split()
+    found = subprocess.run(["pgrep", "-f", "atelier.factory.worker"], capture_output=True, text=True).stdout.split()
     ours = []
     for pid in map(int, found):
         try:

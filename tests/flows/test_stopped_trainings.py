@@ -38,10 +38,11 @@ def train(root: str, name: str) -> None:
     os.setpgrp()
     os.environ.pop("MLFLOW_TRACKING_URI", None)  # of the tests that started the server which forks
     set_environment(Project(Path(root)))
-    from atelier import stages
+    from atelier.factory import Factory
+    from atelier.factory.train import train
 
     torch.set_num_threads(1)
-    stages.train(Project(Path(root)), tiny_params({name: MODELS[name]}, LONG), name, "")
+    train(Factory.open(Project(Path(root)), tiny_params({name: MODELS[name]}, LONG)), name, "")
 
 
 def started(root: Path, name: str) -> BaseProcess:

@@ -1,7 +1,7 @@
 """Histories of models for tests of the report, made by hand."""
 
-from atelier.registry import Decision, RunRecord, Version
-from atelier.report.history import History, Line, ModelHistory, Thumbnail, Verdict
+from atelier.registry import Action, Decision, RunRecord, Version
+from atelier.review.report.history import History, Line, ModelHistory, Thumbnail, Verdict
 
 PIXEL = Thumbnail("data:image/webp;base64,UklGRg==", 4, 3)
 
@@ -32,7 +32,18 @@ def line_of(number, value=None, *, model="m", text="plain", aliases=(), day=None
 def change(day, before, after, action="promoted"):
     """A decision at noon and a minute of a day of November."""
     at = f"2026-11-{day:02d}T12:01:00Z"
-    return Decision("m", action, after or 0, ("why",), before, after, before, None, "who", at)
+    return Decision(
+        model="m",
+        action=Action(action),
+        version=after or 0,
+        reasons=("why",),
+        champion_before=before,
+        champion=after,
+        previous=before,
+        challenger=None,
+        who="who",
+        at=at,
+    )
 
 
 def model_of(lines, decisions=(), text="plain", **changes):

@@ -34,4 +34,4 @@ def promote_and_die(root, proposal, steps):
 
     for name in WRITES:
         setattr(registry._client, name, counted(getattr(registry._client, name)))
-    promotion.commit(registry, proposal)
+    promotion.carry_out(registry, proposal)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from atelier.card import completed, described, rendered
 from atelier.errors import RegistryError
+from atelier.factory.card import begin_card, complete_card, render_card
 from atelier.params import load_params
 from atelier.registry.versions import Version
 
@@ -27,7 +27,7 @@ def version(registry, params, request):
     """A version whose run has everything that a card is made of."""
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
     run_id = registry.runs.start(name, name, {})
-    facts = described(params, "fashion-denoise", COUNTS, TAGS)
+    facts = begin_card(params, "fashion-denoise", COUNTS, TAGS)
     facts["parameters"]["note"] = EVIL
     score = {"metric": "psnr", "value": 22.4, "low": 22.3, "high": 22.5, "num_samples": 9, "protocol": EVIL}
     rows = [
@@ -44,7 +44,7 @@ def version(registry, params, request):
 
 
 def test_a_card_says_what_a_model_is_for_and_what_it_learnt_from(params):
-    facts = described(params, "fashion-denoise", COUNTS, TAGS)
+    facts = begin_card(params, "fashion-denoise", COUNTS, TAGS)
     assert facts["purpose"] == "Restores images like those of fashion from: noise."
     assert facts["data"]["licence"] == {"fashion": "MIT, Zalando SE (github.com/zalandoresearch/fashion-mnist)"}
     assert facts["data"]["images"] == COUNTS
@@ -56,7 +56,7 @@ def test_the_owner_s_words_come_first(params):
     model = params.models["fashion-denoise"].model_copy(update={"purpose": "Cleans scans."})
     data = params.datasets["fashion"].model_copy(update={"licence": "CC0"})
     changed = params.model_copy(update={"models": {"scans": model}, "datasets": {"fashion": data}})
-    facts = described(changed, "scans", COUNTS, TAGS)
+    facts = begin_card(changed, "scans", COUNTS, TAGS)
     assert (facts["purpose"], facts["data"]["licence"]) == ("Cleans scans.", {"fashion": "CC0"})
 
 
@@ -64,18 +64,18 @@ def test_the_owner_s_words_come_first(params):
 def test_a_card_without_a_required_field_is_refused_by_the_field_s_name(params, missing):
     tags = {key: value for key, value in TAGS.items() if key != missing}
     with pytest.raises(RegistryError, match=rf"card of fashion-denoise lacks provenance\.{missing}, so no version"):
-        described(params, "fashion-denoise", COUNTS, tags)
+        begin_card(params, "fashion-denoise", COUNTS, tags)
     with pytest.raises(RegistryError, match=r"lacks data\.licence, data\.images"):
-        described(params, "fashion-denoise", {}, TAGS)
+        begin_card(params, "fashion-denoise", {}, TAGS)
 
 
 def test_a_completed_card_has_scores_baselines_slices_cost_and_verdict(registry, version):
-    facts = completed(registry, version, "promoted", ("first",))
+    facts = complete_card(registry, version, "promoted", ("first",))
     assert [row["subject"] for row in facts["metrics"]] == ["model", "baseline:median3"]
     assert len(facts["slices"]) == 1
     assert facts["cost"] == {"weights": 37_000.0, "minutes of training": 1.25}
     assert facts["machine"] == {"device": "cpu", "threads": "2", "processes": "1"}
-    pages = rendered(facts, {"restored.png": b"\x89PNG"})
+    pages = render_card(facts, {"restored.png": b"\x89PNG"})
     assert "| psnr | baseline:median3 | 22.4 | 22.3 to 22.5 | 9 |" in pages["card.md"]
     for page in pages.values():
         for text in ("37,000", "1.25", "56,993" if page.startswith("<!") else "56993", "f" * 64, "promoted", "Zalando"):
@@ -84,7 +84,7 @@ def test_a_completed_card_has_scores_baselines_slices_cost_and_verdict(registry,
 
 
 def test_html_in_parameters_classes_and_reasons_stays_text(registry, version):
-    pages = rendered(completed(registry, version, "kept", (EVIL,)), {EVIL: b"x"})
+    pages = render_card(complete_card(registry, version, "kept", (EVIL,)), {EVIL: b"x"})
     for page in pages.values():
         assert "<script" not in page
         assert "&lt;script" in page
@@ -97,4 +97,4 @@ def test_html_in_parameters_classes_and_reasons_stays_text(registry, version):
 def test_a_version_without_a_card_can_not_be_judged(registry):
     run_id = registry.runs.start("cardless", "cardless", {})
     with pytest.raises(RegistryError, match="cardless/1 has no model card"):
-        completed(registry, Version("cardless", 1, run_id, "", ()), "promoted", ())
+        complete_card(registry, Version("cardless", 1, run_id, "", ()), "promoted", ())

@@ -7,9 +7,9 @@ import pytest
 from scipy import stats
 
 from atelier.cli.tables.review import comparison_page, print_comparison
-from atelier.comparison import Side, compare, open_side, paired_rows
 from atelier.errors import UsageError
 from atelier.registry import Registry
+from atelier.review.comparison import Side, compare, open_side, paired_rows
 
 pytestmark = pytest.mark.service
 

@@ -14,7 +14,7 @@ from atelier.data.sources.decoding import OwnSize, decode
 from atelier.data.sources.opening import open_source
 from atelier.data.sources.pictures import Encoded, Unusable, content_hash
 from atelier.params import Source
-from atelier.restore import read_picture
+from atelier.serving.restore import read_picture
 
 HEIGHT, WIDTH = 20, 24
 SMOOTH = np.asarray(

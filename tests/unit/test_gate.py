@@ -6,8 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atelier.gate import Measured, compare, floor_failures, improvements_N, judge, paired_units, slice_failures
 from atelier.params import Gate
+from atelier.promotion.gate import (
+    Measured,
+    compare,
+    floor_failures,
+    improvements_N,
+    judge,
+    paired_units,
+    slice_failures,
+)
 
 PSNR = Gate(metric="psnr", floors={"psnr_gain": 0.0})
 KID = Gate(metric="kid_classifier", floors={"cas": 0.5, "fd_classifier": 30})

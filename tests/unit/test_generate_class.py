@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from atelier.bundle import write_bundle
 from atelier.cli import _class_number
 from atelier.data.store import DatasetInfo
 from atelier.errors import UsageError
 from atelier.networks.generators import build_generator
+from atelier.serving.bundle import write_bundle
 from atelier.training.session import Trained
 
 

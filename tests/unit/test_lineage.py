@@ -3,12 +3,12 @@ import json
 
 import pytest
 
-from atelier.bundle import write_bundle
 from atelier.data.store import DatasetInfo
 from atelier.errors import ProvenanceError, UsageError
-from atelier.fingerprint import digest
-from atelier.lineage import lineage, trace, users_of_data
+from atelier.factory.fingerprint import digest
 from atelier.networks.classifiers import build_classifier
+from atelier.review.lineage import lineage, trace, users_of_data
+from atelier.serving.bundle import write_bundle
 from atelier.training.session import Trained
 
 pytestmark = pytest.mark.service

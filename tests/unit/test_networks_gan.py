@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from atelier.bundle import write_bundle
 from atelier.data.store import DatasetInfo
 from atelier.losses import gradient_penalty
 from atelier.networks.discriminators import DISCRIMINATORS, build_discriminator
 from atelier.networks.gans import dcgan, progressive, r3, resnet
 from atelier.networks.generators import GENERATORS, build_generator
+from atelier.serving.bundle import write_bundle
 from atelier.training.session import Trained
 
 SHAPE = {"channels": 1, "image_size": 28, "num_classes": 10, "width": 8}

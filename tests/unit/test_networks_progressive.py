@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from atelier.bundle import write_bundle
 from atelier.data.store import DatasetInfo
 from atelier.losses import gradient_penalty
 from atelier.networks.gans.progressive import PixelNorm, ProgressiveDiscriminator, ProgressiveGenerator
 from atelier.params import Training
+from atelier.serving.bundle import write_bundle
 from atelier.training.ema import averaged_copy, averaging
 from atelier.training.session import Trained
 

@@ -13,8 +13,7 @@ from atelier import params as records
 from atelier.data.sources.decoding import fit_pixels
 from atelier.degradations import STEPS
 from atelier.errors import ConfigError
-from atelier.fingerprint import TRAINING_MODULES, module_hashes
-from atelier.gate import floor_failures
+from atelier.factory.fingerprint import TRAINING_MODULES, module_hashes
 from atelier.metrics.directions import higher_is_better
 from atelier.networks.classifiers import CLASSIFIERS
 from atelier.networks.discriminators import DISCRIMINATORS
@@ -23,6 +22,7 @@ from atelier.networks.restorers import RESTORERS
 from atelier.params import Gate, Record, load_params
 from atelier.params.checks import metrics
 from atelier.params.extractors import NUM_FEATURES
+from atelier.promotion.gate import floor_failures
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLE_FILE = Path(__file__).with_name("example_params.yaml")

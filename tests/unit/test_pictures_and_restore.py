@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from atelier.bundle import write_bundle
 from atelier.data.store import DatasetInfo
 from atelier.errors import UsageError
 from atelier.networks.restorers import build_restorer
 from atelier.pictures import encode_picture, grid, to_pixels
-from atelier.restore import read_picture, restore_files
-from atelier.serving import ServedModel
+from atelier.serving.bundle import write_bundle
+from atelier.serving.restore import read_picture, restore_files
+from atelier.serving.served_model import ServedModel
 from atelier.training.session import Trained
 
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from atelier.card import cell
 from atelier.cli.tables import data, history, review
+from atelier.factory.card import cell
 from atelier.ui import tables
 
 # Of what rich and Markdown give a meaning to, much more often than chance would.

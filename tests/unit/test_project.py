@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from atelier.errors import ProvenanceError, UsageError
+from atelier.factory.provenance import GitState, git_state, installed_packages
 from atelier.project import Project, exclusive, find_project, set_environment
-from atelier.provenance import GitState, git_state, installed_packages
 
 HOLD = """
 import sys, time

@@ -11,12 +11,14 @@ import pandas as pd
 import pytest
 import torch
 
-from atelier import promotion, stages
-from atelier.bundle import write_bundle
-from atelier.card import described
+from atelier import promotion
 from atelier.data.store import DatasetInfo
 from atelier.data.versions import dvc
 from atelier.errors import RegistryError, UsageError
+from atelier.factory import Factory
+from atelier.factory.card import begin_card
+from atelier.factory.inspect import REPORT as INFRASTRUCTURE
+from atelier.factory.inspect import inspect, query
 from atelier.metrics.intervals import Score
 from atelier.networks.restorers import build_restorer
 from atelier.params import load_params
@@ -24,6 +26,7 @@ from atelier.project import Project
 from atelier.registry import CHALLENGER, CHAMPION, PREVIOUS, START, Registry
 from atelier.registry.versions import OURS
 from atelier.review.history import history_entry
+from atelier.serving.bundle import write_bundle
 from atelier.training.session import Trained
 from tests.dvc_projects import commit as commit_to_git
 from tests.dvc_projects import new_project
@@ -74,7 +77,7 @@ def made(tmp_path_factory, migrated_database, tracking_at):
         params = load_params(root / "params.yaml")
         shutil.copy(root / "mlflow.db", root / "0.db")
         for number in (1, 2, 3):
-            assert promotion.decide(Project(root), params, MODEL, number) == "promoted"
+            assert promotion.let_the_gate_decide(Factory.open(Project(root), params), MODEL, number) == "promoted"
             shutil.copy(root / "mlflow.db", root / f"{number}.db")
     return root
 
@@ -89,10 +92,10 @@ def evaluate(registry, number, gain):
     units = pd.DataFrame({"unit": [f"{i:064x}" for i in range(200)], "psnr": psnr, "class": ["NA", "7"] * 100})
     registry.runs.log_files(run_id, "evaluation", {"units.csv": units})
     counts = {"fashion": {"train": 1, "test": 200}}
-    facts = described(load_params(EXAMPLE), MODEL, counts, {"fingerprint": f"f{number}", "seed": "7"})
+    facts = begin_card(load_params(EXAMPLE), MODEL, counts, {"fingerprint": f"f{number}", "seed": "7"})
     registry.runs.log_files(run_id, "card", {"card.json": json.dumps(facts)})
     inspected = {"failures": [], "load_seconds": 1.0, "milliseconds": 5.0, "size": 28}
-    registry.runs.log_files(run_id, "", {promotion.INFRASTRUCTURE: json.dumps(inspected)})
+    registry.runs.log_files(run_id, "", {INFRASTRUCTURE: json.dumps(inspected)})
 
 
 @pytest.fixture
@@ -159,28 +162,28 @@ def test_versions_that_are_better_follow_each_other_as_champion(project, registr
     assert blessing["blessed"] and blessing["comparison"]["champion"] == "fashion-denoise/1"
     stored = registry._client.get_model_version(MODEL, "2")
     assert stored.description.startswith("# fashion-denoise/2\n\nRestores images like those of fashion from: noise.")
-    assert promotion.decide(project, params, MODEL, 2) == "promoted"  # judged once
+    assert promotion.let_the_gate_decide(Factory.open(project, params), MODEL, 2) == "promoted"  # judged once
     assert decided(registry) == [("promoted", 1), ("promoted", 2)]
 
 
 @after(2)
 def test_a_version_that_is_not_proven_better_is_kept(project, registry, params):
-    assert promotion.decide(project, params, MODEL, 4) == "kept"
+    assert promotion.let_the_gate_decide(Factory.open(project, params), MODEL, 4) == "kept"
     assert aliases(registry)[CHAMPION] == 2
     assert json.loads(tags(registry, 4)["verdict.reasons"])[0].startswith("not proven better than fashion-denoise/2")
 
 
 def test_manual_approval_waits_for_a_person(project, registry, params):
     careful = with_promotion(params, approval="manual")
-    assert promotion.decide(project, careful, MODEL, 1) == "waiting"
+    assert promotion.let_the_gate_decide(Factory.open(project, careful), MODEL, 1) == "waiting"
     assert aliases(registry) == {CHALLENGER: 1}
     version = registry.version(MODEL, 1)
-    promotion.commit(registry, promotion.propose_approval(project, careful, registry, version, "seen it"))
+    promotion.carry_out(registry, promotion.propose_approval(Factory(project, careful, registry), version, "seen it"))
     assert aliases(registry) == {CHAMPION: 1}
     assert tags(registry, 1)["verdict"] == "promoted"
     assert decided(registry) == [("waiting", 1), ("approved", 1)]
     with pytest.raises(UsageError, match="does not wait for approval: promoted"):
-        promotion.propose_approval(project, careful, registry, registry.version(MODEL, 1), "again")
+        promotion.propose_approval(Factory(project, careful, registry), registry.version(MODEL, 1), "again")
 
 
 # -- what is refused, each with its own reason -----------------------------------------------------------------------
@@ -188,10 +191,10 @@ def test_manual_approval_waits_for_a_person(project, registry, params):
 
 def refused(project, registry, params, number):
     """Why the gate rejects a version; a person can't promote it either."""
-    assert promotion.decide(project, params, MODEL, number) == "rejected"
+    assert promotion.let_the_gate_decide(Factory.open(project, params), MODEL, number) == "rejected"
     reasons = json.loads(tags(registry, number)["verdict.reasons"])
     with pytest.raises(RegistryError, match="can't be promoted"):
-        promotion.propose_promotion(project, params, registry, registry.version(MODEL, number), "please")
+        promotion.propose_promotion(Factory(project, params, registry), registry.version(MODEL, number), "please")
     assert CHAMPION not in registry.version(MODEL, number).aliases
     return reasons
 
@@ -199,7 +202,7 @@ def refused(project, registry, params, number):
 def test_a_version_that_was_never_inspected_lacks_a_blessing(project, registry, params):
     run_id = registry.version(MODEL, 5).run_id
     registry.runs.log_scores(run_id, {"psnr": Score(9, 8, 10, 9, "dB"), "psnr_gain": Score(1, 1, 1, 9, "dB")})
-    facts = described(params, MODEL, {"fashion": {"train": 1}}, {"fingerprint": "f5", "seed": "7"})
+    facts = begin_card(params, MODEL, {"fashion": {"train": 1}}, {"fingerprint": "f5", "seed": "7"})
     registry.runs.log_files(run_id, "card", {"card.json": json.dumps(facts)})
     assert refused(project, registry, params, 5) == [
         "the infrastructure blessing is missing: it was never loaded and queried"
@@ -249,7 +252,7 @@ def test_weights_that_are_not_numbers_and_a_wrong_signature_are_found_in_a_fresh
     artifacts = registry._connection.mlflow.artifacts
     model = Path(artifacts.download_artifacts(artifact_uri=f"models:/{version}")) / "MLmodel"
     model.write_text(model.read_text().replace("signature:", "unread_signature:"))
-    weights, signature = stages.inspect(project, "broken", version.number)
+    weights, signature = inspect(registry, version)
     assert weights.startswith("NaN or infinite weights in the network: body.0.weight")
     assert signature.startswith("wrong signature: None; this kind of model has {")
     assert registry.version("broken", 1).tags["blessing.infrastructure"] == "refused"
@@ -258,11 +261,11 @@ def test_weights_that_are_not_numbers_and_a_wrong_signature_are_found_in_a_fresh
 def test_an_inspection_whose_process_dies_says_nothing_of_the_version(registry, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONHOME", str(tmp_path))  # no Python starts from there
     with pytest.raises(RegistryError, match=f"inspected {MODEL}/1 ended with code 1: .*not judged. Run `atelier run"):
-        registry.inspect(registry.version(MODEL, 1))
+        query(registry, registry.version(MODEL, 1))
 
 
 def test_a_healthy_version_is_loaded_queried_and_timed(registry):
-    found = registry.inspect(registry.version(MODEL, 1))
+    found = query(registry, registry.version(MODEL, 1))
     assert found["failures"] == [] and found["size"] == 28
     assert 0 < found["milliseconds"] < 60_000 and found["load_seconds"] > 0
 
@@ -272,27 +275,28 @@ def test_a_healthy_version_is_loaded_queried_and_timed(registry):
 
 @after(2)
 def test_a_person_may_promote_what_is_not_proven_better(project, registry, params):
-    promotion.decide(project, params, MODEL, 4)
+    promotion.let_the_gate_decide(Factory.open(project, params), MODEL, 4)
     version = registry.version(MODEL, 4)
-    promotion.commit(registry, promotion.propose_promotion(project, params, registry, version, "looks better"))
+    factory = Factory(project, params, registry)
+    promotion.carry_out(registry, promotion.propose_promotion(factory, version, "looks better"))
     assert aliases(registry) == {CHAMPION: 4, PREVIOUS: 2}
     entry = registry.ledger.entries(MODEL)[-1]
     assert entry.decision.reasons == ("by hand: looks better",)
     assert entry.decision.who == getpass.getuser()
     assert (entry.decision.champion_before, entry.decision.champion, entry.is_open) == (2, 4, False)
     with pytest.raises(UsageError, match="is the champion already"):
-        promotion.propose_promotion(project, params, registry, registry.version(MODEL, 4), "again")
+        promotion.propose_promotion(Factory(project, params, registry), registry.version(MODEL, 4), "again")
 
 
 def test_what_was_never_evaluated_can_not_be_promoted(project, registry, params):
     with pytest.raises(RegistryError, match=r"fashion-denoise/5 was never evaluated.*`atelier run fashion-denoise`"):
-        promotion.propose_promotion(project, params, registry, registry.version(MODEL, 5), "please")
+        promotion.propose_promotion(Factory(project, params, registry), registry.version(MODEL, 5), "please")
 
 
 @after(1)
 def test_a_proposal_changes_nothing_until_it_is_carried_out(project, registry, params):
     before = aliases(registry), decided(registry)
-    promotion.propose_promotion(project, params, registry, registry.version(MODEL, 2), "maybe")
+    promotion.propose_promotion(Factory(project, params, registry), registry.version(MODEL, 2), "maybe")
     promotion.propose_rejection(registry, registry.version(MODEL, 2), "maybe not")
     assert (aliases(registry), decided(registry)) == before
 
@@ -300,17 +304,17 @@ def test_a_proposal_changes_nothing_until_it_is_carried_out(project, registry, p
 def test_a_rejected_version_is_no_challenger_any_more(project, registry, params):
     version = registry.version(MODEL, 1)
     assert aliases(registry) == {CHALLENGER: 1}
-    promotion.commit(registry, promotion.propose_rejection(registry, version, "artefacts"))
+    promotion.carry_out(registry, promotion.propose_rejection(registry, version, "artefacts"))
     assert aliases(registry) == {}
     with pytest.raises(UsageError, match="was rejected already"):
         promotion.propose_rejection(registry, registry.version(MODEL, 1), "again")
-    promotion.commit(registry, promotion.propose_promotion(project, params, registry, version, "after all"))
+    promotion.carry_out(registry, promotion.propose_promotion(Factory(project, params, registry), version, "after all"))
     with pytest.raises(UsageError, match=r"is the champion: take it back with `atelier rollback fashion-denoise`"):
         promotion.propose_rejection(registry, registry.version(MODEL, 1), "no")
 
 
 def roll_back(registry, number=None, reason="bad on shoes"):
-    return promotion.commit(registry, promotion.propose_rollback(registry, MODEL, number, reason))
+    return promotion.carry_out(registry, promotion.propose_rollback(registry, MODEL, number, reason))
 
 
 @after(2)
@@ -343,22 +347,22 @@ def test_without_a_former_champion_there_is_nothing_to_roll_back_to(project, reg
 @after(3)
 def test_a_deleted_champion_is_shown_and_can_be_rolled_back_from(project, registry, params):
     registry._client.delete_model_version(MODEL, "3")
-    assert promotion.drift(registry, MODEL) == [
+    assert promotion.disagreements(registry, MODEL) == [
         "fashion-denoise/3 was champion and has been deleted; champion is nobody now"
     ]
     decision = roll_back(registry)
     assert (decision.version, decision.champion) == (3, 2)
     assert aliases(registry)[CHAMPION] == 2
-    assert promotion.drift(registry, MODEL) == []
+    assert promotion.disagreements(registry, MODEL) == []
     roll_back(registry)  # its own previous was deleted as well as any champion later: the ledger knows version 1
     assert aliases(registry)[CHAMPION] == 1
 
 
 @after(2)
 def test_an_alias_that_was_moved_by_hand_is_shown(project, registry, params):
-    assert promotion.drift(registry, MODEL) == []
+    assert promotion.disagreements(registry, MODEL) == []
     registry.set_alias(MODEL, CHAMPION, 1)
-    assert promotion.drift(registry, MODEL) == [
+    assert promotion.disagreements(registry, MODEL) == [
         "champion of fashion-denoise was moved by hand: it is 1, the ledger says 2"
     ]
 
@@ -374,15 +378,15 @@ def test_the_ledger_of_a_model_that_was_made_anew_is_closed_and_its_numbers_prov
         run_id = registry.runs.start(MODEL, fingerprint, {})
         registry._client.create_model_version(MODEL, f"runs:/{run_id}/x", run_id)
     registry.set_alias(MODEL, CHAMPION, 2)
-    (sentence,) = promotion.drift(registry, MODEL)
+    (sentence,) = promotion.disagreements(registry, MODEL)
     assert "the model was deleted in MLflow" in sentence
     with pytest.raises(UsageError, match="nothing to roll back to; versions that were champion before: none"):
         roll_back(registry)
-    promotion.settle(registry, MODEL)
+    promotion.repair_interrupted(registry, MODEL)
     assert decided(registry)[-1] == ("closed", 2)
-    assert aliases(registry) == {} and promotion.drift(registry, MODEL) == []
+    assert aliases(registry) == {} and promotion.disagreements(registry, MODEL) == []
     assert "verdict" not in tags(registry, 2)
-    promotion.settle(registry, MODEL)  # once
+    promotion.repair_interrupted(registry, MODEL)  # once
     assert len(decided(registry)) == 3
     with pytest.raises(UsageError, match="nothing to roll back to"):
         roll_back(registry)
@@ -405,7 +409,7 @@ def test_a_ledger_from_before_runs_were_written_is_verified_and_rolls_back(proje
     assert all("runs" not in json.loads(run.data.tags["decision"]) for run in ledger_runs(registry))
     for entry in registry.ledger.entries(MODEL):
         registry.ledger.close(entry)
-    assert promotion.drift(registry, MODEL) == []
+    assert promotion.disagreements(registry, MODEL) == []
     roll_back(registry)
     assert aliases(registry) == {CHAMPION: 1, PREVIOUS: 2}
 
@@ -423,10 +427,10 @@ def test_a_deleted_ledger_is_no_empty_one(project, registry, params):
     registry._client.restore_experiment(experiment)
     registry._client.rename_experiment(experiment, "gone")  # as after `mlflow gc`
     with pytest.raises(RegistryError, match="all its entries are gone .*atelier ledger fashion-denoise --begin-again"):
-        promotion.decide(project, params, MODEL, 2)
+        promotion.let_the_gate_decide(Factory.open(project, params), MODEL, 2)
     promotion.begin_again(Registry(project), MODEL, "no backup")
-    assert promotion.drift(Registry(project), MODEL) == []
-    assert promotion.decide(project, params, MODEL, 2) == "promoted"
+    assert promotion.disagreements(Registry(project), MODEL) == []
+    assert promotion.let_the_gate_decide(Factory.open(project, params), MODEL, 2) == "promoted"
     with pytest.raises(UsageError, match="nothing was decided about fresh yet"):
         registry._client.create_registered_model("fresh", tags=OURS)
         registry._client.create_model_version("fresh", "runs:/x/y", registry.runs.start("fresh", "f", {}))
@@ -447,12 +451,13 @@ def test_a_champion_whose_run_is_gone_stops_what_needs_it_and_nothing_else(proje
     with pytest.raises(RegistryError, match=expected):
         promotion.require_decidable(registry, MODEL)  # before a training
     with pytest.raises(RegistryError, match=expected):
-        promotion.decide(project, params, MODEL, 3)
+        promotion.let_the_gate_decide(Factory.open(project, params), MODEL, 3)
     assert "verdict" not in tags(registry, 3)
-    promotion.commit(registry, promotion.propose_rejection(registry, lost, "its run is gone"))
+    promotion.carry_out(registry, promotion.propose_rejection(registry, lost, "its run is gone"))
     assert CHAMPION not in aliases(registry)
     promotion.require_decidable(registry, MODEL)
-    assert promotion.decide(project, params, MODEL, 3) == "promoted"  # what was not judged is judged now
+    # What was not judged is judged now.
+    assert promotion.let_the_gate_decide(Factory.open(project, params), MODEL, 3) == "promoted"
 
 
 @after(1)
@@ -478,12 +483,12 @@ def test_a_strangers_run_in_an_experiment_of_the_ledgers_name_is_no_entry(projec
 @after(1)
 def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(project, registry, params):
     first, second = (
-        promotion.propose_promotion(project, params, registry, registry.version(MODEL, number), "mine")
+        promotion.propose_promotion(Factory(project, params, registry), registry.version(MODEL, number), "mine")
         for number in (2, 3)
     )
-    promotion.commit(registry, first)
+    promotion.carry_out(registry, first)
     with pytest.raises(UsageError, match="another decision about fashion-denoise came first: promoted version 2, by "):
-        promotion.commit(registry, second)
+        promotion.carry_out(registry, second)
     assert aliases(registry)[CHAMPION] == 2
     assert decided(registry) == [("promoted", 1), ("promoted", 2)]
 
@@ -493,7 +498,7 @@ def test_of_two_machines_that_write_at_the_same_moment_both_step_back_and_one_go
     project, registry, params, monkeypatch
 ):
     first, second = (
-        promotion.propose_promotion(project, params, registry, registry.version(MODEL, number), "mine")
+        promotion.propose_promotion(Factory(project, params, registry), registry.version(MODEL, number), "mine")
         for number in (2, 3)
     )
     real_create, real_delete, others = registry._client.create_run, registry._client.delete_run, []
@@ -511,7 +516,7 @@ def test_of_two_machines_that_write_at_the_same_moment_both_step_back_and_one_go
 
     monkeypatch.setattr(registry._client, "create_run", create)
     monkeypatch.setattr(registry._client, "delete_run", delete)
-    promotion.commit(registry, first)
+    promotion.carry_out(registry, first)
     assert others[0]
     assert decided(registry) == [("promoted", 1), ("promoted", 2)]
 
@@ -522,18 +527,18 @@ def test_a_promotion_that_is_killed_between_any_two_steps_is_completed_by_the_ne
     project, registry, params, steps
 ):
     version = registry.version(MODEL, 2)
-    proposal = promotion.propose_promotion(project, params, registry, version, "x")
+    proposal = promotion.propose_promotion(Factory(project, params, registry), version, "x")
     process = PROCESSES.Process(target=promote_and_die, args=(project.root, proposal, steps))
     process.start()
     process.join(120)
     assert process.exitcode == -signal.SIGKILL
     champions = [version for version in registry.versions(MODEL) if CHAMPION in version.aliases]
     assert len(champions) == 1
-    promotion.settle(registry, MODEL)
+    promotion.repair_interrupted(registry, MODEL)
     expected = 1 if steps == 0 else 2  # before the entry was written nothing had been decided
     assert aliases(registry)[CHAMPION] == expected
     assert all(not entry.is_open for entry in registry.ledger.entries(MODEL))
-    assert promotion.drift(registry, MODEL) == []
+    assert promotion.disagreements(registry, MODEL) == []
     assert (tags(registry, 2).get("verdict") == "promoted") == (expected == 2)
 
 
@@ -549,7 +554,7 @@ def test_there_is_exactly_one_champion_at_every_moment(project, registry, params
             seen.append(sum(CHAMPION in version.aliases for version in registry.versions(MODEL)))
 
         monkeypatch.setattr(Registry, name, spied)
-    promotion.decide(project, params, MODEL, 2)
+    promotion.let_the_gate_decide(Factory.open(project, params), MODEL, 2)
     roll_back(registry)
     assert len(seen) >= 16
     assert set(seen) == {1}
@@ -566,7 +571,7 @@ def test_a_changed_entry_is_found(project, registry, params):
     with pytest.raises(RegistryError, match=r"the ledger of fashion-denoise can't be trusted: entry 1 .* was changed"):
         registry.ledger.entries(MODEL)
     with pytest.raises(RegistryError, match="can't be trusted"):
-        promotion.decide(project, params, MODEL, 3)
+        promotion.let_the_gate_decide(Factory.open(project, params), MODEL, 3)
     assert aliases(registry)[CHAMPION] == 2
 
 

@@ -8,9 +8,9 @@ from atelier.errors import TrainingError
 from atelier.evaluation.common import Protocol
 from atelier.evaluation.extractors import classifier_extractor
 from atelier.evaluation.generation import evaluate_generator
+from atelier.factory.readiness import FEWEST_COMPARED, require_enough_data
 from atelier.networks.classifiers import build_classifier
 from atelier.params import Pixels
-from atelier.readiness import FEWEST_COMPARED, require_enough_data
 from tests.stored import stored_dataset
 from tests.tiny import BATCH, RECIPES, TRAINING, tiny_params
 

@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 import torch
 
-from atelier.bundle import write_bundle
 from atelier.data.store import DatasetInfo
 from atelier.errors import AtelierError, RegistryError, UsageError
 from atelier.metrics.intervals import Score
@@ -21,6 +20,7 @@ from atelier.networks.classifiers import build_classifier
 from atelier.project import Project
 from atelier.registry import CHALLENGER, CHAMPION, Registry, RunLog, runs
 from atelier.registry.connection import _ping, patient
+from atelier.serving.bundle import write_bundle
 from atelier.training.session import Trained
 
 pytestmark = pytest.mark.service

@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from atelier.bundle import write_bundle
 from atelier.data.store import DatasetInfo
 from atelier.errors import RegistryError, UsageError
 from atelier.networks.restorers import build_restorer
 from atelier.registry import CHALLENGER, CHAMPION, PREVIOUS
 from atelier.registry.versions import OURS
+from atelier.serving.bundle import write_bundle
 from atelier.training.session import Trained
 
 pytestmark = pytest.mark.service

@@ -10,9 +10,9 @@ from PIL import Image
 from atelier.params import load_params
 from atelier.registry import CHALLENGER, CHAMPION
 from atelier.registry.versions import OURS
-from atelier.report import gather
-from atelier.report.gathering import shown
-from atelier.report.thumbnails import MAIN, Thumbnails, shrunk
+from atelier.review.report import gather
+from atelier.review.report.gathering import shown
+from atelier.review.report.thumbnails import MAIN, Thumbnails, shrunk
 from benchmarks.report_speed import REASON, make_history
 from tests.unit.histories import line_of
 from tests.unit.test_promotion import EXAMPLE

@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from atelier.report import links, rendered
-from atelier.report.page import duration, moment, short
+from atelier.review.report import links, rendered
+from atelier.review.report.page import duration, moment, short
 from tests.browser import open_browser
 from tests.unit.histories import change, history_with, line_of, model_of
 from tests.unit.test_comparison import HOSTILE, Page

@@ -2,7 +2,19 @@ import math
 
 import pytest
 
-from atelier.report.timeline import BOTTOM, DATE, HEIGHT, LABEL, LEFT, NARROWEST, RIGHT, TOP, WIDEST, moments, timeline
+from atelier.review.report.timeline import (
+    BOTTOM,
+    DATE,
+    HEIGHT,
+    LABEL,
+    LEFT,
+    NARROWEST,
+    RIGHT,
+    TOP,
+    WIDEST,
+    moments,
+    timeline,
+)
 from tests.unit.histories import change, line_of, model_of
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from atelier.bundle import write_bundle
 from atelier.data.store import DatasetInfo
 from atelier.errors import AtelierError, ConfigError, UsageError
-from atelier.inspection import inspect
 from atelier.networks.restorers import build_restorer
 from atelier.params import load_params
+from atelier.serving.bundle import write_bundle
+from atelier.serving.inspection import inspect
 from atelier.training.session import Trained
 
 MODEL = "fashion-denoise"

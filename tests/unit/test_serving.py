@@ -4,18 +4,18 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from atelier.bundle import add_refiner, write_bundle
 from atelier.data.store import DatasetInfo
 from atelier.networks.classifiers import build_classifier
 from atelier.networks.generators import build_generator
 from atelier.networks.restorers import build_restorer
+from atelier.serving import SERVED_MODEL
+from atelier.serving.bundle import add_refiner, write_bundle
 from atelier.training.session import Trained
 
 pytestmark = pytest.mark.service
@@ -295,8 +295,6 @@ def test_what_does_not_fit_is_refused(served, key, message):
 
 
 def test_the_served_file_imports_nothing_of_atelier():
-    import atelier
-
-    source = Path(atelier.__file__).with_name("serving.py").read_text()
+    source = SERVED_MODEL.read_text()
     assert "import atelier" not in source
     assert "from atelier" not in source

@@ -9,12 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atelier.bundle import write_bundle
 from atelier.data.store import DatasetInfo
 from atelier.networks.classifiers import build_classifier
 from atelier.networks.generators import GENERATORS, build_generator
 from atelier.networks.restorers import build_restorer
-from atelier.serving import ServedModel
+from atelier.serving.bundle import write_bundle
+from atelier.serving.served_model import ServedModel
 from atelier.training.session import Trained
 
 TOLERANCE = 1e-5  # other batches round differently

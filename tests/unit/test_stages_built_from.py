@@ -10,17 +10,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from atelier import plan, stages, training_run
-from atelier.bundle import write_bundle
+from atelier import factory
 from atelier.data.splits import SPLITS
-from atelier.data.store import DatasetInfo
+from atelier.data.store import DatasetInfo, read_dataset
 from atelier.errors import TrainingError, UsageError
-from atelier.fingerprint import training_inputs
+from atelier.factory import Factory, training_run
+from atelier.factory import train as training_stage
+from atelier.factory.evaluate import evaluate
+from atelier.factory.fingerprint import training_inputs
+from atelier.factory.plan import make_plan, plan_model
+from atelier.factory.train import train
 from atelier.networks.restorers import build_restorer
 from atelier.params import Params
 from atelier.params.checks import combination_errors
-from atelier.plan import make_plan, plan_model
 from atelier.registry import CHAMPION, Registry
+from atelier.serving.bundle import write_bundle
 from atelier.training.checkpoint import Checkpoints
 from atelier.training.extension import draw_images, read_images
 from atelier.training.interruption import Stopped
@@ -76,8 +80,8 @@ def brought_up(project, params, *names):
     """Train, evaluate and judge, as the flow does; returns the scores of the last."""
     scores = {}
     for name in names:
-        number = stages.train(project, params, name, "")
-        scores = stages.evaluate(project, params, name, number)
+        number = train(Factory.open(project, params), name, "")
+        scores = evaluate(Factory.open(project, params), name, number)
         crown(Registry(project), name, number)
     return scores
 
@@ -99,31 +103,31 @@ def assert_equal(left, right):
 
 def test_what_a_model_is_built_from_is_made_first_and_the_plan_says_so(project, params, registry):
     assert combination_errors(params) == []
-    items = {item.name: item for item in make_plan(project, params, registry)}
+    items = {item.name: item for item in make_plan(Factory(project, params, registry))}
     assert list(items) == ["fashion", "classifier", "gan", "few", "extended", "refined"]
     assert items["extended"].reasons[-1] == "source: gan will be trained first"
     assert items["refined"].reasons[-1] == "source: few will be trained first"
-    asked = [item.name for item in make_plan(project, params, registry, ["extended"])]
+    asked = [item.name for item in make_plan(Factory(project, params, registry), ["extended"])]
     assert asked == ["fashion", "classifier", "gan", "few", "extended"]
 
 
 def test_without_a_champion_it_can_not_be_trained(project, params, registry):
     brought_up(project, params, "classifier", "few")
     reason = "source: models.extended is built from gan@champion: no model 'gan' is registered."
-    item = plan_model(project, params, registry, "extended")
+    item = plan_model(Factory(project, params, registry), "extended")
     assert (item.action, item.reasons[0].startswith(reason)) == ("train", True)
     with pytest.raises(UsageError, match=r"models.extended is built from gan@champion: no model 'gan' is registered"):
-        stages.train(project, params, "extended", "")
-    stages.train(project, params, "gan", "")  # not judged yet
+        train(Factory.open(project, params), "extended", "")
+    train(Factory.open(project, params), "gan", "")  # not judged yet
     with pytest.raises(UsageError, match=r"built from gan@champion: gan has no champion; its aliases: challenger"):
-        stages.train(project, params, "extended", "")
+        train(Factory.open(project, params), "extended", "")
 
 
 @pytest.mark.parametrize("reference", ["gam", "gan/9"])
 def test_what_nothing_will_make_is_refused_before_anything_runs(project, registry, reference):
     params = params_of({**MODELS, "extended": {**RECIPES["cnn"], "data": {"extend": reference}}})
     with pytest.raises(UsageError, match=f"models.extended is built from {reference}: (no model 'gam'|gan has no ver)"):
-        make_plan(project, params, registry)
+        make_plan(Factory(project, params, registry))
 
 
 @pytest.mark.parametrize(
@@ -138,7 +142,7 @@ def test_what_is_registered_but_does_not_fit_is_refused(project, registry, param
         registry.register("other-gan", run_id, registry.fetch_bundle(gan, tmp_path / "bundle"), {})
     changed = {**RECIPES["cnn"], "data": {"extend": reference}}
     with pytest.raises(TrainingError, match=f"models.extended.data.extend: {message}"):
-        stages.train(project, params_of({"extended": changed}), "extended", "")
+        train(Factory.open(project, params_of({"extended": changed})), "extended", "")
 
 
 @pytest.mark.parametrize(
@@ -157,28 +161,28 @@ def test_what_can_not_refine_is_refused_before_the_gan_is_trained(project, regis
         registry.register(name, registry.runs.start(name, "print", {}), bundle, {})
     changed = {**RECIPES["gan"], "refine": reference}
     with pytest.raises(TrainingError, match=f"models.mistaken.refine: {reference} {message}"):
-        stages.train(project, params_of({"mistaken": changed}), "mistaken", "")
+        train(Factory.open(project, params_of({"mistaken": changed})), "mistaken", "")
     assert not list(project.cache.glob("checkpoints/mistaken/*"))
 
 
-@pytest.mark.parametrize("step", ["_log_inputs", "described", "draw_extension"])
+@pytest.mark.parametrize("step", ["_log_inputs", "begin_card", "draw_extension"])
 def test_a_signal_in_the_preparations_is_obeyed_before_the_training(project, params, registry, monkeypatch, step):
-    stages.train(project, params, "gan", "")
-    original = getattr(stages, step)
+    train(Factory.open(project, params), "gan", "")
+    original = getattr(training_stage, step)
 
     def interrupted(*arguments):
         os.kill(os.getpid(), signal.SIGTERM)
         return original(*arguments)
 
-    monkeypatch.setattr(stages, step, interrupted)
-    monkeypatch.setattr(stages, "run_training", lambda *_: pytest.fail("the training began"))
+    monkeypatch.setattr(training_stage, step, interrupted)
+    monkeypatch.setattr(training_stage, "run_training", lambda *_: pytest.fail("the training began"))
     received = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
     changed = {**RECIPES["cnn"], "data": {"extend": {"gan": "gan/1", "images": IMAGES}}}
     asked = params_of({**MODELS, "interrupted": changed})
     try:
         with pytest.raises(Stopped):
-            stages.train(project, asked, "interrupted", "")
+            train(Factory.open(project, asked), "interrupted", "")
     finally:
         signal.signal(signal.SIGTERM, before)
     assert received == [signal.SIGTERM]  # whoever was in charge before is told
@@ -192,11 +196,11 @@ def test_an_interrupted_extended_training_ends_bit_identical(project, params, re
     brought_up(project, params, "gan")
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         stopping_after(5, patch)
-        stages.train(project, params, "extended", "")
+        train(Factory.open(project, params), "extended", "")
     (file,) = project.cache.glob("checkpoints/extended/*/generated.bin")
     assert list(file.parent.glob("checkpoint-*.pt"))
     assert file.stat().st_size == IMAGES * 28 * 28
-    kept, dataset = file.read_bytes(), stages.read_dataset(project.root, "fashion")
+    kept, dataset = file.read_bytes(), read_dataset(project.root, "fashion")
     file.unlink()  # whether it is still there or drawn again: the same version gives the same images
 
     brought_up(project, params, "extended")
@@ -232,7 +236,7 @@ def test_an_evaluation_says_whether_the_generated_images_helped(project, params,
     assert scores["psnr_difference"]["value"] == pytest.approx(difference, abs=1e-6)
     assert scores["psnr_difference"]["low"] < difference < scores["psnr_difference"]["high"]
     assert registry.runs.read_json(version.run_id, "evaluation/fingerprint.json")["compared"] == "few/1"
-    item = plan_model(project, params, registry, "extended", frozenset(["few"]))
+    item = plan_model(Factory(project, params, registry), "extended", frozenset(["few"]))
     assert (item.action, item.reasons) == ("evaluate", ("evaluation: few will be trained first",))
 
 
@@ -259,19 +263,20 @@ def test_a_gan_draws_through_its_restorer_and_is_scored_with_and_without(project
 
 def test_another_champion_makes_what_was_built_from_it_stale(project, params, registry):
     for name in ("extended", "refined"):
-        assert plan_model(project, params, registry, name).state == "fresh"
+        assert plan_model(Factory(project, params, registry), name).state == "fresh"
     pinned = {**MODELS["extended"], "data": {"limit": 32, "extend": {"gan": "gan/1", "images": IMAGES}}}
     again = params_of({**MODELS, "extended": pinned})
     slower = {**MODELS, "gan": {**RECIPES["gan"], "r1_gamma": 2.0}}
-    number = stages.train(project, params_of(slower), "gan", "")
-    assert plan_model(project, params, registry, "extended").state == "fresh"  # its champion is the old one yet
+    number = train(Factory.open(project, params_of(slower)), "gan", "")
+    # Its champion is the old one yet.
+    assert plan_model(Factory(project, params, registry), "extended").state == "fresh"
     registry.set_alias("gan", CHAMPION, number)
-    item = plan_model(project, params, registry, "extended")
+    item = plan_model(Factory(project, params, registry), "extended")
     assert (item.state, item.action, item.reasons) == ("stale", "train", ("source: gan/1 -> gan/2",))
-    assert plan_model(project, again, registry, "extended").state == "fresh"  # by its number it is what it was
-    assert plan_model(project, params, registry, "refined").state == "fresh"
+    assert plan_model(Factory(project, again, registry), "extended").state == "fresh"  # by its number it is what it was
+    assert plan_model(Factory(project, params, registry), "refined").state == "fresh"
     registry.set_alias("gan", CHAMPION, 1)
-    assert plan_model(project, params, registry, "extended").state == "fresh"
+    assert plan_model(Factory(project, params, registry), "extended").state == "fresh"
 
 
 def test_how_it_is_called_is_no_part_of_a_training_but_the_version_is(params):
@@ -284,16 +289,15 @@ def test_how_it_is_called_is_no_part_of_a_training_but_the_version_is(params):
 
 def test_a_gan_of_images_of_another_size_is_refused(project, params, registry, monkeypatch):
     real = registry.load(registry.version("gan", 1)).unwrap_python_model().config
-    info = stages.read_dataset(project.root, "fashion").info
+    info = read_dataset(project.root, "fashion").info
     assert (real["image_size"], real["channels"]) == (info.image_size, info.channels)
-    monkeypatch.setattr(plan, "dataset_digest", lambda root, name: "stored anew")
+    monkeypatch.setattr(factory, "dataset_digest", lambda root, name: "stored anew")
     larger = params_of({"bigger": {**RECIPES["cnn"], "data": {"extend": "gan/1"}}})
-    read = stages.read_dataset
 
     def stored_anew(root, name):
-        dataset = read(root, name)
+        dataset = read_dataset(root, name)
         return type(dataset)(**{**vars(dataset), "info": type(info)(**{**vars(info), "image_size": 32})})
 
-    monkeypatch.setattr(stages, "read_dataset", stored_anew)
+    monkeypatch.setattr(factory, "read_dataset", stored_anew)
     with pytest.raises(TrainingError, match="gan/1 draws squares of 28 pixels in 1 channels, the images of fashion"):
-        stages.train(project, larger, "bigger", "")
+        train(Factory.open(project, larger), "bigger", "")

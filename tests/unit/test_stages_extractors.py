@@ -6,11 +6,13 @@ import json
 import pytest
 import torch
 
-from atelier import scoring, stages
 from atelier.errors import EvaluationError, RemoteError, UsageError
+from atelier.factory import Factory, scoring
+from atelier.factory.evaluate import evaluate
+from atelier.factory.plan import make_plan, plan_model
+from atelier.factory.train import train
 from atelier.params import Params
 from atelier.params.checks import combination_errors, metrics
-from atelier.plan import make_plan, plan_model
 from atelier.registry import CHAMPION
 from tests.champions import crown
 from tests.stored import store_pictures
@@ -47,8 +49,8 @@ def project(registry, fashion):
     (root / "data.dvc").write_text(f"outs:\n- md5: {'0' * 32}.dir\n  hash: md5\n  path: data\n")
     project = registry._connection.project
     for name in ("classifier", "gan"):
-        number = stages.train(project, params_of(), name, "")
-        stages.evaluate(project, params_of(), name, number)
+        number = train(Factory.open(project, params_of()), name, "")
+        evaluate(Factory.open(project, params_of()), name, number)
         crown(registry, name, number)
     return project
 
@@ -75,26 +77,26 @@ def test_the_champion_scores_and_features_of_real_images_are_kept(project, regis
 
 def test_the_same_version_by_its_number_is_no_other_evaluation(project, registry):
     pinned = params_of(features="classifier:classifier/1")
-    assert plan_model(project, pinned, registry, "gan").state == "fresh"
-    assert [item.name for item in make_plan(project, pinned, registry, ["gan"])] == ["fashion", "gan"]
-    waiting = plan_model(project, params_of(), registry, "gan", frozenset(["classifier"]))
+    assert plan_model(Factory(project, pinned, registry), "gan").state == "fresh"
+    assert [item.name for item in make_plan(Factory(project, pinned, registry), ["gan"])] == ["fashion", "gan"]
+    waiting = plan_model(Factory(project, params_of(), registry), "gan", frozenset(["classifier"]))
     assert waiting.reasons == ("evaluation: classifier will be trained first",)
-    assert plan_model(project, pinned, registry, "gan", frozenset(["classifier"])).state == "fresh"
+    assert plan_model(Factory(project, pinned, registry), "gan", frozenset(["classifier"])).state == "fresh"
 
 
 def test_a_version_that_is_not_there_is_refused_before_anything_runs(project, registry):
     with pytest.raises(UsageError, match="evaluation.features = classifier:classifier/9: classifier has no version 9"):
-        make_plan(project, params_of(features="classifier:classifier/9"), registry)
+        make_plan(Factory(project, params_of(features="classifier:classifier/9"), registry))
 
 
 def test_the_weights_of_fid_score_anew_and_their_score_is_called_fid(project, registry, inception):
-    reasons = " ".join(plan_model(project, inception, registry, "gan").reasons)
+    reasons = " ".join(plan_model(Factory(project, inception, registry), "gan").reasons)
     assert f"extractor: classifier/1 -> inception-{inception.evaluation.inception.sha256[:12]}" in reasons
-    assert [item.name for item in make_plan(project, inception, registry, ["gan"])] == ["fashion", "gan"]
-    scores = stages.evaluate(project, inception, "gan", 1)
+    assert [item.name for item in make_plan(Factory(project, inception, registry), ["gan"])] == ["fashion", "gan"]
+    scores = evaluate(Factory.open(project, inception), "gan", 1)
     assert set(metrics("gan", "inception")) <= set(scores) and scores["fid"] > 0
-    assert plan_model(project, inception, registry, "gan").state == "fresh"
-    assert plan_model(project, params_of(), registry, "gan").state == "stale"
+    assert plan_model(Factory(project, inception, registry), "gan").state == "fresh"
+    assert plan_model(Factory(project, params_of(), registry), "gan").state == "stale"
     (code,) = (project.cache / "features").iterdir()
     assert len(list(code.iterdir())) == 4
 
@@ -104,7 +106,7 @@ def test_weights_that_are_missing_or_cant_be_fetched_are_told_with_what_to_do(pr
         "kid_inception", features="inception", inception={"path": "weights/other.pt", "sha256": "0" * 64}
     )
     with pytest.raises(EvaluationError, match=r"weights/other.pt can't be read: No such file"):
-        stages.evaluate(project, missing, "gan", 1)
+        evaluate(Factory.open(project, missing), "gan", 1)
     monkeypatch.setattr(scoring, "INCEPTION_ADDRESS", "https://localhost:9/inception-2015-12-05.pt")
     with pytest.raises(RemoteError, match="can't be fetched.*Or name a copy of the file in evaluation.inception.path"):
-        stages.evaluate(project, params_of("kid_inception", features="inception"), "gan", 1)
+        evaluate(Factory.open(project, params_of("kid_inception", features="inception")), "gan", 1)

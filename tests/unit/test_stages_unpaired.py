@@ -5,11 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from atelier import plan, stages
-from atelier.fingerprint import uses_extractor
+from atelier import factory
+from atelier.factory import Factory
+from atelier.factory.evaluate import evaluate
+from atelier.factory.fingerprint import uses_extractor
+from atelier.factory.plan import make_plan, plan_model
+from atelier.factory.train import train
 from atelier.params import Params
 from atelier.params.checks import combination_errors, distances
-from atelier.plan import make_plan, plan_model
 from atelier.registry import CHAMPION
 from tests.champions import crown
 from tests.stored import store_pictures
@@ -57,11 +60,11 @@ def project(registry, fashion):
 def test_it_is_trained_on_both_datasets_scored_without_originals_and_judged(project, params, registry):
     assert combination_errors(params) == []
     assert uses_extractor(params, "repair")
-    planned = make_plan(project, params, registry, ["repair"])
+    planned = make_plan(Factory(project, params, registry), ["repair"])
     assert [item.name for item in planned] == ["fashion", "scans", "classifier", "repair"]
     for name in MODELS:
-        number = stages.train(project, params, name, "")
-        scores = stages.evaluate(project, params, name, number)
+        number = train(Factory.open(project, params), name, "")
+        scores = evaluate(Factory.open(project, params), name, number)
         crown(registry, name, number)
     assert list(scores) == distances("classifier")
     version = registry.aliased("repair", CHAMPION)
@@ -79,13 +82,13 @@ def test_it_is_trained_on_both_datasets_scored_without_originals_and_judged(proj
 
 
 def test_new_damaged_pictures_make_it_stale_alone(project, params, registry, monkeypatch):
-    states = {name: plan_model(project, params, registry, name).state for name in MODELS}
+    states = {name: plan_model(Factory(project, params, registry), name).state for name in MODELS}
     assert states == {"classifier": "fresh", "repair": "fresh"}
-    assert plan_model(project, params, registry, "repair", frozenset(["scans"])).reasons == (
+    assert plan_model(Factory(project, params, registry), "repair", frozenset(["scans"])).reasons == (
         "data: scans will be ingested first",
     )
-    real = plan.dataset_digest
-    monkeypatch.setattr(plan, "dataset_digest", lambda root, name: "other" if name == "scans" else real(root, name))
-    (reason,) = plan_model(project, params, registry, "repair").reasons
+    real = factory.dataset_digest
+    monkeypatch.setattr(factory, "dataset_digest", lambda root, name: "other" if name == "scans" else real(root, name))
+    (reason,) = plan_model(Factory(project, params, registry), "repair").reasons
     assert reason.startswith("data: scans changed")
-    assert plan_model(project, params, registry, "classifier").state == "fresh"
+    assert plan_model(Factory(project, params, registry), "classifier").state == "fresh"

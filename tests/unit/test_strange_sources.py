@@ -10,7 +10,7 @@ import pytest
 from atelier.data.ingest import stages
 from atelier.errors import AtelierError
 from atelier.params import Dataset
-from atelier.restore import restore_files
+from atelier.serving.restore import restore_files
 from tests.picture_files import packed
 from tests.unit.test_data_appearance import REFUSED, TABLE
 from tests.unit.test_data_hostile_pictures import SAMPLES

@@ -7,10 +7,10 @@ import pytest
 
 from atelier.data.versions import history
 from atelier.errors import ProvenanceError
+from atelier.factory.provenance import git_state
+from atelier.factory.uncommitted import MAX_FILE_BYTES, MAX_FILES, _scratch_index, _why_not_the_same
 from atelier.machine import git
-from atelier.provenance import git_state
-from atelier.uncommitted import MAX_FILE_BYTES, MAX_FILES, _scratch_index, _why_not_the_same
-from atelier.worktree import checked_out, described
+from atelier.review.worktree import checked_out, described
 from tests.dvc_projects import commit, run
 
 LATIN = "größer\n".encode("latin-1")

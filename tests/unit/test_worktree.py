@@ -3,9 +3,9 @@ import subprocess
 import pytest
 
 from atelier.errors import ProvenanceError
+from atelier.factory.provenance import git_state
 from atelier.machine.git import knows
-from atelier.provenance import git_state
-from atelier.worktree import changed_files, checked_out, described
+from atelier.review.worktree import changed_files, checked_out, described
 from tests.dvc_projects import commit, run
 
 

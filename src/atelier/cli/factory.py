@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from atelier.cli.options import Json, Models, Override, ParamsFile, open_params, open_registry
+from atelier.cli.options import Json, Models, Override, ParamsFile, open_factory, open_params
 
 
 def run(
@@ -15,15 +15,15 @@ def run(
     """Bring data, models and registry to the state that params.yaml describes; do nothing where nothing is stale."""
     from atelier.cli.tables.factory import print_plan
     from atelier.cli.tables.history import print_results
-    from atelier.plan import make_plan, selected_models
+    from atelier.factory.plan import make_plan, selected_models
 
-    project, params, path = open_params(params_file, overrides)
+    factory, path = open_factory(params_file, overrides)
+    params = factory.params
     if params.device.startswith("cuda"):
         from atelier.training.device import choose_device
 
         choose_device(params.device)  # a GPU that isn't there is found here, before any work
-    registry = open_registry(project)
-    plan = make_plan(project, params, registry, models or [])
+    plan = make_plan(factory, models or [])
     print_plan(plan)
     if all(item.state == "fresh" for item in plan):
         print("Nothing to do: every dataset and every model is fresh.")
@@ -35,9 +35,9 @@ def run(
     try:
         run_flow(reconcile, params_file=path, overrides=overrides or [], models=models or [])
     except Exception:  # not for a signal: who stops a run wants it to end
-        print_results(registry, selected_models(params, models or []))
+        print_results(factory.registry, selected_models(params, models or []))
         raise
-    print_results(registry, selected_models(params, models or []))
+    print_results(factory.registry, selected_models(params, models or []))
 
 
 def plan(
@@ -48,10 +48,10 @@ def plan(
 ) -> None:
     """Show what `atelier run` would do, and why; change nothing."""
     from atelier.cli.tables.factory import print_plan
-    from atelier.plan import make_plan
+    from atelier.factory.plan import make_plan
 
-    project, params, _ = open_params(params_file, overrides)
-    items = make_plan(project, params, open_registry(project), models or [])
+    factory, _ = open_factory(params_file, overrides)
+    items = make_plan(factory, models or [])
     if as_json:
         print(json.dumps([item.as_json() for item in items], indent=2))
     else:

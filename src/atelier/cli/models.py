@@ -55,7 +55,7 @@ def restore(
     sigma: Annotated[float | None, typer.Option(min=0, max=1, help="Of the noise.  [default: estimated]")] = None,
 ) -> None:
     """Restore pictures of any size with a registered restorer."""
-    from atelier.restore import restore_files
+    from atelier.serving.restore import restore_files
     from atelier.ui.outputs import default_output
 
     version, served, config = _load(model, "restoration")

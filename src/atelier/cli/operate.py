@@ -148,7 +148,7 @@ def adopt() -> None:
 def doctor(as_json: Json = False) -> None:
     """Check this machine and project: packages, device, git, DVC, registry, disk."""
     from atelier.cli.tables.factory import print_checks
-    from atelier.doctor import check_all
+    from atelier.operate.doctor import check_all
 
     checks = check_all(open_project())
     if as_json:

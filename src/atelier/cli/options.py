@@ -13,6 +13,7 @@ from atelier.errors import UsageError
 from atelier.project import open_project
 
 if TYPE_CHECKING:
+    from atelier.factory import Factory
     from atelier.params import Params
     from atelier.project import Project
     from atelier.registry import Registry
@@ -37,6 +38,14 @@ def open_params(params_file: Path | None, overrides: list[str] | None) -> tuple[
     data_md5(project.root)  # one that can't be read, as in a merge, is found before any work
     path = (params_file or project.params_file).resolve()
     return project, load_params(path, overrides or []), path
+
+
+def open_factory(params_file: Path | None, overrides: list[str] | None) -> tuple[Factory, Path]:
+    """The project's factory, and the file that says what is desired."""
+    project, params, path = open_params(params_file, overrides)
+    from atelier.factory import Factory
+
+    return Factory.open(project, params), path
 
 
 def open_registry(project: Project | None = None) -> Registry:

@@ -15,7 +15,7 @@ from atelier.errors import UsageError
 from atelier.project import open_project
 
 if TYPE_CHECKING:
-    from atelier.params import Params
+    from atelier.factory import Factory
     from atelier.project import Project
     from atelier.promotion import Proposal
     from atelier.registry import Registry, Version
@@ -35,15 +35,15 @@ def promote(
     params_file: ParamsFile = None,
 ) -> None:
     """Make a version champion by hand, also if it isn't proven better; both blessings are needed."""
-    from atelier import stages
+    from atelier.factory.inspect import inspect
     from atelier.promotion import propose_promotion
 
-    def inspected(project: Project, params: Params, registry: Registry, found: Version, why: str) -> Proposal:
-        if registry.scores(found):  # else it is refused anyway
-            stages.inspect(project, model, found.number)  # unless that was done
-        return propose_promotion(project, params, registry, found, why)
+    def inspect_and_propose(factory: Factory, candidate: Version, why: str) -> Proposal:
+        if factory.registry.scores(candidate):  # else it is refused anyway
+            inspect(factory.registry, candidate)  # unless that was done
+        return propose_promotion(factory, candidate, why)
 
-    _decide_by_hand(inspected, model, version, reason, dry_run, params_file)
+    _decide_by_hand(inspect_and_propose, model, version, reason, dry_run, params_file)
 
 
 def approve(
@@ -103,7 +103,7 @@ def ledger(
         promotion.begin_again(registry, model, _checked(reason))
     names = [model] if model else registry.model_names()
     entries = [entry for name in names for entry in registry.ledger.entries(name)]
-    differences = [line for name in names for line in promotion.drift(registry, name)]
+    differences = [line for name in names for line in promotion.disagreements(registry, name)]
     if as_json:
         print(json.dumps({"entries": [asdict(entry) for entry in entries], "drift": differences}, indent=2))
     else:
@@ -117,7 +117,7 @@ COMMANDS = (promote, approve, reject, rollback, ledger)
 
 
 def _decide_by_hand(
-    propose: Callable[[Project, Params, Registry, Version, str], Proposal],
+    propose: Callable[[Factory, Version, str], Proposal],
     model: str,
     number: int | None,
     reason: str,
@@ -125,6 +125,7 @@ def _decide_by_hand(
     params_file: Path | None,
 ) -> None:
     """Make champion what a person wants to be."""
+    from atelier.factory import Factory
     from atelier.params import load_params
     from atelier.params.errors import nearest
 
@@ -134,15 +135,16 @@ def _decide_by_hand(
         raise UsageError(f"{model!r} is not a model of params.yaml.{nearest(model, list(params.models))}")
     registry = _settled(project, model)
     version = _challenger(registry, model, number)
-    _carry_out(registry, propose(project, params, registry, version, reason), dry_run)
+    factory = Factory(project, params, registry)
+    _carry_out(registry, propose(factory, version, reason), dry_run)
 
 
 def _carry_out(registry: Registry, proposal: Proposal, dry_run: bool) -> None:
-    from atelier.promotion import commit
+    from atelier.promotion import carry_out
 
     decision = proposal.decision
     if not dry_run:
-        commit(registry, proposal)
+        carry_out(registry, proposal)
     would = "would be " if dry_run else ""
     print(f"{decision.model}/{decision.version} {would}{decision.action}.")
     champion = f"{decision.model}/{decision.champion}" if decision.champion else "nobody"
@@ -152,11 +154,11 @@ def _carry_out(registry: Registry, proposal: Proposal, dry_run: bool) -> None:
 
 def _settled(project: Project, model: str) -> Registry:
     """The registry, with no decision about this model half-done."""
-    from atelier.promotion import settle
+    from atelier.promotion import repair_interrupted
 
     registry = open_registry(project)
     require_known(registry, model)
-    settle(registry, model)
+    repair_interrupted(registry, model)
     return registry
 
 

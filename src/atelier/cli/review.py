@@ -16,7 +16,7 @@ def history(
 ) -> None:
     """List all versions of all models: scores with intervals, verdicts and their reasons."""
     from atelier.cli.tables.history import print_history
-    from atelier.promotion import drift
+    from atelier.promotion import disagreements
     from atelier.review.history import history_entry
     from atelier.ui.tables import print_warnings
 
@@ -30,7 +30,7 @@ def history(
     print_found(entries, as_json, print_history)
     if not as_json:
         for name in names:
-            print_warnings(drift(registry, name))
+            print_warnings(disagreements(registry, name))
 
 
 def lineage(
@@ -42,8 +42,8 @@ def lineage(
 ) -> None:
     """Show what a version was made of and what was made of it; a link that leads nowhere is an error."""
     from atelier.cli.tables import review as tables
-    from atelier.lineage import lineage as both_directions
-    from atelier.lineage import trace, users_of_data
+    from atelier.review.lineage import lineage as both_directions
+    from atelier.review.lineage import trace, users_of_data
 
     if (model is None) == (data is None):
         raise UsageError("atelier lineage needs one of two: MODEL, or --data MD5.")
@@ -68,7 +68,7 @@ def reproduce(
     The exit code is 0 if they are identical, else 1. The report is kept with the version.
     """
     from atelier.cli.tables import review as tables
-    from atelier.reproduction import reproduce as make_again
+    from atelier.review.reproduction import reproduce as make_again
 
     registry = open_registry()
     found = make_again(registry, registry.resolve(model if number is None else f"{model}/{number}"))
@@ -84,8 +84,8 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Show in what two versions differ: parameters, data, code, and scores in pairs of the same test images."""
-    from atelier import comparison
     from atelier.cli.tables import review as tables
+    from atelier.review import comparison
     from atelier.ui.outputs import refuse_overwriting, write_output
 
     registry = open_registry()
@@ -125,7 +125,7 @@ def report(
     """Write the history of all models, one page: scores over time, champions, pictures, decisions, failures, cost."""
     from atelier.params import load_params
     from atelier.registry import signed_now
-    from atelier.report import gather, rendered
+    from atelier.review.report import gather, rendered
     from atelier.ui.outputs import default_output, refuse_overwriting, write_output
 
     registry = open_registry()

@@ -11,10 +11,10 @@ from pathlib import Path
 from atelier.data.ingest.stages import current_source_digest
 from atelier.data.sources.names import shown
 from atelier.errors import DataError
-from atelier.fingerprint import digest
+from atelier.factory.fingerprint import digest
+from atelier.factory.plan import plan_dataset
 from atelier.machine.stack_record import folder
 from atelier.params import Params
-from atelier.plan import plan_dataset
 from atelier.project import Project
 
 STILL_SECONDS = 3.0  # a file that did not grow for so long is taken for whole

@@ -23,7 +23,7 @@ from atelier.params.networks import (
     RestorerNetwork,
 )
 from atelier.params.promotion import Promotion
-from atelier.params.record import Fraction, Name, Positive, Record, Reference, Sentence
+from atelier.params.record import Fraction, Name, Positive, Record, ReferenceText, Sentence
 from atelier.params.schedules import Schedules
 
 
@@ -84,7 +84,7 @@ class TrainingData(Record):
 class Extend(Record):
     """Images that a registered GAN draws, added to the training images; `extend: GAN` for short."""
 
-    gan: Reference
+    gan: ReferenceText
     images: int | None = Field(default=None, ge=1)  # none: as many as the training images, 20,000 at most
 
     @model_validator(mode="before")
@@ -164,7 +164,9 @@ class GanModel(Record):
     r2_gamma: float = Field(ge=0)  # the same on generated images
     gp_weight: float = Field(default=0.0, ge=0)  # of the penalty that holds slopes between the two at 1 (WGAN-GP: 10)
     discriminator_augment: DiscriminatorAugment | None = None
-    refine: Reference | None = None  # a restorer, stored with the generator: what is generated has passed through it
+    refine: ReferenceText | None = (
+        None  # a restorer, stored with the generator: what is generated has passed through it
+    )
     training: Training
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from atelier.params.errors import nearest
 from atelier.params.models import GanModel, Params, RestorationModel, TranslationModel
-from atelier.params.references import model_of, needed_first
+from atelier.params.references import needed_first, source_of
 
 
 def reference_errors(params: Params) -> Iterator[str]:
@@ -37,9 +37,10 @@ def schedule_errors(params: Params) -> Iterator[str]:
 
 
 def _extend_errors(where: str, model: RestorationModel, params: Params) -> Iterator[str]:
-    if model.data.extend is None:
+    source = source_of(model)
+    if source is None:
         return
-    name = model_of(model.data.extend.gan)
+    name = source.model
     if (gan := params.models.get(name)) is None:
         if params.datasets[model.dataset].image_size is None:
             yield f"{where}: a GAN draws images of one size. Add datasets.{model.dataset}.image_size, or remove it."
@@ -54,9 +55,11 @@ def _extend_errors(where: str, model: RestorationModel, params: Params) -> Itera
 
 
 def _refine_errors(where: str, model: GanModel, params: Params) -> Iterator[str]:
-    name = model_of(model.refine or "")
-    if (restorer := params.models.get(name)) is None:
+    source = source_of(model)
+    restorer = params.models.get(source.model) if source else None
+    if source is None or restorer is None:
         return
+    name = source.model
     if not isinstance(restorer, RestorationModel | TranslationModel):
         restorers = [key for key, other in params.models.items() if other.kind in ("restoration", "translation")]
         yield f"{where}: {name!r} is a {restorer.kind} model, not a restorer.{_known(restorers)}"

@@ -1,6 +1,7 @@
 """Decisions become entries of the ledger, and the moves of aliases that these say.
 
-A decision that was killed half-way is completed by whatever command comes next (`settle`).
+A decision that was killed half-way is completed by whatever command comes next
+(`repair_interrupted`).
 """
 
 from __future__ import annotations
@@ -11,8 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from atelier.errors import UsageError
-from atelier.promotion.drift import CLOSED, LOST, adrift, is_lost
-from atelier.registry import CHALLENGER, CHAMPION, PREVIOUS, START, Decision, Entry, Registry, Version, signed_now
+from atelier.promotion.agreement import LOST, find_disagreements, is_lost
+from atelier.registry import (
+    CHALLENGER,
+    CHAMPION,
+    PREVIOUS,
+    START,
+    Action,
+    Decision,
+    Entry,
+    Registry,
+    Version,
+    signed_now,
+)
 
 log = logging.getLogger("atelier")
 
@@ -30,66 +42,98 @@ class Proposal:
     head: str
 
 
-def proposal_of(
-    registry: Registry, version: Version, action: str, reasons: tuple[str, ...], flow_run_id: str = ""
+def propose(
+    registry: Registry,
+    version: Version,
+    action: Action,
+    reasons: tuple[str, ...],
+    flow_run_id: str = "",
 ) -> Proposal:
     """What an action about a version makes of the aliases as they are now."""
     entries = registry.ledger.entries(version.model)
     versions = registry.versions(version.model)
-    champion, previous, challenger = (
-        next((found.number for found in versions if alias in found.aliases), None)
-        for alias in (CHAMPION, PREVIOUS, CHALLENGER)
-    )
-    before = champion
-    if action in ("promoted", "approved", "rolled back"):
-        champion, previous = version.number, champion if champion is not None else previous
-        previous = None if previous == champion else previous
-    if action == "rejected" and champion == version.number:
+    numbers = _numbers_of_aliases(versions)
+    before = numbers.get(CHAMPION)
+    champion = before
+    previous = numbers.get(PREVIOUS)
+    challenger = numbers.get(CHALLENGER)
+    if action.crowns:
+        champion = version.number
+        if before is not None:
+            previous = before
+        if previous == champion:
+            previous = None
+    if action is Action.REJECTED and champion == version.number:
         champion = None
-    if version.number == challenger and action not in ("kept", "waiting"):
+    if challenger == version.number and not action.keeps_challenger:
         challenger = None
+    named = {before, champion, previous, challenger, version.number}
     decision = Decision(
-        version.model, action, version.number, reasons, before, champion, previous, challenger, **signed_now(),
-        flow_run_id=flow_run_id, runs=_runs_of(versions, {before, champion, previous, challenger, version.number}),
-    )  # fmt: skip
+        model=version.model,
+        action=action,
+        version=version.number,
+        reasons=reasons,
+        champion_before=before,
+        champion=champion,
+        previous=previous,
+        challenger=challenger,
+        flow_run_id=flow_run_id,
+        runs=_runs_of(versions, named),
+        **signed_now(),
+    )
     return Proposal(decision, entries[-1].hash if entries else START)
+
+
+def _numbers_of_aliases(versions: Sequence[Version]) -> dict[str, int]:
+    numbers = {}
+    for version in versions:
+        for alias in version.aliases:
+            numbers[alias] = version.number
+    return numbers
 
 
 def _runs_of(versions: Sequence[Version], numbers: set[int | None]) -> dict[str, str]:
     """The run of each of some versions, by its number as a string."""
-    return {str(version.number): version.run_id for version in versions if version.number in numbers}
+    named = [version for version in versions if version.number in numbers]
+    return {str(version.number): version.run_id for version in named}
 
 
-def commit(registry: Registry, proposal: Proposal) -> Decision:
-    """Carry out a decision.
+def carry_out(registry: Registry, proposal: Proposal) -> Decision:
+    """Write a decision to the ledger, and move the aliases.
 
     Raises:
         UsageError: if another one came first.
         RegistryError: if the ledger can't be trusted.
     """
     with registry.ledger.lock():
-        _carry_out(registry, registry.ledger.append(proposal.decision, proposal.head))
+        entry = registry.ledger.append(proposal.decision, proposal.head)
+        _move_aliases(registry, entry)
     return proposal.decision
 
 
-def settle(registry: Registry, model: str) -> None:
-    """Complete a decision that was killed half-way, and close the ledger of a model that was made anew.
+def repair_interrupted(registry: Registry, model: str) -> None:
+    """Complete a decision that was killed half-way, and close the ledger of a model made anew.
 
     Raises:
         RegistryError: if the ledger can't be trusted.
     """
     with registry.ledger.lock():
         entries = registry.ledger.entries(model)
-        for entry in [entry for entry in entries if entry.is_open]:
+        for entry in entries:
+            if not entry.is_open:
+                continue
             decision = entry.decision
-            log.warning("%s  completes an interrupted decision: %s %d", model, decision.action, decision.version)
+            action = f"{decision.action} {decision.version}"
+            log.warning("%s  completes an interrupted decision: %s", model, action)
             if entry is entries[-1]:
-                _carry_out(registry, entry)
+                _move_aliases(registry, entry)
             else:  # what it was about has been decided again since
                 registry.ledger.close(entry)
         if is_lost(entries, registry.versions(model)):
             log.warning("%s  %s", model, LOST)
-            _carry_out(registry, registry.ledger.append(_closing(registry, entries[-1]), entries[-1].hash))
+            newest = entries[-1]
+            entry = registry.ledger.append(_closing(registry, newest.decision), newest.hash)
+            _move_aliases(registry, entry)
 
 
 def begin_again(registry: Registry, model: str, reason: str) -> Decision:
@@ -101,62 +145,80 @@ def begin_again(registry: Registry, model: str, reason: str) -> Decision:
     versions = registry.versions(model)
     if not versions:
         raise UsageError(f"{model} has no version, and so nothing that a ledger could be about.")
-    numbers = {alias: version.number for version in versions for alias in version.aliases}
-    champion, previous = numbers.get(CHAMPION), numbers.get(PREVIOUS)
-    runs = _runs_of(versions, {*numbers.values()})
-    said = (f"the ledger was lost, and is begun again by hand: {reason}",)
+    numbers = _numbers_of_aliases(versions)
+    champion = numbers.get(CHAMPION)
     decision = Decision(
-        model, CLOSED, champion or versions[-1].number, said, champion, champion, previous, numbers.get(CHALLENGER),
-        **signed_now(), runs=runs,
-    )  # fmt: skip
+        model=model,
+        action=Action.CLOSED,
+        version=champion or versions[-1].number,
+        reasons=(f"the ledger was lost, and is begun again by hand: {reason}",),
+        champion_before=champion,
+        champion=champion,
+        previous=numbers.get(PREVIOUS),
+        challenger=numbers.get(CHALLENGER),
+        runs=_runs_of(versions, {*numbers.values()}),
+        **signed_now(),
+    )
     with registry.ledger.lock():
         registry.ledger.close(registry.ledger.append_first(decision))
     return decision
 
 
-def drift(registry: Registry, model: str) -> list[str]:
+def disagreements(registry: Registry, model: str) -> list[str]:
     """How the aliases differ from what the ledger says; one sentence each.
 
     Raises:
         RegistryError: if the ledger can't be trusted.
     """
-    return adrift(model, registry.ledger.entries(model), registry.versions(model))
+    return find_disagreements(model, registry.ledger.entries(model), registry.versions(model))
 
 
-def _closing(registry: Registry, newest: Entry) -> Decision:
+def _closing(registry: Registry, newest: Decision) -> Decision:
     """What ends the chain of versions that are gone; the new ones begin without a champion."""
-    about = newest.decision
-    challenger = registry.aliased(about.model, CHALLENGER)
-    waiting = challenger.number if challenger else None
-    runs = _runs_of([challenger] if challenger else [], {waiting})
+    challenger = registry.aliased(newest.model, CHALLENGER)
     return Decision(
-        about.model, CLOSED, about.version, (LOST,), about.champion, None, None, waiting, **signed_now(), runs=runs
-    )  # fmt: skip
+        model=newest.model,
+        action=Action.CLOSED,
+        version=newest.version,
+        reasons=(LOST,),
+        champion_before=newest.champion,
+        champion=None,
+        previous=None,
+        challenger=challenger.number if challenger else None,
+        runs={str(challenger.number): challenger.run_id} if challenger else {},
+        **signed_now(),
+    )
 
 
-def _carry_out(registry: Registry, entry: Entry) -> None:
+def _move_aliases(registry: Registry, entry: Entry) -> None:
     """Make aliases and tags what an entry says; every step may be done twice."""
     decision = entry.decision
-    aliases = {CHAMPION: decision.champion, PREVIOUS: decision.previous, CHALLENGER: decision.challenger}
+    aliases = {
+        CHAMPION: decision.champion,
+        PREVIOUS: decision.previous,
+        CHALLENGER: decision.challenger,
+    }
     for alias, number in aliases.items():
         if number is None:
             registry.delete_alias(decision.model, alias)
         else:
             registry.set_alias(decision.model, alias, number)
-    there = {version.number: version for version in registry.versions(decision.model)}
-    # One that was rolled back because it was deleted isn't there; after a closing another one has its number.
-    if decision.version in there and decision.action != CLOSED:
-        registry.tag(there[decision.version], _verdict_tags(decision))
-    champion = there.get(decision.champion or 0)
-    if champion is not None and champion.tags.get("verdict") == "rolled back":  # a second rollback undoes the first
-        registry.tag(champion, _verdict_tags(replace(decision, action="promoted")))
+    versions = {version.number: version for version in registry.versions(decision.model)}
+    # One that was rolled back because it was deleted isn't there; after a closing another one has
+    # its number.
+    if decision.version in versions and decision.action is not Action.CLOSED:
+        registry.tag(versions[decision.version], _verdict_tags(decision))
+    champion = versions.get(decision.champion or 0)
+    if champion is not None and champion.tags.get("verdict") == Action.ROLLED_BACK:
+        # A second rollback undoes the first.
+        registry.tag(champion, _verdict_tags(replace(decision, action=Action.PROMOTED)))
     registry.ledger.close(entry)
 
 
 def _verdict_tags(decision: Decision) -> dict[str, str]:
     """What a version tells of the newest decision about it."""
     return {
-        "verdict": "promoted" if decision.action == "approved" else decision.action,
+        "verdict": str(decision.action.verdict),
         "verdict.reasons": json.dumps(list(decision.reasons)),
         "verdict.at": decision.at,
         "verdict.by": decision.who,

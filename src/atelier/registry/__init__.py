@@ -3,8 +3,9 @@
 A registered model is a key of params.yaml. Aliases, lower case: `challenger`, `champion`, `previous`.
 """
 
+from atelier.registry.decisions import Action, Decision, signed_now
 from atelier.registry.fleet import Fleet, read_fleet
-from atelier.registry.ledger import START, Decision, Entry, Ledger, signed_now
+from atelier.registry.ledger import START, Entry, Ledger
 from atelier.registry.records import RunRecord
 from atelier.registry.runs import RunLog
 from atelier.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Registry, Version
@@ -14,6 +15,7 @@ __all__ = [
     "CHAMPION",
     "PREVIOUS",
     "START",
+    "Action",
     "Decision",
     "Entry",
     "Fleet",

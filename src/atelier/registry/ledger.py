@@ -7,72 +7,28 @@ FINISHED when they have: an entry that stays open is a decision that was killed 
 from __future__ import annotations
 
 import fcntl
-import getpass
 import hashlib
 import json
 import random
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from atelier.errors import RegistryError, UsageError
 from atelier.project import open_lock
 from atelier.registry.connection import every_page, quoted
+from atelier.registry.decisions import Action, Decision
 
 if TYPE_CHECKING:
     from atelier.registry.connection import Connection
-    from atelier.registry.versions import Version
 
 EXPERIMENT = "ledger"
 START = "0" * 64  # what the first entry of a model follows
 # MLflow can't add an entry under a condition, so one that was added looks back whether it is alone.
 ATTEMPTS = 5
 HEAD = "ledger.head"  # tag of a registered model: hash of its newest entry
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What was decided about a version, by whom and why.
-
-    Attributes:
-        model: the registered model.
-        action: promoted, kept, waiting, rejected, approved, rolled back, or closed: its versions are gone.
-        version: the version that it is about.
-        reasons: sentences for people.
-        champion_before: the champion until then; None: there was none.
-        champion: the champion from then on.
-        previous: the version to roll back to from then on.
-        challenger: the version that waits to be judged or approved from then on.
-        who: user name.
-        at: time, ISO 8601, UTC.
-        flow_run_id: of Prefect; empty if it was decided by hand.
-        runs: the run of each version that is named here, by its number. A model that was deleted in
-            MLflow and made again gives the numbers again, the runs never.
-    """
-
-    model: str
-    action: str
-    version: int
-    reasons: tuple[str, ...]
-    champion_before: int | None
-    champion: int | None
-    previous: int | None
-    challenger: int | None
-    who: str
-    at: str
-    flow_run_id: str = ""
-    runs: Mapping[str, str] = field(default_factory=dict)
-
-    def knows(self, version: Version) -> bool:
-        """Whether a version is one that is named here, and not another that was given its number."""
-        named = {self.version, self.champion, self.previous, self.challenger}
-        if version.number not in named:
-            return False
-        if not self.runs:  # written before runs were: what was made after it can't be what it is about
-            return version.created <= self.at
-        return self.runs.get(str(version.number)) == version.run_id
 
 
 @dataclass(frozen=True)
@@ -122,8 +78,11 @@ def entry_of(run: Any) -> Entry:
     tags: Mapping[str, str] = run.data.tags
     try:
         told = json.loads(tags["decision"])
-        decision = Decision(**{**told, "reasons": tuple(told["reasons"])})
-        sequence, follows, own = int(tags["sequence"]), tags["follows"], tags["hash"]
+        told |= {"action": Action(told["action"]), "reasons": tuple(told["reasons"])}
+        decision = Decision(**told)
+        sequence = int(tags["sequence"])
+        follows = tags["follows"]
+        own = tags["hash"]
     except (KeyError, TypeError, ValueError) as error:
         raise RegistryError(
             f"the ledger of {tags.get('model')} can't be trusted: run {run.info.run_id} holds no entry that can be "
@@ -165,11 +124,6 @@ def checked(model: str, entries: Iterable[Entry], head: str | None) -> list[Entr
             f"Restore MLflow's database from a backup, or find out who did it.{last}"
         )
     return chain
-
-
-def signed_now() -> dict[str, str]:
-    """Who decides, and when."""
-    return {"who": getpass.getuser(), "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
 
 
 class Ledger:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -17,12 +14,14 @@ from typing import Any
 
 from atelier.errors import RegistryError, UsageError
 from atelier.params.errors import nearest
+from atelier.params.references import Reference
 from atelier.project import Project
 from atelier.registry.connection import Connection, every_page, quoted
 from atelier.registry.ledger import EXPERIMENT, HEAD, Ledger
 from atelier.registry.records import gone
 from atelier.registry.runs import RunLog, Runs
-from atelier.registry.signatures import serving_requirements, serving_signature
+from atelier.serving import SERVED_MODEL
+from atelier.serving.signatures import requirements, signature_of
 
 MAX_DESCRIPTION = 5000  # characters that MLflow's tables have room for
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
@@ -109,10 +108,8 @@ class Registry:
             bundle: folder with config.json, network.py and weights.safetensors.
             tags: of the new version.
         """
-        from atelier import __file__ as package
-
         config = json.loads((bundle / "config.json").read_text(encoding="utf-8"))
-        signature, example = serving_signature(config)
+        signature, example = signature_of(config)
         with self._connection.explained(f"register {model}"):
             already = [version for version in self.versions(model) if version.run_id == run_id]
             if already:
@@ -120,11 +117,11 @@ class Registry:
             with self._connection.mlflow.start_run(run_id=run_id):
                 logged = self._connection.mlflow.pyfunc.log_model(
                     name=model,
-                    python_model=str(Path(package).with_name("serving.py")),
+                    python_model=str(SERVED_MODEL),
                     artifacts={"bundle": str(bundle)},
                     signature=signature,
                     input_example=example,
-                    pip_requirements=serving_requirements(),
+                    pip_requirements=requirements(),
                 )
             if model not in self.model_names():
                 self._client.create_registered_model(model, tags=OURS)
@@ -196,19 +193,20 @@ class Registry:
         Raises:
             UsageError: naming what exists.
         """
-        model, slash, number = reference.partition("/")
-        model, at, alias = model.partition("@")
-        if model not in (known := self.model_names()):
-            raise UsageError(f"no model {model!r} is registered.{nearest(model, known)} `atelier run` trains models.")
-        if slash:
-            if at or not number.isdecimal():
-                raise UsageError(f"{reference!r} is not a model: write NAME, NAME@ALIAS or NAME/VERSION.")
-            return self.version(model, int(number))
-        version = self.aliased(model, alias or CHAMPION)
+        named = Reference.parse(reference)
+        model = named.model
+        known = self.model_names()
+        if model not in known:
+            hint = nearest(model, known)
+            raise UsageError(f"no model {model!r} is registered.{hint} `atelier run` trains models.")
+        if named.number is not None:
+            return self.version(model, named.number)
+        alias = named.alias or CHAMPION
+        version = self.aliased(model, alias)
         if version is None:
-            aliases = sorted(alias for version in self.versions(model) for alias in version.aliases)
+            aliases = sorted(known for version in self.versions(model) for known in version.aliases)
             raise UsageError(
-                f"{model} has no {alias or CHAMPION}; its aliases: {', '.join(aliases) or 'none'}. "
+                f"{model} has no {alias}; its aliases: {', '.join(aliases) or 'none'}. "
                 f"Name a version ({model}/1), or see `atelier history {model}`."
             )
         return version
@@ -240,36 +238,6 @@ class Registry:
             fetched = self.fetch_files(version, Path(scratch))
             shutil.copytree(fetched / "artifacts" / "bundle", folder)
         return folder
-
-    def inspect(self, version: Version) -> dict[str, Any]:
-        """Load and query a version in a fresh process that never saw this project, as `atelier.inspection` says.
-
-        Returns:
-            `failures`, sentences; where it could be loaded also `load_seconds`, `milliseconds` and `size`.
-
-        Raises:
-            RegistryError: if the process died, of lack of memory, say.
-        """
-        from atelier import __file__ as package
-
-        with tempfile.TemporaryDirectory() as folder:
-            bundle = self.fetch_bundle(version, Path(folder) / "bundle")
-            signature, _ = serving_signature(json.loads((bundle / "config.json").read_text(encoding="utf-8")))
-            done = subprocess.run(
-                [sys.executable, str(Path(package).with_name("inspection.py")), f"models:/{version}"],
-                input=json.dumps(signature.to_dict()),
-                cwd=folder,
-                env={**os.environ, "MLFLOW_TRACKING_URI": self.uri, "PYTHONPATH": ""},
-                capture_output=True,
-                text=True,
-            )
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["without a message"])[-1]
-            raise RegistryError(
-                f"the process that inspected {version} ended with code {done.returncode}: {last}. That says nothing "
-                f"of the version, so it was not judged. Run `atelier run {version.model}` again."
-            )
-        return dict(json.loads(done.stdout.splitlines()[-1]))
 
     def fetch_files(self, version: Version, folder: Path) -> Path:
         """Copy everything that serves a version, its code too, into a folder; returns where it lies."""

@@ -1,4 +1,4 @@
-"""Several processes that train one network, each on its share of every batch; started by `atelier.worker`.
+"""Several processes that train one network, each on its share of every batch; started by `atelier.factory.worker`.
 
 Gradients are averaged by hand after each backward pass: the weights of GANs take part in more than one graph, second
 derivatives included, which torch's DistributedDataParallel doesn't support. Without a process group there is one

@@ -10,8 +10,8 @@ from rich.table import Table
 from atelier.ui.tables import STATE_STYLES, console, plain
 
 if TYPE_CHECKING:
-    from atelier.doctor import Check
-    from atelier.plan import Item
+    from atelier.factory.plan import Item
+    from atelier.operate.doctor import Check
 
 
 def print_plan(items: Iterable[Item]) -> None:

@@ -19,13 +19,13 @@ from typing import Any
 
 from atelier.data.versions.recovery import put_version
 from atelier.errors import ProvenanceError
-from atelier.fingerprint import differences
-from atelier.lineage import Trace, trace
+from atelier.factory.fingerprint import differences
+from atelier.factory.provenance import installed_packages
 from atelier.machine.places import database_url
-from atelier.provenance import installed_packages
 from atelier.registry import CHAMPION, Registry, Version
 from atelier.registry.lending import lend
-from atelier.worktree import Worktree, checked_out
+from atelier.review.lineage import Trace, trace
+from atelier.review.worktree import Worktree, checked_out
 
 log = logging.getLogger("atelier")
 IDENTICAL, DIFFERENT = "bit-identical", "different"

@@ -189,7 +189,7 @@ def _read_module(source: str) -> tuple[str, list[str]]:
     return hashlib.sha256(behaviour.encode()).hexdigest()[:16], imported
 
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 
 
 def _is_ignored(module: str) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from atelier.errors import RegistryError
-from atelier.fingerprint import flatten
+from atelier.factory.fingerprint import flatten
 from atelier.params import GanModel, Model, Params, RestorationModel, TranslationModel
 from atelier.registry import Registry, Version
 from atelier.ui.pages import render
@@ -45,7 +45,7 @@ CAPTIONS = {
 }
 
 
-def described(
+def begin_card(
     params: Params, name: str, counts: Mapping[str, Mapping[Any, int]], tags: Mapping[str, str]
 ) -> dict[str, Any]:
     """The part of a card that is known before a version is registered.
@@ -110,7 +110,7 @@ def _licence(params: Params, name: str) -> str:
     return dataset.licence or "; ".join(known) or UNSTATED
 
 
-def completed(registry: Registry, version: Version, verdict: str, reasons: tuple[str, ...]) -> dict[str, Any]:
+def complete_card(registry: Registry, version: Version, verdict: str, reasons: tuple[str, ...]) -> dict[str, Any]:
     """The facts of a version that was evaluated, inspected and judged.
 
     Raises:
@@ -160,11 +160,11 @@ def _slices(table: pd.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
-def rendered(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> dict[str, str]:
+def render_card(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> dict[str, str]:
     """The card as `card.md` and `card.html`, the second with its pictures; whatever comes from outside is escaped.
 
     Args:
-        facts: of `completed`.
+        facts: of `complete_card`.
         pictures: PNG files by name.
     """
     known = list(CAPTIONS)  # the results first, then why and where it errs

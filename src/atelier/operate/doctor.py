@@ -121,7 +121,7 @@ def _registry(project: Project) -> Check:
 
 def _ledger(project: Project) -> Check:
     """Whether every decision is there, and the aliases are where the decisions put them."""
-    from atelier.promotion import drift
+    from atelier.promotion import disagreements
     from atelier.registry import Registry
 
     problems = []
@@ -133,7 +133,7 @@ def _ledger(project: Project) -> Check:
         return Check("ledger", False, str(error), "See the message.")
     for name in names:
         try:
-            problems += drift(registry, name)
+            problems += disagreements(registry, name)
             count += len(registry.ledger.entries(name))
         except AtelierError as error:
             problems.append(str(error))

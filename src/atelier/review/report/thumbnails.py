@@ -9,7 +9,7 @@ from PIL import Image
 
 from atelier.errors import RegistryError
 from atelier.registry import Registry, Version
-from atelier.report.history import Thumbnail
+from atelier.review.report.history import Thumbnail
 
 MAIN = {  # the picture that says most of a version, by kind of model
     "classification": "confusion.png",

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
+from atelier.factory.uncommitted import NOTHING, Uncommitted, take
 from atelier.machine import git
-from atelier.uncommitted import NOTHING, Uncommitted, take
 
 
 @dataclass(frozen=True)

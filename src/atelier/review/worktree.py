@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atelier.errors import ProvenanceError
+from atelier.factory.uncommitted import APPLY, fill_submodules
 from atelier.machine import git
-from atelier.uncommitted import APPLY, fill_submodules
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,16 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from atelier.card import CAPTIONS
 from atelier.errors import EvaluationError
-from atelier.lineage import EVALUATED
+from atelier.factory.card import CAPTIONS
 from atelier.metrics.directions import higher_is_better
 from atelier.params import Params
-from atelier.promotion import adrift
+from atelier.promotion import find_disagreements
 from atelier.registry import CHALLENGER, CHAMPION, Decision, Fleet, Registry, RunRecord, Version, read_fleet
 from atelier.registry.records import reasons_in, scores_in
-from atelier.report.history import History, Line, ModelHistory, Score, Verdict
-from atelier.report.thumbnails import MAIN, Thumbnails
+from atelier.review.lineage import EVALUATED
+from atelier.review.report.history import History, Line, ModelHistory, Score, Verdict
+from atelier.review.report.thumbnails import MAIN, Thumbnails
 from atelier.ui.tables import SHOWN_METRICS
 
 BROKEN = ("FAILED", "KILLED")
@@ -73,7 +73,7 @@ def _model(
         _better(metric),
         lines,
         decisions,
-        (*([distrusted] if distrusted else adrift(name, entries, versions)), *_warnings(lines, trainings)),
+        (*([distrusted] if distrusted else find_disagreements(name, entries, versions)), *_warnings(lines, trainings)),
         tuple(_remarks(lines, trainings, name in params.models)),
         CAPTIONS.get(MAIN.get(kind, ""), ""),
         tuple(

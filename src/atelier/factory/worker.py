@@ -1,4 +1,4 @@
-"""One of several processes that train a model together: `torchrun ... -m atelier.worker JOB.json`."""
+"""One of several processes that train a model together: `torchrun ... -m atelier.factory.worker JOB.json`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 import torch.distributed as dist
 
 from atelier.errors import AtelierError
+from atelier.factory.training_run import Job, train_in_process
 from atelier.params import Params
 from atelier.training.device import choose_device
 from atelier.training.interruption import Stopped, StopSignals
-from atelier.training_run import Job, train_in_process
 
 
 def main(file: Path) -> int:

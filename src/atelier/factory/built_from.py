@@ -1,6 +1,6 @@
 """What a model takes from a registered version of another: a GAN's images to learn from, a restorer to draw through.
 
-`atelier.params.references` knows which model that is, `atelier.plan` which version.
+`atelier.params.references` knows which model that is, `atelier.factory.plan` which version.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atelier.errors import TrainingError
-from atelier.params import GanModel, Params, RestorationModel
+from atelier.factory import Factory
+from atelier.params import GanModel, RestorationModel
 from atelier.registry import Registry, Version
 from atelier.training.device import choose_device, make_deterministic
 from atelier.training.extension import MOST, draw_images
@@ -31,8 +32,7 @@ def generated_file(checkpoints: Path) -> Path:
 
 
 def draw_extension(
-    registry: Registry,
-    params: Params,
+    factory: Factory,
     name: str,
     source: str,
     dataset: StoredDataset,
@@ -42,8 +42,7 @@ def draw_extension(
     """Draw the images that extend a model's training images, unless an interrupted training did; returns their number.
 
     Args:
-        registry: that holds the GAN.
-        params: the desired state.
+        factory: that holds the GAN.
         name: the model.
         source: the GAN's version, `name/number`; empty if the model learns from its own images alone.
         dataset: of the model.
@@ -53,6 +52,8 @@ def draw_extension(
     Raises:
         TrainingError: if that version is no GAN, or none that learnt this dataset in this form.
     """
+    params = factory.params
+    registry = factory.registry
     model = params.models[name]
     if not source or not isinstance(model, RestorationModel):
         return 0
@@ -110,14 +111,11 @@ def _drawn(served: Any, num_images: int, seed: int) -> np.ndarray:
     return drawn
 
 
-def fetch_refiner(
-    registry: Registry, params: Params, name: str, source: str, dataset: StoredDataset, folder: Path
-) -> Path | None:
+def fetch_refiner(factory: Factory, name: str, source: str, dataset: StoredDataset, folder: Path) -> Path | None:
     """Copy the bundle of the restorer that a GAN is to draw through into a new folder.
 
     Args:
-        registry: that holds the restorer.
-        params: the desired state.
+        factory: that holds the restorer.
         name: the model.
         source: the restorer's version, `name/number`; empty if the model draws through none.
         dataset: of the model.
@@ -129,9 +127,9 @@ def fetch_refiner(
     Raises:
         TrainingError: if that version is no restorer of images like the GAN's.
     """
-    if not source or not isinstance(params.models[name], GanModel):
+    if not source or not isinstance(factory.params.models[name], GanModel):
         return None
-    registry.fetch_bundle(registry.resolve(source), folder)
+    factory.registry.fetch_bundle(factory.registry.resolve(source), folder)
     config, where = json.loads((folder / "config.json").read_text(encoding="utf-8")), f"models.{name}.refine: {source}"
     if config["kind"] != "restoration":
         raise TrainingError(f"{where} is a {config['kind']} model. Name a restorer.")

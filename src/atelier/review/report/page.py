@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from atelier.report import links
-from atelier.report.history import History, ModelHistory
-from atelier.report.timeline import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, timeline
+from atelier.review.report import links
+from atelier.review.report.history import History, ModelHistory
+from atelier.review.report.timeline import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, timeline
 from atelier.ui.pages import render
 
 OPEN_ROWS = 10  # of a long table; the others are folded away

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from atelier.registry import Decision
-from atelier.report.history import Line, ModelHistory, Score
+from atelier.review.report.history import Line, ModelHistory, Score
 
 HEIGHT, TOP, BOTTOM = 190, 10, 148  # of the picture; of the area of the scores, in pixels
 LEFT, RIGHT = 56, 16  # margins

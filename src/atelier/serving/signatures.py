@@ -9,12 +9,12 @@ from typing import Any
 SERVING_PACKAGES = ("torch", "mlflow", "numpy", "pandas", "safetensors")
 
 
-def serving_requirements() -> list[str]:
+def requirements() -> list[str]:
     """Packages, at the versions installed here, that a served model needs."""
     return [f"{package}=={version(package).split('+')[0]}" for package in SERVING_PACKAGES]
 
 
-def serving_signature(config: Mapping[str, Any]) -> tuple[Any, Any]:
+def signature_of(config: Mapping[str, Any]) -> tuple[Any, Any]:
     """MLflow signature and input example of a bundle's configuration."""
     import numpy as np
     import pandas as pd

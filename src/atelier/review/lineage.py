@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from atelier.data.versions import recovery
 from atelier.errors import ProvenanceError, UsageError
-from atelier.fingerprint import digest
+from atelier.factory.fingerprint import digest
 from atelier.machine.git import knows
 from atelier.registry import Registry, RunRecord, Version
-from atelier.worktree import described
+from atelier.review.worktree import described
 
 Link = Literal["run", "code", "params", "environment", "data", "source", "flow run", "evaluation"]
 # What a training leaves in the tags of its version, and which link it is. An empty value leads nowhere, too.

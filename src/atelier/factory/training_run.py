@@ -1,6 +1,7 @@
 """One training of a model of params.yaml inside its MLflow run, in this process or in several, to a folder of weights.
 
-With `training.devices` above 1 this process starts torch's own launcher, which starts `atelier.worker` so many times.
+With `training.devices` above 1 this process starts torch's own launcher, which starts `atelier.factory.worker`
+so many times.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from pathlib import Path
 
 import torch
 
-from atelier.built_from import generated_file
-from atelier.bundle import write_bundle
 from atelier.data.store import read_dataset
 from atelier.degradations.blur import read_kernels
 from atelier.errors import ConfigError, TrainingError
-from atelier.fingerprint import datasets_of
+from atelier.factory.built_from import generated_file
+from atelier.factory.fingerprint import datasets_of
 from atelier.params import Model, Params, RestorationModel, TranslationModel
 from atelier.pictures import grid
 from atelier.project import Project
 from atelier.registry import Registry
+from atelier.serving.bundle import write_bundle
 from atelier.training.checkpoint import Checkpoints
 from atelier.training.classification import train_classifier
 from atelier.training.cost import cost_of
@@ -142,7 +143,7 @@ def _launch(job: Job, params: Params, signals: StopSignals) -> None:
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"]
     # OMP_NUM_THREADS keeps the launcher from setting it, with a warning; each process sets its own count.
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-    process = subprocess.Popen([sys.executable, *launcher, "-m", "atelier.worker", str(file)], env=environment)
+    process = subprocess.Popen([sys.executable, *launcher, "-m", "atelier.factory.worker", str(file)], env=environment)
     asked = False
     while True:
         try:

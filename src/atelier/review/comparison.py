@@ -12,13 +12,13 @@ from atelier.data.versions.changes import Changes
 from atelier.data.versions.changes import compare as compare_data
 from atelier.data.versions.history import open_snapshot
 from atelier.errors import DataError, EvaluationError, ProvenanceError, RegistryError, UsageError
-from atelier.fingerprint import differences, flatten
-from atelier.lineage import every_version
+from atelier.factory.fingerprint import differences, flatten
 from atelier.machine.git import knows
 from atelier.metrics.directions import higher_is_better
 from atelier.metrics.intervals import mean_interval
 from atelier.registry import Registry, RunRecord
-from atelier.worktree import changed_files
+from atelier.review.lineage import every_version
+from atelier.review.worktree import changed_files
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,0 +1,8 @@
+"""What leaves the house: the files of a registered version, and what they restore. It knows no registry."""
+
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+# MLflow stores the first with every version; the second is a program of its own.
+SERVED_MODEL = _HERE / "served_model.py"
+INSPECTION = _HERE / "inspection.py"
