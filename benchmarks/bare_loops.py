@@ -29,7 +29,9 @@ CPU = torch.device("cpu")
 def batches(dataset: TrainingImages, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Shuffled batches of pixels in memory, mirrored half of the time: x_BCHW in [0, 1], labels_B."""
     pixels = dataset.images("train")
-    images_NCHW = torch.from_numpy(np.ascontiguousarray(pixels[np.arange(len(pixels))])).permute(0, 3, 1, 2)
+    images_NCHW = torch.from_numpy(np.ascontiguousarray(pixels[np.arange(len(pixels))])).permute(
+        0, 3, 1, 2
+    )
     labels_N = torch.from_numpy(dataset.labels("train"))
     while True:
         for rows_B in torch.randperm(len(images_NCHW)).split(batch_size):
@@ -43,17 +45,24 @@ def bare_gan(model: GanModel, dataset: TrainingImages) -> Callable[[], None]:
     """A step of both players of the non-saturating game with R1."""
     assert model.loss == "non-saturating" and model.r2_gamma == model.gp_weight == 0
     info, training = dataset.info, model.training
-    shape = {"channels": info.channels, "image_size": info.image_size, "num_classes": info.num_classes}
+    shape = {
+        "channels": info.channels,
+        "image_size": info.image_size,
+        "num_classes": info.num_classes,
+    }
     G = placed(build_generator(**model.generator.model_dump(), **shape), CPU)
     D = placed(build_discriminator(**model.discriminator.model_dump(), **shape), CPU)
     opt_G, opt_D = (
-        torch.optim.Adam(network.parameters(), lr=training.lr, betas=training.betas, fused=True) for network in (G, D)
+        torch.optim.Adam(network.parameters(), lr=training.lr, betas=training.betas, fused=True)
+        for network in (G, D)
     )
     stream = batches(dataset, training.batch_size)
 
     def step() -> None:
         real_BCHW, labels_B = next(stream)
-        real_BCHW = (real_BCHW * 2 - 1).contiguous(memory_format=torch.channels_last).requires_grad_(True)
+        real_BCHW = (
+            (real_BCHW * 2 - 1).contiguous(memory_format=torch.channels_last).requires_grad_(True)
+        )
         fake_BCHW = G(torch.randn(training.batch_size, model.generator.latent_dim), labels_B)
 
         D.requires_grad_(True)
@@ -76,9 +85,14 @@ def bare_gan(model: GanModel, dataset: TrainingImages) -> Callable[[], None]:
 def bare_restorer(model: RestorationModel, dataset: TrainingImages) -> Callable[[], None]:
     """A step on the mean squared error of all estimates, for noise or for one box of mid grey."""
     assert model.loss == "l2" and len(model.degradation) == 1
-    training, config = model.training, {**model.network.model_dump(), "channels": dataset.info.channels}
+    training, config = (
+        model.training,
+        {**model.network.model_dump(), "channels": dataset.info.channels},
+    )
     network: Any = placed(build_restorer(**config), CPU)
-    optimizer = torch.optim.Adam(network.parameters(), lr=training.lr, betas=training.betas, fused=True)
+    optimizer = torch.optim.Adam(
+        network.parameters(), lr=training.lr, betas=training.betas, fused=True
+    )
     stream = batches(dataset, training.batch_size)
     noise, mask = model.degradation[0].noise, model.degradation[0].mask
 
@@ -87,7 +101,9 @@ def bare_restorer(model: RestorationModel, dataset: TrainingImages) -> Callable[
             return x_BCHW + noise.sigma * torch.randn_like(x_BCHW)
         side, size = x_BCHW.shape[-1], mask.size
         first_2B1 = torch.randint(side - size + 1, (2, len(x_BCHW), 1))
-        rows_BH, columns_BW = (torch.arange(side) >= first_2B1) & (torch.arange(side) < first_2B1 + size)
+        rows_BH, columns_BW = (torch.arange(side) >= first_2B1) & (
+            torch.arange(side) < first_2B1 + size
+        )
         return x_BCHW.masked_fill((rows_BH[:, :, None] & columns_BW[:, None, :])[:, None], 0.5)
 
     def step() -> None:

@@ -30,8 +30,12 @@ def photographs(copies: int):
             if paths:
                 pixels = np.asarray(Image.open(paths[number]).convert("RGB"))
             else:
-                pixels = rng.integers(0, 256, (481, 321, 3) if number % 2 else (321, 481, 3), np.uint8)
-            yield pixels + np.uint8(copy)  # 255 becomes 0: for the time it takes that is all the same
+                pixels = rng.integers(
+                    0, 256, (481, 321, 3) if number % 2 else (321, 481, 3), np.uint8
+                )
+            yield pixels + np.uint8(
+                copy
+            )  # 255 becomes 0: for the time it takes that is all the same
 
 
 def store(project: Path, copies: int) -> None:
@@ -46,7 +50,9 @@ def store(project: Path, copies: int) -> None:
         for pixels in photographs(copies):
             place = file.tell()
             file.write(pixels.tobytes())
-            candidate = Candidate("", 0, "", "", content_hash(pixels), *pixels.shape, place, 0, 0.0, 0.0)
+            candidate = Candidate(
+                "", 0, "", "", content_hash(pixels), *pixels.shape, place, 0, 0.0, 0.0
+            )
             accepted.append(Accepted(candidate, "train"))
     spooled = np.memmap(spool, np.uint8, "r")
 
@@ -58,7 +64,9 @@ def store(project: Path, copies: int) -> None:
     folder.mkdir(parents=True)
     accepted.sort(key=lambda item: item.candidate.sha256)
     dataset = Dataset(sources=(Source(source="folder", path="raw"),), channels=3)
-    write_dataset(folder, dataset, accepted, (), None, pixels_of, {"source_digest": "", "quarantined": {}})
+    write_dataset(
+        folder, dataset, accepted, (), None, pixels_of, {"source_digest": "", "quarantined": {}}
+    )
     spool.unlink()
 
 
@@ -71,7 +79,9 @@ def measure(project: Path) -> tuple[float, float, float, float]:
 
     torch.set_num_threads(2)
     dataset = read_dataset(project, "photos")
-    batches = Batches(dataset, "train", BATCH, seed=0, device=torch.device("cpu"), crop_size=CROP_SIZE)
+    batches = Batches(
+        dataset, "train", BATCH, seed=0, device=torch.device("cpu"), crop_size=CROP_SIZE
+    )
     pixels, rng = dataset.images("train"), np.random.default_rng(0)
     sizes_N2 = sizes_of(pixels)
     before = peak_megabytes()
@@ -102,14 +112,18 @@ def in_a_process_of_its_own(function, *arguments):
 
 def main() -> None:
     """Print a Markdown table."""
-    print("| photographs | stored, MB | crops/s | crops/s as batches | RSS before, MB | peak RSS, MB |")
+    print(
+        "| photographs | stored, MB | crops/s | crops/s as batches | RSS before, MB | peak RSS, MB |"
+    )
     print("|---|---|---|---|---|---|")
     for copies in (1, 10):
         with tempfile.TemporaryDirectory() as folder:
             in_a_process_of_its_own(store, Path(folder), copies)
             stored = sum(path.stat().st_size for path in Path(folder).rglob("shard-*")) / 1e6
             measured = in_a_process_of_its_own(measure, Path(folder))
-        print(f"| {NUM_PHOTOS * copies:,} | {stored:,.0f} | {' | '.join(f'{value:,.0f}' for value in measured)} |")
+        print(
+            f"| {NUM_PHOTOS * copies:,} | {stored:,.0f} | {' | '.join(f'{value:,.0f}' for value in measured)} |"
+        )
 
 
 if __name__ == "__main__":

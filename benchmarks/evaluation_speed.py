@@ -63,19 +63,31 @@ def trained(recipe: ClassificationModel, dataset: StoredDataset, kimg: float) ->
     """The classifier after so many thousands of images."""
     training = recipe.training.model_copy(update={"kimg": kimg, "minutes": None})
     with tempfile.TemporaryDirectory() as folder:
-        session = Session(CPU, SEED, Checkpoints(Path(folder), "speed"), lambda *_: None, lambda *_: None)
-        return train_classifier(recipe.model_copy(update={"training": training}), dataset, session).network
+        session = Session(
+            CPU, SEED, Checkpoints(Path(folder), "speed"), lambda *_: None, lambda *_: None
+        )
+        return train_classifier(
+            recipe.model_copy(update={"training": training}), dataset, session
+        ).network
 
 
-def ours(extractor: Extractor, dataset: StoredDataset, fake_MCHW: Tensor, kept: Path) -> dict[str, float]:
+def ours(
+    extractor: Extractor, dataset: StoredDataset, fake_MCHW: Tensor, kept: Path
+) -> dict[str, float]:
     """FD, KID, precision, recall, density, coverage, IS and the balance of the classes, with their intervals."""
-    real_ND, fake_MD = real_features(extractor, dataset, "test", NUM_IMAGES, kept), extractor.of(fake_MCHW)
+    real_ND, fake_MD = (
+        real_features(extractor, dataset, "test", NUM_IMAGES, kept),
+        extractor.of(fake_MCHW),
+    )
     probabilities_MK = extractor.probabilities(fake_MD)
     assert probabilities_MK is not None
     scores = distance_scores(real_ND, fake_MD, 0.95, SEED, "classifier")
     scores |= classifier_scores(probabilities_MK, None, 0.95, SEED)
     kid = scores["kid_classifier"]
-    return {name: score.value for name, score in scores.items()} | {"kid_low": kid.low, "kid_high": kid.high}
+    return {name: score.value for name, score in scores.items()} | {
+        "kid_low": kid.low,
+        "kid_high": kid.high,
+    }
 
 
 @torch.inference_mode()
@@ -102,7 +114,10 @@ def theirs(classifier: Any, real_NCHW: Tensor, fake_MCHW: Tensor) -> dict[str, f
 def more_than_theirs(extractor: Extractor, dataset: StoredDataset, fake_MCHW: Tensor) -> float:
     """Seconds of CPU time for precision, recall, density and coverage, which torchmetrics has not."""
     with tempfile.TemporaryDirectory() as kept:
-        real_ND, fake_MD = real_features(extractor, dataset, "test", NUM_IMAGES, Path(kept)), extractor.of(fake_MCHW)
+        real_ND, fake_MD = (
+            real_features(extractor, dataset, "test", NUM_IMAGES, Path(kept)),
+            extractor.of(fake_MCHW),
+        )
     return timed(lambda: neighbour_scores(real_ND, fake_MD, 0.95))[0]
 
 
@@ -115,12 +130,25 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 def main() -> None:
     """Print both times, their ratio, and both sides' numbers."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--project", type=Path, help="folder with params.yaml and data/ (default: here or above)")
-    parser.add_argument("--rounds", type=int, default=5, help="of both sides in turn; the medians count")
-    parser.add_argument("--kimg", type=float, default=10.0, help="training of the classifier, in thousands of images")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--project", type=Path, help="folder with params.yaml and data/ (default: here or above)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="of both sides in turn; the medians count"
+    )
+    parser.add_argument(
+        "--kimg",
+        type=float,
+        default=10.0,
+        help="training of the classifier, in thousands of images",
+    )
     arguments = parser.parse_args()
-    warnings.simplefilter("ignore", UserWarning)  # torchmetrics: it keeps all features; the spread over one split
+    warnings.simplefilter(
+        "ignore", UserWarning
+    )  # torchmetrics: it keeps all features; the spread over one split
     project = find_project(arguments.project)
     params = load_params(project.params_file)
     recipe = params.models[params.evaluation.classifier]
@@ -129,7 +157,9 @@ def main() -> None:
     print(described(SEED))
     dataset = read_dataset(project.root, recipe.dataset)
     classifier = trained(recipe, dataset, arguments.kimg)
-    real_NCHW, fake_MCHW = (torch.from_numpy(images_of(dataset, split, NUM_IMAGES)) for split in ("test", "train"))
+    real_NCHW, fake_MCHW = (
+        torch.from_numpy(images_of(dataset, split, NUM_IMAGES)) for split in ("test", "train")
+    )
     noise_MCHW = torch.randn(fake_MCHW.shape, generator=torch.Generator().manual_seed(SEED))
     fake_MCHW = (fake_MCHW + NOISE * noise_MCHW).clamp(0, 1)
     extractor = classifier_extractor(classifier, "speed/1", CPU)
@@ -146,11 +176,17 @@ def main() -> None:
     print(f"torchmetrics {slow:.2f} s")
     for name, rounds in (("first evaluation", first), ("further ones", further)):
         fast = statistics.median(seconds for seconds, _ in rounds)
-        same = statistics.median(ours[0] - more for ours, more in zip(rounds, neighbours, strict=True))
+        same = statistics.median(
+            ours[0] - more for ours, more in zip(rounds, neighbours, strict=True)
+        )
         print(f"ours, {name}: {fast:.2f} s, {slow / fast:.2f} times as fast")
-        print(f"    without precision, recall, density, coverage: {same:.2f} s, {slow / same:.2f} times as fast")
+        print(
+            f"    without precision, recall, density, coverage: {same:.2f} s, {slow / same:.2f} times as fast"
+        )
     for name, value in other.items():
-        print(f"{name}: ours {own[name]:.6f}, torchmetrics {value:.6f}, differs by {abs(own[name] / value - 1):.1e}")
+        print(
+            f"{name}: ours {own[name]:.6f}, torchmetrics {value:.6f}, differs by {abs(own[name] / value - 1):.1e}"
+        )
     interval = f"{own['kid_low']:.6f} to {own['kid_high']:.6f}"
     print(f"KID is a mean over subsets drawn at random there; our interval of it is {interval}")
     for name in ("fd_classifier", "is_classifier"):

@@ -14,7 +14,10 @@ from atelier.params import GanModel
 NETWORKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "dcgan": ({"name": "dcgan", "width": 32, "latent_dim": 64}, {"name": "dcgan", "width": 32}),
     "resnet": ({"name": "resnet", "width": 24, "latent_dim": 64}, {"name": "resnet", "width": 24}),
-    "r3": ({"name": "r3", "width": 24, "latent_dim": 64, "blocks": 1}, {"name": "r3", "width": 24, "blocks": 1}),
+    "r3": (
+        {"name": "r3", "width": 24, "latent_dim": 64, "blocks": 1},
+        {"name": "r3", "width": 24, "blocks": 1},
+    ),
     # For images of 16, 32, 64, ... pixels.
     "progressive": (
         {"name": "progressive", "width": 24, "latent_dim": 64, "growth": 0.4},
@@ -27,19 +30,35 @@ LOSSES: dict[str, dict[str, Any]] = {
     "non-saturating": {"lr": 1e-3, "betas": [0.0, 0.99], "r1_gamma": 2.0},  # that of params.yaml
     "least-squares": {"lr": 1e-3, "betas": [0.0, 0.99], "r1_gamma": 1.0},
     "hinge": {"lr": 1e-3, "betas": [0.0, 0.99], "r1_gamma": 1.0},
-    "wasserstein": {"lr": 1e-3, "betas": [0.0, 0.9], "gp_weight": 10.0},  # arXiv:1704.00028: betas and weight
+    "wasserstein": {
+        "lr": 1e-3,
+        "betas": [0.0, 0.9],
+        "gp_weight": 10.0,
+    },  # arXiv:1704.00028: betas and weight
     "relativistic": {"lr": 1e-3, "betas": [0.0, 0.99], "r1_gamma": 1.0, "r2_gamma": 1.0},
 }
 # What is written over the above. Spectral normalisation bounds the discriminator of `resnet`: no penalty, and the
 # rates of BigGAN (arXiv:1809.11096, section 3) and SNGAN (arXiv:1802.05957) are for such networks.
 CHANGES: dict[tuple[str, str], dict[str, Any]] = {
     **{
-        ("resnet", loss): {"lr": 4e-4, "betas": [0.0, 0.99], "r1_gamma": 0.0, "r2_gamma": 0.0, "gp_weight": 0.0}
+        ("resnet", loss): {
+            "lr": 4e-4,
+            "betas": [0.0, 0.99],
+            "r1_gamma": 0.0,
+            "r2_gamma": 0.0,
+            "gp_weight": 0.0,
+        }
         for loss in ("non-saturating", "least-squares", "hinge", "wasserstein")
     },
 }
 # ADA with the changes of DiffAugment.
-AUGMENT = {"flip": True, "translation": 0.125, "cutout": 0.5, "colour": True, "probability": "adaptive"}
+AUGMENT = {
+    "flip": True,
+    "translation": 0.125,
+    "cutout": 0.5,
+    "colour": True,
+    "probability": "adaptive",
+}
 TRAINING = {
     "batch_size": 32,
     "warmup_kimg": 5,
@@ -49,7 +68,9 @@ TRAINING = {
 }
 
 
-def gan_model(dataset: str, network: str, loss: str, minutes: float, augment: bool = False) -> GanModel:
+def gan_model(
+    dataset: str, network: str, loss: str, minutes: float, augment: bool = False
+) -> GanModel:
     """The parameters of one GAN, as they would stand in params.yaml.
 
     Args:

@@ -69,15 +69,28 @@ class HeldOutAsTest:
 def grocery(results: Path, path: Path) -> HeldOutAsTest:
     """GroceryStoreDataset at 64 pixels by its coarse classes; stored below the results when it is first needed."""
     archives = (
-        Source(source="archive", path=str(path / f"{part}.zip"), labels=f"{part}/labels.csv", label_column="coarse")
+        Source(
+            source="archive",
+            path=str(path / f"{part}.zip"),
+            labels=f"{part}/labels.csv",
+            label_column="coarse",
+        )
         for part in ("train", "val")
     )
     # Photographs of one shelf resemble each other; a class may be missing in one of the two files.
-    dataset = Dataset(sources=tuple(archives), image_size=64, channels=3, near_duplicates="keep", max_quarantined=0.2)
+    dataset = Dataset(
+        sources=tuple(archives),
+        image_size=64,
+        channels=3,
+        near_duplicates="keep",
+        max_quarantined=0.2,
+    )
     root = results.resolve()
     if not is_stored(root, "grocery64"):
         folder = stages.read(root, "grocery64", dataset)
-        stages.store(root, "grocery64", dataset, folder, stages.validate(root, "grocery64", dataset, folder))
+        stages.store(
+            root, "grocery64", dataset, folder, stages.validate(root, "grocery64", dataset, folder)
+        )
     return HeldOutAsTest(read_dataset(root, "grocery64"))
 
 
@@ -111,7 +124,9 @@ def classifier(results: Path, recipe: ClassificationModel, dataset: Any) -> tupl
     return network.eval().requires_grad_(False), file
 
 
-def train(model: GanModel, dataset: TrainingImages, checkpoints: Checkpoints) -> tuple[nn.Module, dict[str, Any]]:
+def train(
+    model: GanModel, dataset: TrainingImages, checkpoints: Checkpoints
+) -> tuple[nn.Module, dict[str, Any]]:
     """The averaged generator, of a run that was ended early that of its last checkpoint; and how the run went."""
     logged: dict[str, float] = {}
     session = quiet_session(checkpoints, lambda images_seen, values: logged.update(values))
@@ -126,7 +141,11 @@ def train(model: GanModel, dataset: TrainingImages, checkpoints: Checkpoints) ->
         G = build_generator(**generator_config(model, dataset.info))
         G.load_state_dict(state["G_ema"])
         ended, images_seen = str(error), state["images_seen"]
-    went = {"kimg": images_seen / 1000, "images_per_second": logged.get("images_per_second", 0.0), "ended": ended}
+    went = {
+        "kimg": images_seen / 1000,
+        "images_per_second": logged.get("images_per_second", 0.0),
+        "ended": ended,
+    }
     return G.eval().requires_grad_(False), went
 
 
@@ -135,7 +154,9 @@ def generator_of(G: nn.Module, model: GanModel, size: int, num_classes: int) -> 
 
     @torch.inference_mode()
     def generate(num_images: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        z_NZ = torch.randn(num_images, model.generator.latent_dim, generator=torch.Generator().manual_seed(seed))
+        z_NZ = torch.randn(
+            num_images, model.generator.latent_dim, generator=torch.Generator().manual_seed(seed)
+        )
         labels_N = torch.arange(num_images) % num_classes
         parts = [G(*part) for part in zip(z_NZ.split(CHUNK), labels_N.split(CHUNK), strict=True)]
         x_NCHW = (torch.cat(parts) * 0.5 + 0.5).clamp(0, 1)
@@ -146,13 +167,21 @@ def generator_of(G: nn.Module, model: GanModel, size: int, num_classes: int) -> 
     return generate
 
 
-def one(key: dict[str, Any], dataset: Any, recipe: ClassificationModel, protocol: Protocol, results: Path) -> Any:
+def one(
+    key: dict[str, Any],
+    dataset: Any,
+    recipe: ClassificationModel,
+    protocol: Protocol,
+    results: Path,
+) -> Any:
     """Train and score one GAN; returns its line of the results."""
     model = gan_model(dataset.name, key["network"], key["loss"], key["minutes"], key["augment"])
     name = "-".join(str(value) for value in key.values())
     size = dataset.info.image_size
     grown = 2 ** int(np.ceil(np.log2(size)))
-    images = padded(dataset, grown) if key["network"] == "progressive" and grown != size else dataset
+    images = (
+        padded(dataset, grown) if key["network"] == "progressive" and grown != size else dataset
+    )
     identity = digest({"model": model.model_dump(mode="json"), "data": dataset.digest})
     checkpoints = Checkpoints(results / "checkpoints" / name, identity)
     G, went = train(model, images, checkpoints)
@@ -164,18 +193,19 @@ def one(key: dict[str, Any], dataset: Any, recipe: ClassificationModel, protocol
     picture.write_bytes(encode_picture(evaluated.pictures["generated.png"], picture))
     checkpoints.clear()
     scores = {
-        metric: [getattr(evaluated.scores[metric], part) for part in ("value", "low", "high")] for metric in SCORES
+        metric: [getattr(evaluated.scores[metric], part) for part in ("value", "low", "high")]
+        for metric in SCORES
     }
     return {**key, **went, **scores}
 
 
 def table(lines: list[dict[str, Any]]) -> str:
     """A Markdown table, the best KID first."""
-    text = (
-        "| dataset | network | loss | augmented | min | KID | CAS | class accuracy | kimg | images/s | ended early |\n"
-    )
+    text = "| dataset | network | loss | augmented | min | KID | CAS | class accuracy | kimg | images/s | ended early |\n"
     text += "|---|---|---|---|---|---|---|---|---|---|---|\n"
-    for line in sorted(lines, key=lambda line: (line["dataset"], line["minutes"], line["kid_classifier"][0])):
+    for line in sorted(
+        lines, key=lambda line: (line["dataset"], line["minutes"], line["kid_classifier"][0])
+    ):
         kid, low, high = line["kid_classifier"]
         text += (
             f"| {line['dataset']} | {line['network']} | {line['loss']} | {'yes' if line['augment'] else 'no'} "
@@ -189,13 +219,21 @@ def table(lines: list[dict[str, Any]]) -> str:
 def parsed() -> argparse.Namespace:
     """The command line."""
     pairs = [f"{network}/{loss}" for network in NETWORKS for loss in LOSSES]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--project", type=Path, help="folder with params.yaml and data/ (default: here or above)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--project", type=Path, help="folder with params.yaml and data/ (default: here or above)"
+    )
     parser.add_argument("--dataset", nargs="+", default=["fashion"], metavar=("NAME", "PATH"))
-    parser.add_argument("--augment", action="store_true", help="each GAN without and with discriminator_augment")
+    parser.add_argument(
+        "--augment", action="store_true", help="each GAN without and with discriminator_augment"
+    )
     parser.add_argument("--minutes", type=float, default=10.0, help="of CPU time for each training")
     parser.add_argument("--only", nargs="+", choices=pairs, default=pairs, metavar="NETWORK/LOSS")
-    parser.add_argument("--results", type=Path, default=Path(".atelier") / "gan_table", help="folder")
+    parser.add_argument(
+        "--results", type=Path, default=Path(".atelier") / "gan_table", help="folder"
+    )
     arguments = parser.parse_args()
     if arguments.dataset[0] not in ("fashion", "grocery64") or len(arguments.dataset) != 1 + (
         arguments.dataset[0] == "grocery64"
@@ -219,11 +257,21 @@ def main() -> None:
     assert isinstance(recipe, ClassificationModel)
     protocol = Protocol(params.evaluation, SEED, CPU)
     file = results / "results.jsonl"
-    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+    lines = (
+        [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        if file.exists()
+        else []
+    )
     for pair in arguments.only:
         for augment in (False, True) if arguments.augment else (False,):
             network, loss = pair.split("/")
-            key = {"dataset": name, "network": network, "loss": loss, "augment": augment, "minutes": arguments.minutes}
+            key = {
+                "dataset": name,
+                "network": network,
+                "loss": loss,
+                "augment": augment,
+                "minutes": arguments.minutes,
+            }
             if any(key.items() <= line.items() for line in lines):
                 continue
             lines.append(one(key, dataset, recipe, protocol, results))

@@ -25,7 +25,11 @@ from atelier.data.sources.pictures import Candidate, content_hash
 from atelier.params import Dataset, Source
 from atelier.project import find_project
 
-PHOTOGRAPHS = ("bsds500_color", "set14", "grocery64")  # copies are made of up to 300 pictures of each
+PHOTOGRAPHS = (
+    "bsds500_color",
+    "set14",
+    "grocery64",
+)  # copies are made of up to 300 pictures of each
 NUM_PHOTOGRAPHS = 300
 ACROSS = "near duplicate across splits"
 
@@ -79,7 +83,9 @@ def noisy(sigma: float) -> Callable[[Image.Image], Image.Image]:
     """With white noise, in grey levels."""
 
     def copy(image: Image.Image) -> Image.Image:
-        values = np.asarray(image) + np.random.default_rng(0).normal(0, sigma, np.asarray(image).shape)
+        values = np.asarray(image) + np.random.default_rng(0).normal(
+            0, sigma, np.asarray(image).shape
+        )
         return Image.fromarray(values.clip(0, 255).round().astype(np.uint8))
 
     return copy
@@ -88,8 +94,14 @@ def noisy(sigma: float) -> Callable[[Image.Image], Image.Image]:
 COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
     **{f"JPEG {quality}": jpeg(quality) for quality in (10, 30, 50, 75, 95)},
     **{f"scaled by {factor}": scaled(factor) for factor in (0.5, 1.5)},
-    **{f"brightness {f}": lambda image, f=f: ImageEnhance.Brightness(image).enhance(f) for f in (0.9, 1.1)},
-    **{f"contrast {f}": lambda image, f=f: ImageEnhance.Contrast(image).enhance(f) for f in (0.9, 1.1)},
+    **{
+        f"brightness {f}": lambda image, f=f: ImageEnhance.Brightness(image).enhance(f)
+        for f in (0.9, 1.1)
+    },
+    **{
+        f"contrast {f}": lambda image, f=f: ImageEnhance.Contrast(image).enhance(f)
+        for f in (0.9, 1.1)
+    },
     "noise of 5": noisy(5),
     "1 % cut off all round": cropped(0.01, 0.01),
     "2 % cut off all round": cropped(0.02, 0.02),
@@ -109,17 +121,26 @@ def recognised(originals: list[Image.Image], copy: Callable[[Image.Image], Image
     return found / len(originals)
 
 
-def touched(candidates: list[Candidate], images: list[np.ndarray], near_duplicates: str) -> tuple[Counter, float]:
+def touched(
+    candidates: list[Candidate], images: list[np.ndarray], near_duplicates: str
+) -> tuple[Counter, float]:
     """Reasons for which pictures of a set are quarantined, and the seconds that this took."""
     dataset = Dataset(
-        sources=(Source(source="folder", path="x"),), channels=1, near_duplicates=near_duplicates, test_fraction=0.1
+        sources=(Source(source="folder", path="x"),),
+        channels=1,
+        near_duplicates=near_duplicates,
+        test_fraction=0.1,
     )
     started = time.perf_counter()
-    result = validate(candidates, {}, dataset, lambda candidate: images[candidate.position], np.empty(0))
+    result = validate(
+        candidates, {}, dataset, lambda candidate: images[candidate.position], np.empty(0)
+    )
     return Counter(item.reason for item in result.quarantined), time.perf_counter() - started
 
 
-def candidate(number: int, pixels_HWC: np.ndarray, class_name: str = "", split: str = "") -> Candidate:
+def candidate(
+    number: int, pixels_HWC: np.ndarray, class_name: str = "", split: str = ""
+) -> Candidate:
     """The row that reading makes of a picture; its position is its number."""
     return Candidate(
         f"{number:06d}", 0, class_name, split, content_hash(pixels_HWC), *pixels_HWC.shape, number,
@@ -133,11 +154,15 @@ def main() -> None:
     shared = Path(sys.argv[1]) if len(sys.argv) > 1 else project.root.parent / "shared" / "data"
     sets = [name for name in PHOTOGRAPHS if (shared / name).is_dir()]
     originals = {
-        name: [image.convert("RGB") for image in list(pictures(shared / name))[:NUM_PHOTOGRAPHS]] for name in sets
+        name: [image.convert("RGB") for image in list(pictures(shared / name))[:NUM_PHOTOGRAPHS]]
+        for name in sets
     }
     print(f"| copies recognised | {' | '.join(sets)} |\n|{'---|' * (1 + len(sets))}")
     for kind, copy in COPIES.items():
-        print(f"| {kind} | {' | '.join(f'{recognised(originals[name], copy):.1%}' for name in sets)} |", flush=True)
+        print(
+            f"| {kind} | {' | '.join(f'{recognised(originals[name], copy):.1%}' for name in sets)} |",
+            flush=True,
+        )
 
     print(
         "\n| set | pictures | near duplicates | across splits | if kept: across splits | s |\n|---|---|---|---|---|---|"
@@ -146,15 +171,23 @@ def main() -> None:
         if name == "fashion-mnist":
             items = list(open_source(project.root, Source(source="fashion-mnist")).items)
             images = [item.pixels_HWC for item in items]
-            rows = [candidate(n, item.pixels_HWC, item.class_name, item.split) for n, item in enumerate(items)]
+            rows = [
+                candidate(n, item.pixels_HWC, item.class_name, item.split)
+                for n, item in enumerate(items)
+            ]
         elif (shared / name).is_dir():
             images = [np.atleast_3d(np.asarray(image)) for image in pictures(shared / name)]
             rows = [candidate(number, image) for number, image in enumerate(images)]
         else:
             continue
-        (both, seconds), (kept, _) = touched(rows, images, "quarantine"), touched(rows, images, "keep")
+        (both, seconds), (kept, _) = (
+            touched(rows, images, "quarantine"),
+            touched(rows, images, "keep"),
+        )
         counts = [both["near duplicate"], both[ACROSS], kept[ACROSS]]
-        print(f"| {name} | {len(rows):,} | {' | '.join(f'{count:,}' for count in counts)} | {seconds:.1f} |")
+        print(
+            f"| {name} | {len(rows):,} | {' | '.join(f'{count:,}' for count in counts)} | {seconds:.1f} |"
+        )
 
 
 if __name__ == "__main__":

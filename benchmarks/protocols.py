@@ -126,7 +126,9 @@ def _resizing(side: int, scale: float) -> Values:
     """
     stretch = min(1.0, scale)
     centres_n = (np.arange(round(side * scale)) + 0.5) / scale - 0.5
-    places_nk = np.floor(centres_n - 2 / stretch)[:, None] + np.arange(int(np.ceil(4 / stretch)) + 2)
+    places_nk = np.floor(centres_n - 2 / stretch)[:, None] + np.arange(
+        int(np.ceil(4 / stretch)) + 2
+    )
     weights_nk = keys((centres_n[:, None] - places_nk) * stretch)
     weights_nk /= weights_nk.sum(axis=1, keepdims=True)
     mirrored_nk = places_nk.astype(np.int64) % (2 * side)
@@ -168,5 +170,7 @@ def denoised(denoiser: Denoiser, y_HW: Values, task: Task) -> Values:
 def estimates(network: Any, y_hw: Values, task: Task) -> list[Values]:
     """What a restorer makes of a picture: the estimate of each of its iterations, or its only one."""
     told = {"sigma": task.sigma} if network.noise_level else {}
-    given = torch.from_numpy(y_hw[None, None].astype(np.float32)).to(next(network.parameters()).device)
+    given = torch.from_numpy(y_hw[None, None].astype(np.float32)).to(
+        next(network.parameters()).device
+    )
     return [x_hat[0, 0].double().cpu().numpy() for x_hat in network.estimates(given, **told)]

@@ -48,7 +48,9 @@ def fitting(served: Any, version: Version, task: Task) -> Any:
     """
     config = served.config
     if config["kind"] != "restoration" or config["channels"] != 1:
-        raise UsageError(f"{version} is no restorer of grey pictures. Name one that learnt images of one channel.")
+        raise UsageError(
+            f"{version} is no restorer of grey pictures. Name one that learnt images of one channel."
+        )
     if served.network.upscale != task.upscale:
         raise UsageError(
             f"{version} makes pictures {served.network.upscale} times as large, this task asks for {task.upscale} "
@@ -57,7 +59,9 @@ def fitting(served: Any, version: Version, task: Task) -> Any:
     return served.network
 
 
-def table(folder: Path, task: Task, network: Any, denoisers: Mapping[str, Denoiser] | None = None) -> list[list[float]]:
+def table(
+    folder: Path, task: Task, network: Any, denoisers: Mapping[str, Denoiser] | None = None
+) -> list[list[float]]:
     """Print a Markdown table; returns for each picture the PSNR of the baselines, then of every estimate.
 
     Args:
@@ -74,7 +78,9 @@ def table(folder: Path, task: Task, network: Any, denoisers: Mapping[str, Denois
         with Image.open(path) as image:
             x_HW = task.clean(image)
         y_hw = task.degrade(x_HW)
-        restored = [protocols.denoised(denoiser, y_hw, task) for denoiser in (denoisers or {}).values()]
+        restored = [
+            protocols.denoised(denoiser, y_hw, task) for denoiser in (denoisers or {}).values()
+        ]
         count = 0
         if network is not None:
             estimates = protocols.estimates(network, y_hw, task)
@@ -82,8 +88,12 @@ def table(folder: Path, task: Task, network: Any, denoisers: Mapping[str, Denois
         row = [protocols.baseline_psnr(y_hw, x_HW, task)]
         row += [protocols.psnr(x_hat, x_HW, task.scored) for x_hat in restored]
         if not rows:
-            titles = ["model"] if count == 1 else [f"iteration {number + 1}" for number in range(count)]
-            print(f"| picture | {' | '.join([task.named, *(denoisers or {}), *titles])} |\n|---|{'---|' * len(row)}")
+            titles = (
+                ["model"] if count == 1 else [f"iteration {number + 1}" for number in range(count)]
+            )
+            print(
+                f"| picture | {' | '.join([task.named, *(denoisers or {}), *titles])} |\n|---|{'---|' * len(row)}"
+            )
         rows.append(row)
         print(f"| {path.stem} | {' | '.join(f'{value:.2f}' for value in row)} |", flush=True)
     if not rows:
@@ -98,10 +108,14 @@ def history(registry: Registry, version: Version, picture: Path) -> list[tuple[f
     Raises:
         UsageError: if the run has fewer than two of them.
     """
-    minutes, psnr = (registry.runs.history(version.run_id, name) for name in ("minutes", "validation/psnr"))
+    minutes, psnr = (
+        registry.runs.history(version.run_id, name) for name in ("minutes", "validation/psnr")
+    )
     points = [(minutes[step], value) for step, value in psnr.items() if step in minutes]
     if len(points) < 2:
-        raise UsageError(f"the run of {version} has logged {len(points)} values of validation/psnr: no line to draw.")
+        raise UsageError(
+            f"the run of {version} has logged {len(points)} values of validation/psnr: no line to draw."
+        )
     print("\n| CPU minutes | validation PSNR, dB |\n|---|---|")
     for at, value in points:
         print(f"| {at:.2f} | {value:.2f} |")
@@ -112,19 +126,29 @@ def history(registry: Registry, version: Version, picture: Path) -> list[tuple[f
 
 def parsed() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model", nargs="?", help="NAME (its champion), NAME@ALIAS or NAME/VERSION")
-    parser.add_argument("--project", type=Path, help="folder with params.yaml (default: here or above)")
+    parser.add_argument(
+        "--project", type=Path, help="folder with params.yaml (default: here or above)"
+    )
     parser.add_argument("--task", choices=["denoise", "enlarge", "deblock"])
     parser.add_argument("--sigma", type=float, default=25.0, help="of noise, of 255")
     parser.add_argument("--factor", type=int, default=2, help="of enlargement")
     parser.add_argument("--quality", type=int, default=10, help="of JPEG")
     parser.add_argument("--pictures", type=Path, help="folder")
-    parser.add_argument("--classical", action="store_true", help="score non-local means and BM3D too, if installed")
-    parser.add_argument("--history", type=Path, metavar="PNG", help="draw the course of the training")
+    parser.add_argument(
+        "--classical", action="store_true", help="score non-local means and BM3D too, if installed"
+    )
+    parser.add_argument(
+        "--history", type=Path, metavar="PNG", help="draw the course of the training"
+    )
     parser.add_argument("--threads", type=int, help="of torch (default: one for each core)")
     arguments = parser.parse_args()
-    if (arguments.task is None) != (arguments.pictures is None) or not (arguments.task or arguments.history):
+    if (arguments.task is None) != (arguments.pictures is None) or not (
+        arguments.task or arguments.history
+    ):
         parser.error("give --task and --pictures, or --history, or all three")
     if arguments.classical and arguments.task != "denoise":
         parser.error("--classical needs --task denoise")
@@ -149,7 +173,9 @@ def main() -> None:
         network = None
         if registry is not None:
             network = fitting(registry.load(version).unwrap_python_model(), version, task)
-            print(f"{version}: {sum(weight.numel() for weight in network.parameters()):,} parameters\n")
+            print(
+                f"{version}: {sum(weight.numel() for weight in network.parameters()):,} parameters\n"
+            )
         denoisers = {}
         if arguments.classical:
             denoisers = denoisers_for([{"noise": {"sigma": task.sigma}}])

@@ -52,23 +52,40 @@ def make_history(registry: Registry, params: Params, num_runs: int) -> None:
 class _Maker:
     """Adds to one model what a training and its judgement would."""
 
-    def __init__(self, registry: Registry, params: Params, name: str, rng: np.random.Generator) -> None:
+    def __init__(
+        self, registry: Registry, params: Params, name: str, rng: np.random.Generator
+    ) -> None:
         self._registry, self._client, self._name, self._rng = registry, registry._client, name, rng
         kind = params.models[name].kind
         self._metric, self._picture = getattr(params.promotion, kind).metric, MAIN[kind]
-        self._settings = {"kind": kind} | {f"training.setting_{number}": str(number) for number in range(28)}
+        self._settings = {"kind": kind} | {
+            f"training.setting_{number}": str(number) for number in range(28)
+        }
         self._experiment = registry.runs.experiment(name)
         self._client.create_registered_model(name, tags=OURS)
-        self._number, self._champion, self._best, self._sequence, self._head = 0, 0, -np.inf, 0, START
+        self._number, self._champion, self._best, self._sequence, self._head = (
+            0,
+            0,
+            -np.inf,
+            0,
+            START,
+        )
 
     def add(self, fails: bool) -> None:
         """One run, and the version that it became."""
-        tags = {"kind": "training", "fingerprint": self._rng.bytes(32).hex(), "prefect.flow_run_id": "a-flow-run"}
+        tags = {
+            "kind": "training",
+            "fingerprint": self._rng.bytes(32).hex(),
+            "prefect.flow_run_id": "a-flow-run",
+        }
         run_id = self._client.create_run(self._experiment, tags=tags).info.run_id
         value = float(20 + self._number * 0.02 + self._rng.normal(0, 0.3))
         self._registry.runs.log_params(run_id, self._settings)
         log = self._registry.run_log(run_id)
-        log.metrics(0, {"minutes": 12.5, "images_per_second": 731.0, "loss": 0.1} | dict(self._scores(value)))
+        log.metrics(
+            0,
+            {"minutes": 12.5, "images_per_second": 731.0, "loss": 0.1} | dict(self._scores(value)),
+        )
         log.flush()
         if fails:
             self._registry.runs.note(run_id, REASON)
@@ -88,7 +105,9 @@ class _Maker:
     def _log_picture(self, run_id: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / self._picture
-            pixels_HW = self._rng.integers(0, 256, (29, 73), np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+            pixels_HW = (
+                self._rng.integers(0, 256, (29, 73), np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+            )
             path.write_bytes(_png(pixels_HW))
             self._client.log_artifact(run_id, str(path), "evaluation")
 
@@ -122,7 +141,9 @@ def _png(pixels_HW: np.ndarray[Any, Any]) -> bytes:
 
 def main() -> None:
     """Print seconds of the command and of its parts."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
@@ -141,10 +162,15 @@ def main() -> None:
             read = time.perf_counter()
             page = rendered(history, signed_now()["at"])
             done = time.perf_counter()
-            print(f"reads {read - began:.2f} s, draws {done - read:.2f} s: {len(page) / 1e6:.2f} MB", end="; ")
+            print(
+                f"reads {read - began:.2f} s, draws {done - read:.2f} s: {len(page) / 1e6:.2f} MB",
+                end="; ",
+            )
             began = time.perf_counter()
             command = [sys.executable, "-m", "atelier.cli", "report"]
-            subprocess.run(command, cwd=folder, env=dict(os.environ), check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(
+                command, cwd=folder, env=dict(os.environ), check=True, stdout=subprocess.DEVNULL
+            )
             print(f"the whole command {time.perf_counter() - began:.2f} s")
 
 

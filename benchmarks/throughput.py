@@ -44,7 +44,9 @@ def images_per_second(project, params, name: str) -> float:
             raise Enough
 
     with tempfile.TemporaryDirectory() as folder:
-        session = Session(torch.device("cpu"), params.seed, Checkpoints(Path(folder), ""), on_log, lambda *_: None)
+        session = Session(
+            torch.device("cpu"), params.seed, Checkpoints(Path(folder), ""), on_log, lambda *_: None
+        )
         try:
             LOOPS[model.kind](model, read_dataset(project.root, model.dataset), session)
         except Enough:
@@ -76,13 +78,17 @@ def main() -> None:
     from atelier.training.device import make_deterministic
 
     threads = make_deterministic(params.threads)
-    print(f"\n| model, {threads} CPU threads | images/s | relative | kimg | training, s |\n|---|---|---|---|---|")
+    print(
+        f"\n| model, {threads} CPU threads | images/s | relative | kimg | training, s |\n|---|---|---|---|---|"
+    )
     reference = None
     for name, model in params.models.items():
         rate = images_per_second(project, params, name)
         reference = reference or rate
         estimate = model.training.kimg * 1000 / rate
-        print(f"| {name} | {rate:,.0f} | {rate / reference:.2f} | {model.training.kimg:g} | {estimate:.0f} |")
+        print(
+            f"| {name} | {rate:,.0f} | {rate / reference:.2f} | {model.training.kimg:g} | {estimate:.0f} |"
+        )
 
 
 if __name__ == "__main__":

@@ -36,7 +36,11 @@ from benchmarks.gan_recipes import gan_model
 from benchmarks.machine import described
 
 SEED = 7
-COMPARED = ("fashion-gan", "fashion-denoise", "fashion-inpaint")  # a GAN, a restorer and a recurrent one
+COMPARED = (
+    "fashion-gan",
+    "fashion-denoise",
+    "fashion-inpaint",
+)  # a GAN, a restorer and a recurrent one
 SECONDS = 0.6  # of our loop in each round
 WARM_UP = 5  # steps
 SIDE = 2048  # of the matrices
@@ -147,7 +151,9 @@ def product_rate() -> float:
     return 2 * SIDE**3 / min(timed(lambda: left @ right) for _ in range(3))
 
 
-def measured(model: Model, dataset: TrainingImages, run_log: Any, rounds: int, bare: Any = None) -> Turns:
+def measured(
+    model: Model, dataset: TrainingImages, run_log: Any, rounds: int, bare: Any = None
+) -> Turns:
     """Train for so many rounds, as the factory does."""
     from atelier.factory.training_run import LOOPS
 
@@ -165,10 +171,14 @@ def measured(model: Model, dataset: TrainingImages, run_log: Any, rounds: int, b
 
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder), "")
-        session = Session(torch.device("cpu"), SEED, checkpoints, on_log, on_sample, stop_requested=turns)
+        session = Session(
+            torch.device("cpu"), SEED, checkpoints, on_log, on_sample, stop_requested=turns
+        )
         try:
             LOOPS[model.kind](
-                model.model_copy(update={"training": model.training.model_copy(update=rhythm)}), dataset, session
+                model.model_copy(update={"training": model.training.model_copy(update=rhythm)}),
+                dataset,
+                session,
             )
         except Enough:
             pass
@@ -178,7 +188,9 @@ def measured(model: Model, dataset: TrainingImages, run_log: Any, rounds: int, b
 def noise_images(size: int, channels: int = 1) -> ArrayImages:
     """Images of which nothing matters but their number and size."""
     rng = np.random.default_rng(SEED)
-    info = DatasetInfo(size, channels, 10, tuple("0123456789"), {"train": NOISE_IMAGES, "validation": 0, "test": 0})
+    info = DatasetInfo(
+        size, channels, 10, tuple("0123456789"), {"train": NOISE_IMAGES, "validation": 0, "test": 0}
+    )
     pixels_NHWC = rng.integers(0, 256, (NOISE_IMAGES, size, size, channels), np.uint8)
     return ArrayImages(info, pixels_NHWC, rng.integers(0, 10, NOISE_IMAGES))
 
@@ -198,9 +210,14 @@ def compare(project: Project, run_log: Any, rounds: int) -> None:
         bare = (bare_gan if isinstance(model, GanModel) else bare_restorer)(model, dataset)
         turns = measured(model, dataset, run_log, rounds, bare)
         step, bare_step = statistics.median(turns.steps), statistics.median(turns.bare_steps)
-        extra = {event: max(0.0, statistics.mean(seconds)) for event, seconds in turns.events.items() if seconds}
+        extra = {
+            event: max(0.0, statistics.mean(seconds))
+            for event, seconds in turns.events.items()
+            if seconds
+        }
         ours = step / batch_size + sum(
-            seconds / (1000 * getattr(model.training, f"{event}_every_kimg")) for event, seconds in extra.items()
+            seconds / (1000 * getattr(model.training, f"{event}_every_kimg"))
+            for event, seconds in extra.items()
         )
         others = bare_step / batch_size
         single = [other / own for own, other in zip(turns.steps, turns.bare_steps, strict=True)]
@@ -223,15 +240,33 @@ def shares(project: Project, run_log: Any, rounds: int) -> None:
         for name, model in shipped.items()
     ]
     listed += [
-        (network, gan_model("fashion", network, loss, 1.0), progressive if network == "progressive" else fashion)
-        for network, loss in (("resnet", "hinge"), ("r3", "relativistic"), ("progressive", "non-saturating"))
+        (
+            network,
+            gan_model("fashion", network, loss, 1.0),
+            progressive if network == "progressive" else fashion,
+        )
+        for network, loss in (
+            ("resnet", "hinge"),
+            ("r3", "relativistic"),
+            ("progressive", "non-saturating"),
+        )
     ]
-    listed += [(name, photographs[name], crops) for name in ("denoise", "denoise-recurrent", "enlarge")]
+    listed += [
+        (name, photographs[name], crops) for name in ("denoise", "denoise-recurrent", "enlarge")
+    ]
     denoise = photographs["denoise"].model_dump(mode="json", exclude_none=True)
     listed.append(
-        ("nafnet", type(photographs["denoise"]).model_validate_json(json.dumps({**denoise, "network": nafnet})), crops)
+        (
+            "nafnet",
+            type(photographs["denoise"]).model_validate_json(
+                json.dumps({**denoise, "network": nafnet})
+            ),
+            crops,
+        )
     )
-    print("\n| network | batch | images/s | GFLOP an image | GFLOP/s | of matrix products |\n|---|---|---|---|---|---|")
+    print(
+        "\n| network | batch | images/s | GFLOP an image | GFLOP/s | of matrix products |\n|---|---|---|---|---|---|"
+    )
     for name, model, dataset in listed:
         turns = measured(model, dataset, run_log, rounds)
         step, batch_size = statistics.median(turns.steps), model.training.batch_size
@@ -246,8 +281,12 @@ def shares(project: Project, run_log: Any, rounds: int) -> None:
 def main() -> None:
     """Print two Markdown tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--project", type=Path, help="folder with params.yaml and data/ (default: here or above)")
-    parser.add_argument("--threads", type=int, default=None, help="of torch (default: one for each core)")
+    parser.add_argument(
+        "--project", type=Path, help="folder with params.yaml and data/ (default: here or above)"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=None, help="of torch (default: one for each core)"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
     arguments = parser.parse_args()
     project = find_project(arguments.project)

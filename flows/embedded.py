@@ -155,7 +155,10 @@ def _advice() -> str:
 
 
 def _newest_flow_runs(client: SyncPrefectClient) -> set[Any]:
-    return {run.id for run in client.read_flow_runs(sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=100)}
+    return {
+        run.id
+        for run in client.read_flow_runs(sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=100)
+    }
 
 
 def _task_runs(client: SyncPrefectClient, flow_runs: set[Any]) -> list[TaskRun]:
@@ -163,7 +166,9 @@ def _task_runs(client: SyncPrefectClient, flow_runs: set[Any]) -> list[TaskRun]:
         return []
     found: list[TaskRun] = []
     while page := client.read_task_runs(
-        flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(flow_runs))), limit=200, offset=len(found)
+        flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(flow_runs))),
+        limit=200,
+        offset=len(found),
     ):
         found += page
     return found

@@ -24,7 +24,9 @@ def evaluate_version(
 
 
 @flow(name="evaluate")
-def evaluate(params_file: Path, name: str, number: int, overrides: list[str] | None = None) -> dict[str, float]:
+def evaluate(
+    params_file: Path, name: str, number: int, overrides: list[str] | None = None
+) -> dict[str, float]:
     """Evaluate one registered version."""
     project = find_project(params_file.parent)
     with at_work(project):

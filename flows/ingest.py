@@ -31,7 +31,13 @@ def _may_pass(task: Any, task_run: Any, state: State[Any]) -> bool:
     return isinstance(state.data, RemoteError)
 
 
-@task(name="restore-data", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, retry_condition_fn=_may_pass)
+@task(
+    name="restore-data",
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=5,
+    retry_condition_fn=_may_pass,
+)
 def restore_data(project: Project) -> bool:
     """In a fresh clone, fetch the data that data.dvc names from the remote, if it is there."""
     return dvc.restore_if_missing(project.root)
@@ -45,7 +51,9 @@ def restore_data(project: Project) -> bool:
     retry_delay_seconds=5,
     retry_condition_fn=_may_pass,
 )
-def read_pictures(project: Project, params_file: Path, overrides: list[str], name: str) -> Path | None:
+def read_pictures(
+    project: Project, params_file: Path, overrides: list[str], name: str
+) -> Path | None:
     """Decode what the sources hold into a working folder, unless data/ has it already."""
     dataset = load_params(params_file, overrides).datasets[name]
     if stages.dataset_state(project.root, name, dataset)[0] == "fresh":
@@ -54,34 +62,53 @@ def read_pictures(project: Project, params_file: Path, overrides: list[str], nam
 
 
 @task(name="validate", task_run_name="validate {name}", cache_policy=NO_CACHE)
-def validate_pictures(project: Project, params_file: Path, overrides: list[str], name: str, folder: Path) -> Findings:
+def validate_pictures(
+    project: Project, params_file: Path, overrides: list[str], name: str, folder: Path
+) -> Findings:
     """Find duplicates, contradictions and oddities; too much of them stops the run here, before any training."""
     dataset = load_params(params_file, overrides).datasets[name]
     try:
         findings = stages.validate(project.root, name, dataset, folder)
     finally:
         rows = stages.quarantine_rows(project.root, name, folder)[:SHOWN_ROWS]
-        create_table_artifact(key=f"quarantine-{name}", table=rows, description=f"What {name} does not use, and why")
+        create_table_artifact(
+            key=f"quarantine-{name}", table=rows, description=f"What {name} does not use, and why"
+        )
     create_markdown_artifact(key=f"validation-{name}", markdown=findings.page())
     return findings
 
 
 @task(name="store", task_run_name="store {name}", cache_policy=NO_CACHE)
 def store_pictures(
-    project: Project, params_file: Path, overrides: list[str], name: str, folder: Path, findings: Findings
+    project: Project,
+    params_file: Path,
+    overrides: list[str],
+    name: str,
+    folder: Path,
+    findings: Findings,
 ) -> None:
     """Write the accepted pictures as data/<name>."""
-    stages.store(project.root, name, load_params(params_file, overrides).datasets[name], folder, findings)
+    stages.store(
+        project.root, name, load_params(params_file, overrides).datasets[name], folder, findings
+    )
 
 
-@task(name="version-data", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, retry_condition_fn=_may_pass)
+@task(
+    name="version-data",
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=5,
+    retry_condition_fn=_may_pass,
+)
 def version_data(project: Project) -> str:
     """Record data/ in data.dvc and push it, so that no model is ever trained on data that only exist here."""
     before = dvc.data_md5(project.root)
     md5 = dvc.track(project.root)
     dvc.push(project.root)
     if md5 != before:
-        log.info("data.dvc names a new version of data/: commit it to git, with params.yaml and .dvcignore")
+        log.info(
+            "data.dvc names a new version of data/: commit it to git, with params.yaml and .dvcignore"
+        )
     return md5
 
 
@@ -90,7 +117,9 @@ def describe_dataset(project: Project, name: str) -> None:
     """Leave a picture of the dataset's version in MLflow and Prefect, once."""
     sheets = describe(project, name, str(flow_run.id))
     if sheets:
-        pictures = [f"## {title}\n\n![{title}]({_data_address(png)})\n" for title, png in sheets.items()]
+        pictures = [
+            f"## {title}\n\n![{title}]({_data_address(png)})\n" for title, png in sheets.items()
+        ]
         create_markdown_artifact(key=f"data-{name}", markdown=f"# {name}\n\n" + "\n".join(pictures))
 
 
@@ -106,7 +135,9 @@ def ingest_dataset(project: Project, params_file: Path, overrides: list[str], na
         store_pictures(project, params_file, overrides, name, folder, findings)
 
 
-def ingest_datasets(project: Project, params_file: Path, overrides: list[str], names: list[str]) -> str:
+def ingest_datasets(
+    project: Project, params_file: Path, overrides: list[str], names: list[str]
+) -> str:
     """Bring datasets up to date, version and describe them; returns the md5 that data.dvc names."""
     restore_data(project)
     for name in names:

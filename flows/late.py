@@ -23,7 +23,9 @@ NOT_DROPPED = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateT
 GRACE = timedelta(seconds=45)
 
 
-def drop_late(client: SyncPrefectClient, deployment_id: UUID, late: Late, now: datetime) -> list[FlowRun]:
+def drop_late(
+    client: SyncPrefectClient, deployment_id: UUID, late: Late, now: datetime
+) -> list[FlowRun]:
     """Cancel the due ticks of a deployment that are not to run any more, each with its reason; returns them."""
     due = due_ticks(client, deployment_id, now)
     dropped = dropped_of(due, late, now)

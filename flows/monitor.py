@@ -22,7 +22,13 @@ from atelier.project import Project
 from flows.owner import our_deployments, owner_of, runs_of
 from flows.schedules import Changes, synchronise
 
-BEGUN = [StateType.RUNNING, StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
+BEGUN = [
+    StateType.RUNNING,
+    StateType.COMPLETED,
+    StateType.FAILED,
+    StateType.CRASHED,
+    StateType.CANCELLED,
+]
 
 
 def synchronise_schedules(project: Project, params: Params) -> Changes:
@@ -54,7 +60,9 @@ def _server() -> Iterator[SyncPrefectClient]:
         ) from None
 
 
-def _described(client: SyncPrefectClient, name: str, deployment: DeploymentResponse) -> dict[str, Any]:
+def _described(
+    client: SyncPrefectClient, name: str, deployment: DeploymentResponse
+) -> dict[str, Any]:
     last = _one(client, deployment.id, BEGUN, FlowRunSort.START_TIME_DESC)
     coming = _one(client, deployment.id, [StateType.SCHEDULED], FlowRunSort.EXPECTED_START_TIME_ASC)
     return {
@@ -65,7 +73,9 @@ def _described(client: SyncPrefectClient, name: str, deployment: DeploymentRespo
     }
 
 
-def _one(client: SyncPrefectClient, deployment_id: UUID, states: list[StateType], sort: FlowRunSort) -> FlowRun | None:
+def _one(
+    client: SyncPrefectClient, deployment_id: UUID, states: list[StateType], sort: FlowRunSort
+) -> FlowRun | None:
     runs = runs_of(client, [deployment_id], states, sort, limit=1)
     return runs[0] if runs else None
 

@@ -98,7 +98,9 @@ def runs_of(
     return client.read_flow_runs(
         flow_run_filter=FlowRunFilter(
             state=wanted,
-            expected_start_time=FlowRunFilterExpectedStartTime.model_validate({"after_": due[0], "before_": due[1]}),
+            expected_start_time=FlowRunFilterExpectedStartTime.model_validate(
+                {"after_": due[0], "before_": due[1]}
+            ),
         ),
         deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=list(deployments))),
         sort=sort,

@@ -25,7 +25,9 @@ def inspect_version(project: Project, name: str, number: int) -> list[str]:
 
 
 @task(name="promote", task_run_name="promote {name}/{number}", cache_policy=NO_CACHE)
-def judge_version(project: Project, params_file: Path, overrides: list[str], name: str, number: int) -> str:
+def judge_version(
+    project: Project, params_file: Path, overrides: list[str], name: str, number: int
+) -> str:
     """Let the gate decide about an evaluated version that was not judged yet; returns the verdict."""
     factory = Factory.open(project, load_params(params_file, overrides))
     return let_the_gate_decide(factory, name, number, str(flow_run.id))

@@ -19,7 +19,9 @@ from flows.work import at_work
 
 
 @flow(name="reconcile")
-def reconcile(params_file: Path, overrides: list[str] | None = None, models: list[str] | None = None) -> None:
+def reconcile(
+    params_file: Path, overrides: list[str] | None = None, models: list[str] | None = None
+) -> None:
     """Version the data, then train, evaluate, inspect and judge each model; where nothing is stale nothing happens."""
     project = find_project(params_file.parent)
     changes = overrides or []
@@ -45,10 +47,14 @@ def bring_up_to_date(
         if error is not None:
             failures.append(f"{name}: {error}")
     if failures:
-        raise TrainingError(f"{len(failures)} of {len(names)} models failed:\n  " + "\n  ".join(failures))
+        raise TrainingError(
+            f"{len(failures)} of {len(names)} models failed:\n  " + "\n  ".join(failures)
+        )
 
 
-def _advance(project: Project, params_file: Path, overrides: list[str], name: str) -> AtelierError | None:
+def _advance(
+    project: Project, params_file: Path, overrides: list[str], name: str
+) -> AtelierError | None:
     """One model's four stages; its failure is returned, so that the other models still get their turn."""
     try:
         number = train_model(project, params_file, overrides, name)

@@ -62,8 +62,12 @@ def _look_after(project: Project, owner: str, began: datetime) -> None:
                 if time.monotonic() - last_sweep >= SWEEP_SECONDS:
                     last_sweep = time.monotonic()
                     _look_for_dead(client, project, owner, began)
-        except Exception as error:  # a server that is away comes back; this thread must not end before
-            log.warning("not looked after: %s", " ".join(str(error).split()) or type(error).__name__)
+        except (
+            Exception
+        ) as error:  # a server that is away comes back; this thread must not end before
+            log.warning(
+                "not looked after: %s", " ".join(str(error).split()) or type(error).__name__
+            )
 
 
 def _drop_late(client: SyncPrefectClient, project: Project, owner: str) -> None:
@@ -77,7 +81,9 @@ def _drop_late(client: SyncPrefectClient, project: Project, owner: str) -> None:
             late.drop_late(client, deployment.id, schedules[name].late, datetime.now(UTC))
 
 
-def _look_for_dead(client: SyncPrefectClient, project: Project, owner: str, began: datetime) -> None:
+def _look_for_dead(
+    client: SyncPrefectClient, project: Project, owner: str, began: datetime
+) -> None:
     zombies.sweep(client, Registry(project))
     for run in _killed(client, owner, began):
         again = client.create_flow_run_from_deployment(
@@ -94,7 +100,9 @@ def _killed(client: SyncPrefectClient, owner: str, began: datetime) -> list[Flow
     """Our runs that crashed since this runner began, but for those that were begun again already."""
     deployments = [deployment.id for deployment in our_deployments(client, owner).values()]
     runs = runs_of(client, deployments, [StateType.CRASHED], limit=50)
-    return [run for run in runs if AGAIN not in run.tags and run.state and run.state.timestamp > began]
+    return [
+        run for run in runs if AGAIN not in run.tags and run.state and run.state.timestamp > began
+    ]
 
 
 def _why(run: FlowRun) -> str:

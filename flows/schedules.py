@@ -21,7 +21,9 @@ from flows.owner import deployment_name, ensure_pool, our_deployments
 from flows.tick import tick, watch
 
 WATCH = "watch"  # the schedule that only acts where the data changed
-ANCHOR = datetime(2024, 1, 1, tzinfo=UTC)  # from which the ticks of `every` are counted, on every machine
+ANCHOR = datetime(
+    2024, 1, 1, tzinfo=UTC
+)  # from which the ticks of `every` are counted, on every machine
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,9 @@ def synchronise(client: SyncPrefectClient, project: Project, params: Params, own
 def prefect_schedule(schedule: Schedule) -> SCHEDULE_TYPES:
     """A schedule in Prefect's terms."""
     if schedule.period is not None:
-        return IntervalSchedule(interval=schedule.period, anchor_date=ANCHOR, timezone=schedule.timezone)
+        return IntervalSchedule(
+            interval=schedule.period, anchor_date=ANCHOR, timezone=schedule.timezone
+        )
     assert schedule.cron is not None  # checked with params.yaml
     return CronSchedule(cron=schedule.cron, timezone=schedule.timezone)
 

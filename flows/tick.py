@@ -148,7 +148,9 @@ def _turn(project: Project, params: Params) -> Iterator[None]:
         yield
 
 
-def _advance(project: Project, params: Params, path: Path, models: list[str], overrides: list[str]) -> State[Any]:
+def _advance(
+    project: Project, params: Params, path: Path, models: list[str], overrides: list[str]
+) -> State[Any]:
     factory = Factory.open(project, params)
     plan = make_plan(factory, models)
     create_markdown_artifact(key="plan", markdown=_page(plan), description="What is stale, and why")
@@ -169,5 +171,8 @@ def _outcome(registry: Registry, item: Item) -> str:
 
 
 def _page(plan: Sequence[Item]) -> str:
-    rows = "\n".join(f"| {item.name} | {item.kind} | {item.state} | {cell('; '.join(item.reasons))} |" for item in plan)
+    rows = "\n".join(
+        f"| {item.name} | {item.kind} | {item.state} | {cell('; '.join(item.reasons))} |"
+        for item in plan
+    )
     return f"| name | kind | state | why |\n|---|---|---|---|\n{rows}\n"

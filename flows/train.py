@@ -20,7 +20,9 @@ from flows.lease import accelerator
 from flows.work import at_work
 
 
-@task(name="train", task_run_name="train {name}", cache_policy=NO_CACHE)  # never retried blindly: a rerun resumes
+@task(
+    name="train", task_run_name="train {name}", cache_policy=NO_CACHE
+)  # never retried blindly: a rerun resumes
 def train_model(project: Project, params_file: Path, overrides: list[str], name: str) -> int:
     """Train and register a model unless its version is fresh; returns the version number."""
     factory = Factory.open(project, load_params(params_file, overrides))

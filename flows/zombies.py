@@ -82,14 +82,18 @@ def why_dead(labels: Mapping[str, Any], now: datetime) -> str:
         return ""
     seen = datetime.fromisoformat(str(labels[SEEN]))
     if now - seen > SILENCE:
-        return f"no sign of life from its process {process.pid} on {process.host} since {labels[SEEN]}"
+        return (
+            f"no sign of life from its process {process.pid} on {process.host} since {labels[SEEN]}"
+        )
     return ""
 
 
 def _tags_reason(client: SyncPrefectClient, tags: Mapping[str, str]) -> str:
     """Why an MLflow run can't be at work: its process is gone, or its flow run ended."""
     try:
-        process = Identity(tags["process.host"], int(tags["process.pid"]), float(tags["process.started"]))
+        process = Identity(
+            tags["process.host"], int(tags["process.pid"]), float(tags["process.started"])
+        )
     except (KeyError, ValueError):
         return ""
     if process.is_gone():

@@ -46,7 +46,9 @@ def open_browser(folder):
 
     class Proxy(BaseHTTPRequestHandler):
         def _note(self):
-            if "google" not in self.path and "gvt1" not in self.path:  # what Chromium asks on its own account
+            if (
+                "google" not in self.path and "gvt1" not in self.path
+            ):  # what Chromium asks on its own account
                 asked.append(self.path)
             self.send_error(404)
 

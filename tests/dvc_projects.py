@@ -15,7 +15,9 @@ SCRATCH = tempfile.TemporaryDirectory()
 def run(folder, *command):
     """Run a program; its standard output."""
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "GIT_CONFIG_GLOBAL": os.devnull}
-    return subprocess.run(command, cwd=folder, check=True, capture_output=True, env=environment, text=True).stdout
+    return subprocess.run(
+        command, cwd=folder, check=True, capture_output=True, env=environment, text=True
+    ).stdout
 
 
 def run_dvc(folder, *arguments):
@@ -24,7 +26,17 @@ def run_dvc(folder, *arguments):
 
 def commit(folder, subject):
     run(folder, "git", "add", "-A")
-    run(folder, "git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-qm", subject)
+    run(
+        folder,
+        "git",
+        "-c",
+        "user.name=test",
+        "-c",
+        "user.email=test@localhost",
+        "commit",
+        "-qm",
+        subject,
+    )
 
 
 def remote(url):
@@ -60,7 +72,9 @@ def clone_of(project, folder):
 
 def objects_in(store):
     """The objects that a local remote or a cache holds, by md5, with their sizes."""
-    return {path.parent.name + path.name: path.stat().st_size for path in store.glob("files/md5/*/*")}
+    return {
+        path.parent.name + path.name: path.stat().st_size for path in store.glob("files/md5/*/*")
+    }
 
 
 def params_text(datasets):
@@ -69,8 +83,19 @@ def params_text(datasets):
         "kind": "classification", "dataset": next(iter(datasets)), "network": {"name": "cnn", "width": 4},
         "training": {"kimg": 1, "batch_size": 4, "lr": 1e-3},
     }  # fmt: skip
-    evaluation = {"features": "classifier:small", "num_images": 100, "confidence": 0.95, "cas_kimg": 1}
+    evaluation = {
+        "features": "classifier:small",
+        "num_images": 100,
+        "confidence": 0.95,
+        "cas_kimg": 1,
+    }
     metrics = {"classification": "accuracy", "gan": "kid_classifier", "restoration": "psnr"}
-    params = {"seed": 7, "device": "cpu", "threads": 1, "datasets": datasets, "models": {"small": model}}
+    params = {
+        "seed": 7,
+        "device": "cpu",
+        "threads": 1,
+        "datasets": datasets,
+        "models": {"small": model},
+    }
     promotion = {kind: {"metric": metric} for kind, metric in metrics.items()}
     return json.dumps({**params, "evaluation": evaluation, "promotion": promotion})

@@ -20,7 +20,11 @@ def picture(seed, height=16, width=16):
 def fill(folder, numbers=range(40)):
     """Forty pictures in two classes; two of them outside of every class."""
     for number in numbers:
-        path = folder / ("", "cat", "dog")[0 if number % 100 >= 38 else 1 + number % 2] / f"{number:02d}.png"
+        path = (
+            folder
+            / ("", "cat", "dog")[0 if number % 100 >= 38 else 1 + number % 2]
+            / f"{number:02d}.png"
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture(number, 16 + number % 3)).save(path)
 
@@ -28,4 +32,6 @@ def fill(folder, numbers=range(40)):
 def versioned(project, name="photos"):
     """Contents of the files that data.dvc counts."""
     folder = project / "data" / name
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in LOCAL_NOTES}
+    return {
+        path.name: path.read_bytes() for path in folder.iterdir() if path.name not in LOCAL_NOTES
+    }

@@ -19,12 +19,22 @@ from tests.tiny import CNN, EVALUATION, NOISE, R3_GAN, RECIPES, RHYTHM, TRAINING
 
 REPOSITORY = Path(__file__).parents[1]
 PHOTOS = {"source": "folder", "path": "raw", "image_size": 16, "channels": 1, "test_fraction": 0.4}
-DENOISE = {"kind": "restoration", "dataset": "photos", "degradation": [NOISE], "network": CNN, "loss": "charbonnier"}
+DENOISE = {
+    "kind": "restoration",
+    "dataset": "photos",
+    "degradation": [NOISE],
+    "network": CNN,
+    "loss": "charbonnier",
+}
 MODELS = {
     "classifier": {**RECIPES["classifier"], "dataset": "photos"},
     "gan": {**RECIPES["gan"], **R3_GAN, "dataset": "photos"},
     "denoise": DENOISE,
-    "extended": {**DENOISE, "data": {"extend": {"gan": "gan", "images": 16}}, "compare_with": "denoise"},
+    "extended": {
+        **DENOISE,
+        "data": {"extend": {"gan": "gan", "images": 16}},
+        "compare_with": "denoise",
+    },
 }
 
 
@@ -52,7 +62,9 @@ def add_pictures(root, numbers):
     for number in numbers:
         path = root / "raw" / ("dark", "light")[number % 2] / f"{number:03d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = np.random.default_rng(number).integers(0, 128, (16, 16), np.uint8) + 127 * (number % 2)
+        pixels = np.random.default_rng(number).integers(0, 128, (16, 16), np.uint8) + 127 * (
+            number % 2
+        )
         Image.fromarray(pixels.astype(np.uint8)).save(path)
     ingest_all_stages(root, "photos", Dataset.model_validate_json(json.dumps(PHOTOS)))
     dvc.track(root)
@@ -63,7 +75,9 @@ def project_with_pictures(root, with_code):
     """A git repository with DVC set up and sixty pictures: a copy of this one, or one that only uses Atelier."""
     (root / ".dvc").mkdir(parents=True)
     if with_code:
-        shutil.copytree(REPOSITORY / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            REPOSITORY / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__")
+        )
     shutil.copy(REPOSITORY / ".dvc" / "config", root / ".dvc")
     for name in (".gitignore", ".dvcignore"):
         shutil.copy(REPOSITORY / name, root)

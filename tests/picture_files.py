@@ -26,7 +26,9 @@ def encoded(size=(40, 30), seed=0, mode="RGB", file_format="PNG", smooth=False, 
         small = Image.fromarray(random.integers(0, 256, (6, 8, 3), np.uint8))
         image = small.resize(size, Image.Resampling.BICUBIC).convert(mode)
     else:
-        image = Image.fromarray(random.integers(0, 256, (size[1], size[0], 3), np.uint8)).convert(mode)
+        image = Image.fromarray(random.integers(0, 256, (size[1], size[0], 3), np.uint8)).convert(
+            mode
+        )
     buffer = io.BytesIO()
     image.save(buffer, file_format, **save)
     return buffer.getvalue()
@@ -44,7 +46,10 @@ def packed(files, kind="zip"):
     """An archive in memory; a file is its content, or a ready header of tar or zip."""
     buffer = io.BytesIO()
     if kind == "zip":
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive, warnings.catch_warnings():
+        with (
+            zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive,
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")  # of names that occur twice
             for name, content in files:
                 archive.writestr(name, content)

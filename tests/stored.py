@@ -29,22 +29,43 @@ def store_pictures(project, name, dataset, pictures, class_names=(), before=None
         sha256 = content_hash(pixels_HWC)
         pixels[sha256] = pixels_HWC
         place, statistics = ELSEWHERE if sha256 in known else number, picture_statistics(pixels_HWC)
-        candidate = Candidate(f"{number}.png", 0, class_name, "", sha256, *pixels_HWC.shape, place, 0, *statistics)
+        candidate = Candidate(
+            f"{number}.png", 0, class_name, "", sha256, *pixels_HWC.shape, place, 0, *statistics
+        )
         accepted.append(Accepted(candidate, split))
     accepted.sort(key=lambda item: (SPLITS.index(item.split), item.candidate.sha256))
     described = {"source_digest": "made by a test", "quarantined": {}}
     with building(project, name) as new:
-        write_dataset(new, dataset, accepted, tuple(class_names), before, lambda x: pixels[x.sha256], described)
+        write_dataset(
+            new,
+            dataset,
+            accepted,
+            tuple(class_names),
+            before,
+            lambda x: pixels[x.sha256],
+            described,
+        )
         swap_in(project, name, new)
     return read_dataset(project, name)
 
 
-def stored_dataset(project, pictures, labels=None, splits=None, name="made", image_size=16, before=None):
+def stored_dataset(
+    project, pictures, labels=None, splits=None, name="made", image_size=16, before=None
+):
     """`store_pictures` of HWC pictures that are all train and of no class, unless labels and splits are given."""
     labels, splits = labels or [""] * len(pictures), splits or ["train"] * len(pictures)
-    dataset = Dataset(source="folder", path="raw", image_size=image_size, channels=pictures[0].shape[-1])
+    dataset = Dataset(
+        source="folder", path="raw", image_size=image_size, channels=pictures[0].shape[-1]
+    )
     class_names = sorted(set(labels) - {""})
-    return store_pictures(project, name, dataset, list(zip(pictures, labels, splits, strict=True)), class_names, before)
+    return store_pictures(
+        project,
+        name,
+        dataset,
+        list(zip(pictures, labels, splits, strict=True)),
+        class_names,
+        before,
+    )
 
 
 def ingest_all_stages(project, name, dataset):

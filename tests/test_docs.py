@@ -44,7 +44,10 @@ def test_the_readme_has_its_two_commands():
 
 def test_make_targets_exist():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-    named = {*re.findall(r"`make ([a-z-]+)`", README), *re.findall(r"^make ([a-z-]+)", "\n".join(shell_lines()), re.M)}
+    named = {
+        *re.findall(r"`make ([a-z-]+)`", README),
+        *re.findall(r"^make ([a-z-]+)", "\n".join(shell_lines()), re.M),
+    }
     assert named and named <= targets
 
 
@@ -57,7 +60,9 @@ def test_commands_and_options_exist():
         assert " ".join(command) in COMMANDS, line
         terminal = {"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}
         shown = CliRunner(env=terminal).invoke(app, [*command, "--help"]).output
-        for option in (word.partition("=")[0] for word in words[2:] if re.match(r"--?[a-zA-Z]", word)):
+        for option in (
+            word.partition("=")[0] for word in words[2:] if re.match(r"--?[a-zA-Z]", word)
+        ):
             assert re.search(rf"(?<![\w-]){re.escape(option)}\b", shown), f"{line}: {option}"
 
 
@@ -84,7 +89,9 @@ def test_override_examples_load(key):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_to_files_exist(page):
-    links = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)|src=\"([^\"]+)\"", page.read_text(encoding="utf-8"))
+    links = re.findall(
+        r"\]\(([^)#]+?)(?:#[^)]*)?\)|src=\"([^\"]+)\"", page.read_text(encoding="utf-8")
+    )
     for link in filter(None, (first or second for first, second in links)):
         if not link.startswith("http"):
             assert (page.parent / link).exists(), f"{page.name}: {link}"

@@ -53,7 +53,12 @@ def template(tmp_path_factory):
     """An empty project: git, DVC, params.yaml, four pictures."""
     root = tmp_path_factory.mktemp("template")
     subprocess.run(["git", "init", "--quiet", str(root)], check=True)
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=root, check=True, env=clean_environment())
+    subprocess.run(
+        [sys.executable, "-m", "dvc", "init", "--quiet"],
+        cwd=root,
+        check=True,
+        env=clean_environment(),
+    )
     shutil.copy(REPOSITORY / ".dvc" / "config", root / ".dvc" / "config")
     (root / "params.yaml").write_text(PARAMS)
     (root / "raw").mkdir()
@@ -68,7 +73,9 @@ def project(template, tmp_path):
 
 
 def listing(project):
-    return sorted(str(path) for path in project.rglob("*") if not STATE & set(path.relative_to(project).parts))
+    return sorted(
+        str(path) for path in project.rglob("*") if not STATE & set(path.relative_to(project).parts)
+    )
 
 
 def refused(project, *words, **variables):
@@ -99,23 +106,33 @@ def test_an_unknown_key_is_named_with_the_nearest(project):
     change(project, "seed: 7", "seed: 7\nsed: 8")
     code, message = refused(project, "run")
     assert code == 2
-    assert message == ("error: params.yaml: 1 mistake, nothing was run:\n  sed: unknown key. Did you mean 'seed'?\n")
+    assert message == (
+        "error: params.yaml: 1 mistake, nothing was run:\n  sed: unknown key. Did you mean 'seed'?\n"
+    )
     assert not (project / ".atelier").exists()
 
 
 def test_a_wrong_type_and_an_impossible_value_are_both_named(project):
     change(project, "kimg: 1,", 'kimg: "200",')
-    code, message = refused(project, "run", "-S", "models.photo-denoise.degradation.0.noise.sigma=3")
+    code, message = refused(
+        project, "run", "-S", "models.photo-denoise.degradation.0.noise.sigma=3"
+    )
     assert code == 2
     assert "params.yaml: 2 mistakes, nothing was run:" in message
     assert "models.photo-classifier.training.kimg = '200': should be a valid number." in message
-    assert "models.photo-denoise.degradation.0.noise.sigma = 3: should be less than or equal to 1." in message
+    assert (
+        "models.photo-denoise.degradation.0.noise.sigma = 3: should be less than or equal to 1."
+        in message
+    )
 
 
 def test_a_model_on_a_dataset_that_is_not_there_is_named(project):
     code, message = refused(project, "plan", "-S", "models.photo-denoise.dataset=photo")
     assert code == 2
-    assert "models.photo-denoise.dataset = 'photo' is not one of the datasets. Did you mean 'photos'?" in message
+    assert (
+        "models.photo-denoise.dataset = 'photo' is not one of the datasets. Did you mean 'photos'?"
+        in message
+    )
 
 
 def test_a_command_outside_of_a_project_says_so(tmp_path):
@@ -145,8 +162,14 @@ def test_an_option_that_does_not_exist_is_a_usage_error(project):
 @pytest.mark.parametrize(
     ("uri", "expected"),
     [
-        (CLOSED, r"the registry at http://127.0.0.1:9 can't be reached: .*Connection refused.* Start it, or unset"),
-        ("sqlite:////dev/null/none/mlflow.db", r"the registry at sqlite:.* failed to connect: .*Not a directory"),
+        (
+            CLOSED,
+            r"the registry at http://127.0.0.1:9 can't be reached: .*Connection refused.* Start it, or unset",
+        ),
+        (
+            "sqlite:////dev/null/none/mlflow.db",
+            r"the registry at sqlite:.* failed to connect: .*Not a directory",
+        ),
     ],
     ids=["server", "database"],
 )
@@ -168,15 +191,43 @@ MISTAKES = [
     ("history photo-denois", 2, UNKNOWN),
     ("rollback photo-denois", 2, UNKNOWN),
     ("restore photo-denois raw/0.png -o out", 2, UNKNOWN),
-    ("restore photo-denoise raw/0.png -o out", 2, "photo-denoise has no champion; its aliases: challenger."),
-    ("restore photo-denoise/7 raw/0.png -o out", 2, "photo-denoise has no version 7; its versions: 1."),
-    ("restore photo-denoise/1 params.yaml -o out", 2, "params.yaml: not a picture: none of PNG, JPEG"),
+    (
+        "restore photo-denoise raw/0.png -o out",
+        2,
+        "photo-denoise has no champion; its aliases: challenger.",
+    ),
+    (
+        "restore photo-denoise/7 raw/0.png -o out",
+        2,
+        "photo-denoise has no version 7; its versions: 1.",
+    ),
+    (
+        "restore photo-denoise/1 params.yaml -o out",
+        2,
+        "params.yaml: not a picture: none of PNG, JPEG",
+    ),
     ("restore photo-denoise/1 none.png -o out", 2, "none.png does not exist."),
     ("restore photo-denoise/1 .git -o out", 2, ".git holds no pictures ("),
-    ("restore photo-denoise/1 raw/0.png -o params.yaml/out", 2, "params.yaml/out/0.png can't be written: "),
-    ("restore photo-denoise/1 raw -o raw", 2, "raw/0.png is one of the inputs and would be overwritten."),
-    ("restore photo-denoise/1 raw/0.png -o out --iterations 3", 2, "photo-denoise/1 is not recurrent, so --iterations"),
-    ("generate photo-denoise/1 -o out.png", 2, "is a restoration model; this command needs a gan model."),
+    (
+        "restore photo-denoise/1 raw/0.png -o params.yaml/out",
+        2,
+        "params.yaml/out/0.png can't be written: ",
+    ),
+    (
+        "restore photo-denoise/1 raw -o raw",
+        2,
+        "raw/0.png is one of the inputs and would be overwritten.",
+    ),
+    (
+        "restore photo-denoise/1 raw/0.png -o out --iterations 3",
+        2,
+        "photo-denoise/1 is not recurrent, so --iterations",
+    ),
+    (
+        "generate photo-denoise/1 -o out.png",
+        2,
+        "is a restoration model; this command needs a gan model.",
+    ),
     (
         "rollback photo-denoise",
         2,
@@ -188,9 +239,17 @@ MISTAKES = [
         "photo-denoise has no version 1 to roll back to; versions that were champion before",
     ),
     ("reject photo-denois --reason why", 2, UNKNOWN),
-    ("approve photo-denoise --reason why", 2, "photo-denoise/1 does not wait for approval: not judged."),
+    (
+        "approve photo-denoise --reason why",
+        2,
+        "photo-denoise/1 does not wait for approval: not judged.",
+    ),
     ("ledger photo-denois", 2, UNKNOWN),
-    ("promote photo-denoise 1 --reason why", 1, "photo-denoise/1 was never evaluated, so it can't be promoted."),
+    (
+        "promote photo-denoise 1 --reason why",
+        1,
+        "photo-denoise/1 was never evaluated, so it can't be promoted.",
+    ),
     ("promote photo-denoise 7 --reason why", 2, "photo-denoise has no version 7; its versions: 1."),
 ]
 DATA = {
@@ -200,7 +259,10 @@ DATA = {
         "Connection refused",
         "Put the four IDX files into a folder and name it in params.yaml: datasets.NAME.path.",
     ],
-    "truncated": ["raw/idx/train-images-idx3-ubyte: expected the uncompressed sha256 c59f", "(1,004 bytes)."],
+    "truncated": [
+        "raw/idx/train-images-idx3-ubyte: expected the uncompressed sha256 c59f",
+        "(1,004 bytes).",
+    ],
 }
 FULL_DISK = "restore photo-denoise/1 large.png -o full"
 
@@ -218,7 +280,9 @@ def projects(template, tmp_path_factory):
     for name in fashion_mnist.SHA256:
         (made["truncated"] / "raw" / "idx" / name).write_bytes(b"\0\0\x08\x03" + bytes(1000))
     (made["unwritable"] / ".atelier").touch()  # where every run keeps its lock
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (400, 400), np.uint8)).save(made["names"] / "large.png")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (400, 400), np.uint8)).save(
+        made["names"] / "large.png"
+    )
     return made
 
 
@@ -235,18 +299,28 @@ def session(projects, tmp_path_factory, prefect_api):
     commands["truncated"] = ("truncated", "ingest -S datasets.fashion.path=raw/idx", server, -1)
     commands["unwritable"] = ("unwritable", "rollback photo-denoise", {}, -1)
     given = [
-        {"folder": str(projects[name]), "words": words.split(), "variables": variables, "max_bytes": max_bytes}
+        {
+            "folder": str(projects[name]),
+            "words": words.split(),
+            "variables": variables,
+            "max_bytes": max_bytes,
+        }
         for name, words, variables, max_bytes in commands.values()
     ]
     answers = tmp_path_factory.mktemp("answers") / "answers.json"
     variables = clean_environment(CUDA_VISIBLE_DEVICES="")
     done = run(run_all, answers, given, folder=projects["names"], environment=variables)
     assert done.returncode == 0, done.stderr
-    left = {name: sorted(set(listing(project)) ^ set(before[name])) for name, project in projects.items()}
+    left = {
+        name: sorted(set(listing(project)) ^ set(before[name]))
+        for name, project in projects.items()
+    }
     return dict(zip(commands, json.loads(answers.read_text()), strict=True)), left
 
 
-@pytest.mark.parametrize(("command", "code", "expected"), MISTAKES, ids=[command for command, _, _ in MISTAKES])
+@pytest.mark.parametrize(
+    ("command", "code", "expected"), MISTAKES, ids=[command for command, _, _ in MISTAKES]
+)
 def test_a_name_or_file_that_does_not_fit_is_refused_in_words(session, command, code, expected):
     found, message = checked(*session[0][command])
     assert expected in message

@@ -56,7 +56,12 @@ R3 = {"name": "r3", "width": 4, "blocks": 1}
 PROGRESSIVE = {"name": "progressive", "width": 4}  # for images of 16, 32, ... pixels
 PROGRESSIVE_GAN = {"generator": {**PROGRESSIVE, "latent_dim": 8}, "discriminator": PROGRESSIVE}
 R3_GAN = {"generator": {**R3, "latent_dim": 8}, "discriminator": R3}
-EVALUATION = {"features": "classifier:classifier", "num_images": 300, "confidence": 0.95, "cas_kimg": 0.16}
+EVALUATION = {
+    "features": "classifier:classifier",
+    "num_images": 300,
+    "confidence": 0.95,
+    "cas_kimg": 0.16,
+}
 
 
 def tiny_params(models=RECIPES, training=None):
@@ -66,8 +71,13 @@ def tiny_params(models=RECIPES, training=None):
         "seed": 7,
         "device": "cpu",
         "threads": 1,
-        "datasets": {"fashion": {"sources": [{"source": "fashion-mnist"}], "image_size": 28, "channels": 1}},
-        "models": {name: {"dataset": "fashion", **recipe, "training": rhythm} for name, recipe in models.items()},
+        "datasets": {
+            "fashion": {"sources": [{"source": "fashion-mnist"}], "image_size": 28, "channels": 1}
+        },
+        "models": {
+            name: {"dataset": "fashion", **recipe, "training": rhythm}
+            for name, recipe in models.items()
+        },
         "evaluation": EVALUATION,
         "promotion": {kind: {"metric": "accuracy"} for kind in LOOPS},
     }
@@ -85,7 +95,9 @@ def ignore(images_seen, what):
 
 def train(model, dataset, folder, seed=7, on_log=ignore, on_sample=ignore, on_note=ignore):
     """Train as the stage does, or go on from the checkpoint in `folder`."""
-    session = Session(torch.device("cpu"), seed, Checkpoints(folder, "tiny"), on_log, on_sample, on_note)
+    session = Session(
+        torch.device("cpu"), seed, Checkpoints(folder, "tiny"), on_log, on_sample, on_note
+    )
     return LOOPS[model.kind](model, dataset, session)
 
 

@@ -166,13 +166,24 @@ def minus_mean_generator(real_logits_B: Tensor, fake_logits_B: Tensor) -> Tensor
 
 GAN_LOSSES: dict[str, GanLoss] = {
     "minimax": GanLoss(_classify, minimax_generator, generator_needs_real=False, boundary=0.0),
-    "non-saturating": GanLoss(_classify, non_saturating_generator, generator_needs_real=False, boundary=0.0),
-    "relativistic": GanLoss(relativistic_discriminator, relativistic_generator, generator_needs_real=True),
-    "least-squares": GanLoss(
-        least_squares_discriminator, least_squares_generator, generator_needs_real=False, boundary=0.5
+    "non-saturating": GanLoss(
+        _classify, non_saturating_generator, generator_needs_real=False, boundary=0.0
     ),
-    "hinge": GanLoss(hinge_discriminator, minus_mean_generator, generator_needs_real=False, boundary=0.0),
-    "wasserstein": GanLoss(wasserstein_discriminator, minus_mean_generator, generator_needs_real=False),
+    "relativistic": GanLoss(
+        relativistic_discriminator, relativistic_generator, generator_needs_real=True
+    ),
+    "least-squares": GanLoss(
+        least_squares_discriminator,
+        least_squares_generator,
+        generator_needs_real=False,
+        boundary=0.5,
+    ),
+    "hinge": GanLoss(
+        hinge_discriminator, minus_mean_generator, generator_needs_real=False, boundary=0.0
+    ),
+    "wasserstein": GanLoss(
+        wasserstein_discriminator, minus_mean_generator, generator_needs_real=False
+    ),
 }
 
 

@@ -35,7 +35,11 @@ def grid(x_NCHW: Floats, columns: int, margin: int = 2, scale: int = 2) -> Pixel
     pixels_NHWC = to_pixels(x_NCHW).repeat(scale, axis=1).repeat(scale, axis=2)
     count, height, width, channels = pixels_NHWC.shape
     rows = -(-count // columns)
-    canvas = np.full((rows * (height + margin) + margin, columns * (width + margin) + margin, channels), 255, np.uint8)
+    canvas = np.full(
+        (rows * (height + margin) + margin, columns * (width + margin) + margin, channels),
+        255,
+        np.uint8,
+    )
     for index, picture in enumerate(pixels_NHWC):
         top = margin + index // columns * (height + margin)
         left = margin + index % columns * (width + margin)

@@ -18,12 +18,23 @@ ATELIER = str(Path(sys.executable).with_name("atelier"))
 
 @pytest.fixture(scope="module")
 def champions() -> dict[str, dict]:
-    answer = subprocess.run([ATELIER, "history", "--json"], capture_output=True, text=True, check=True)
-    return {entry["model"]: entry["metrics"] for entry in json.loads(answer.stdout) if "champion" in entry["aliases"]}
+    answer = subprocess.run(
+        [ATELIER, "history", "--json"], capture_output=True, text=True, check=True
+    )
+    return {
+        entry["model"]: entry["metrics"]
+        for entry in json.loads(answer.stdout)
+        if "champion" in entry["aliases"]
+    }
 
 
 def test_all_four_models_have_a_champion(champions):
-    assert set(champions) == {"fashion-classifier", "fashion-gan", "fashion-denoise", "fashion-inpaint"}
+    assert set(champions) == {
+        "fashion-classifier",
+        "fashion-gan",
+        "fashion-denoise",
+        "fashion-inpaint",
+    }
 
 
 def test_the_classifier_is_accurate(champions):
@@ -32,7 +43,9 @@ def test_the_classifier_is_accurate(champions):
 
 @pytest.mark.parametrize("restorer", ["fashion-denoise", "fashion-inpaint"])
 def test_restorers_beat_every_baseline_and_help_the_classifier(champions, restorer):
-    assert champions[restorer]["psnr_gain"]["low"] > 0.5  # dB over the best classical baseline, paired
+    assert (
+        champions[restorer]["psnr_gain"]["low"] > 0.5
+    )  # dB over the best classical baseline, paired
     assert champions[restorer]["accuracy_gain"]["low"] > 0
 
 
@@ -45,12 +58,23 @@ def test_the_gan_makes_all_classes_and_images_to_learn_from(champions):
 
 def test_pictures_are_there_to_look_at():
     names = {path.name for path in Path("pictures").glob("*.png")}
-    assert {"fashion-gan-generated.png", "fashion-denoise-restored.png", "fashion-inpaint-restored.png"} <= names
+    assert {
+        "fashion-gan-generated.png",
+        "fashion-denoise-restored.png",
+        "fashion-inpaint-restored.png",
+    } <= names
     with Image.open("pictures/fashion-gan-generated.png") as picture:
         assert min(picture.size) > 280  # ten by ten images
 
 
 def test_the_work_tree_and_the_data_are_clean():
-    assert subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True).stdout == ""
-    dvc = subprocess.run([sys.executable, "-m", "dvc", "status"], capture_output=True, text=True, check=True)
+    assert (
+        subprocess.run(
+            ["git", "status", "--porcelain"], capture_output=True, text=True, check=True
+        ).stdout
+        == ""
+    )
+    dvc = subprocess.run(
+        [sys.executable, "-m", "dvc", "status"], capture_output=True, text=True, check=True
+    )
     assert "up to date" in dvc.stdout

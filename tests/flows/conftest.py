@@ -17,7 +17,11 @@ from tests.support.processes import Finished, atelier, clean_environment
 REPOSITORY = Path(__file__).parents[2]
 SMALL = {
     "fashion-classifier": {"network": {"width": 8}, "training": {"kimg": 8}},
-    "fashion-gan": {"generator": {"width": 8}, "discriminator": {"width": 8}, "training": {"kimg": 1}},
+    "fashion-gan": {
+        "generator": {"width": 8},
+        "discriminator": {"width": 8},
+        "training": {"kimg": 1},
+    },
     "fashion-denoise": {"network": {"width": 8, "depth": 3}, "training": {"kimg": 6}},
     "fashion-inpaint": {"network": {"width": 4, "iterations": 2}, "training": {"kimg": 1}},
 }
@@ -76,7 +80,9 @@ def new_project(root: Path, change: Callable[[dict], None]) -> SmallProject:
 
 
 @pytest.fixture(scope="session")
-def finished_project(tmp_path_factory: pytest.TempPathFactory, fashion_source: Path) -> SmallProject:
+def finished_project(
+    tmp_path_factory: pytest.TempPathFactory, fashion_source: Path
+) -> SmallProject:
     """A project whose five models have been trained, judged and, the floors being low, promoted."""
 
     def shrink(params: dict) -> None:
@@ -90,8 +96,12 @@ def finished_project(tmp_path_factory: pytest.TempPathFactory, fashion_source: P
             params["promotion"][kind]["floors"] = {}
 
     project = new_project(tmp_path_factory.mktemp("studio") / "project", shrink)
-    first = project.program("atelier", "run")  # the embedded API, and all that an installed script does
+    first = project.program(
+        "atelier", "run"
+    )  # the embedded API, and all that an installed script does
     assert first.returncode == 0, first.stdout + first.stderr
     project.git("add", "-A")
-    project.git("-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "-q", "-m", "data")
+    project.git(
+        "-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "-q", "-m", "data"
+    )
     return project

@@ -33,7 +33,9 @@ PHOTOS = {
 def add_picture(project, number, folder):
     path = project / "raw" / folder / f"{number:03d}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(number).integers(0, 256, (16, 16, 3), np.uint8)).save(path)
+    Image.fromarray(np.random.default_rng(number).integers(0, 256, (16, 16, 3), np.uint8)).save(
+        path
+    )
 
 
 def ingest(project):
@@ -77,7 +79,11 @@ def test_status_tells_counts_quarantine_and_where_the_bytes_are(project):
     found = answer(project, "status")
     [photos] = found["datasets"]
     assert (photos["state"], photos["reasons"]) == ("fresh", [])
-    assert {name: sum(counts.values()) for name, counts in photos["images"].items()} == {"ant": 4, "cat": 9, "dog": 11}
+    assert {name: sum(counts.values()) for name, counts in photos["images"].items()} == {
+        "ant": 4,
+        "cat": 9,
+        "dog": 11,
+    }
     assert photos["quarantined"] == {"truncated or damaged": 1}
     assert (found["clean"], found["in_remote"]) == (True, True)
     table = atelier(project, "status").stdout
@@ -107,8 +113,15 @@ def test_diff_tells_what_was_added_and_relabelled(project):
 
 def test_show_finds_a_picture_and_writes_it(project, tmp_path):
     found = answer(project, "show", "dog/000.png", "-o", str(tmp_path / "out.png"))
-    assert (found["dataset"], found["class_name"], found["shard"]) == ("photos", "dog", "shard-00000.bin")
-    with Image.open(tmp_path / "out.png") as written, Image.open(project / "raw" / "dog" / "000.png") as original:
+    assert (found["dataset"], found["class_name"], found["shard"]) == (
+        "photos",
+        "dog",
+        "shard-00000.bin",
+    )
+    with (
+        Image.open(tmp_path / "out.png") as written,
+        Image.open(project / "raw" / "dog" / "000.png") as original,
+    ):
         np.testing.assert_array_equal(np.asarray(written), np.asarray(original))
     older = answer(project, "show", found["sha256"][:12], "--rev", "HEAD~1")
     assert older["class_name"] == "cat"
@@ -120,7 +133,10 @@ def test_show_finds_a_picture_and_writes_it(project, tmp_path):
     ("words", "message"),
     [
         (["show", "nothing.png"], "error: no picture 'nothing.png' in now"),
-        (["show", "broken.png", "-o", "out.png"], "error: cat/broken.png is in quarantine (truncated or damaged)"),
+        (
+            ["show", "broken.png", "-o", "out.png"],
+            "error: cat/broken.png is in quarantine (truncated or damaged)",
+        ),
         (["show", "dog/000.png", "-o", "out.xyz"], ".xyz is no picture format"),
         (["diff", "no-such-branch"], "error: 'no-such-branch' is no version of data/"),
         (["checkout", "now"], "error: the working copy is `now` already"),

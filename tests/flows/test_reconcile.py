@@ -23,7 +23,13 @@ from tests.support.processes import clean_environment, command, started
 
 pytestmark = pytest.mark.flow
 
-MODELS = ["fashion-classifier", "fashion-gan", "fashion-denoise", "fashion-inpaint", "fashion-unpaired"]
+MODELS = [
+    "fashion-classifier",
+    "fashion-gan",
+    "fashion-denoise",
+    "fashion-inpaint",
+    "fashion-unpaired",
+]
 DENOISE = "models.fashion-denoise.training"
 SLOWER = ("-S", f"{DENOISE}.lr=1e-4", "-S", f"{DENOISE}.checkpoint_every_kimg=1")
 
@@ -44,8 +50,12 @@ def test_every_model_is_registered_scored_and_promoted(finished_project):
         assert entry["metrics"]
         for score in entry["metrics"].values():
             assert score["low"] <= score["value"] <= score["high"]
-    assert entries["fashion-classifier/1"]["metrics"]["accuracy"]["value"] > 0.5  # of ten classes, after 12,000 images
-    assert entries["fashion-denoise/1"]["metrics"]["psnr"]["value"] > 16  # the degraded images have 14 dB
+    assert (
+        entries["fashion-classifier/1"]["metrics"]["accuracy"]["value"] > 0.5
+    )  # of ten classes, after 12,000 images
+    assert (
+        entries["fashion-denoise/1"]["metrics"]["psnr"]["value"] > 16
+    )  # the degraded images have 14 dB
 
 
 def test_the_task_history_outlives_the_process(finished_project):
@@ -55,7 +65,9 @@ def test_the_task_history_outlives_the_process(finished_project):
     assert [state for _, state in flows] == ["COMPLETED"]
     expected = {f"{stage} fashion" for stage in ("read", "validate", "store", "describe")}
     expected |= {f"train {name}" for name in MODELS}
-    expected |= {f"{stage} {name}/1" for name in MODELS for stage in ("evaluate", "inspect", "promote")}
+    expected |= {
+        f"{stage} {name}/1" for name in MODELS for stage in ("evaluate", "inspect", "promote")
+    }
     assert expected <= {name for name, _ in tasks}
     assert {state for _, state in tasks} == {"COMPLETED"}
 
@@ -66,7 +78,9 @@ def test_the_data_are_versioned_and_the_work_tree_is_clean(finished_project):
     stored = read_dataset(finished_project.root, "fashion")
     assert stored.info.counts == {"train": 56_993, "validation": 2_974, "test": 10_000}
     assert stored.quarantined == {"near duplicate": 19, "near duplicate across splits": 14}
-    assert np.bincount(stored.labels("test")).tolist() == [1000] * 10  # the published test set stays whole
+    assert (
+        np.bincount(stored.labels("test")).tolist() == [1000] * 10
+    )  # the published test set stays whole
     assert finished_project.git("status", "--porcelain") == ""
 
 
@@ -74,29 +88,41 @@ def test_a_second_clone_pulls_the_data(finished_project):
     clone = SmallProject(finished_project.root.with_name("clone"))
     subprocess.run(["git", "clone", "-q", finished_project.root, clone.root], check=True)
     store = str(finished_project.root / ".dvcstore")
-    assert clone.program("dvc", "remote", "modify", "--local", "local", "url", store).returncode == 0
+    assert (
+        clone.program("dvc", "remote", "modify", "--local", "local", "url", store).returncode == 0
+    )
     pulled = clone.program("dvc", "pull")
     assert pulled.returncode == 0, pulled.stderr
     names = {path.name for path in (clone.root / "data" / "fashion").iterdir()}
-    assert names == {path.name for path in (finished_project.root / "data" / "fashion").iterdir()} - set(LOCAL_NOTES)
+    assert names == {
+        path.name for path in (finished_project.root / "data" / "fashion").iterdir()
+    } - set(LOCAL_NOTES)
     shutil.rmtree(clone.root)
 
 
-def test_the_dataset_is_shown_in_mlflow_and_prefect_and_named_by_every_run_that_used_it(finished_project):
+def test_the_dataset_is_shown_in_mlflow_and_prefect_and_named_by_every_run_that_used_it(
+    finished_project,
+):
     from mlflow import MlflowClient
 
     md5 = dvc.data_md5(finished_project.root)
     client = MlflowClient(f"sqlite:///{finished_project.root / 'mlflow.db'}")
     (run,) = client.search_runs([client.get_experiment_by_name("datasets").experiment_id])
     shown = {item.path for item in client.list_artifacts(run.info.run_id)}
-    pictures = {f"{name}.png" for name in ("train", "validation", "test", "histograms", "quarantine")}
+    pictures = {
+        f"{name}.png" for name in ("train", "validation", "test", "histograms", "quarantine")
+    }
     assert shown >= {*pictures, "quarantine.csv", "validation.md", "dataset.json"}
     assert run.info.status == "FINISHED"
     assert run.data.metrics["images/test"] == 10_000
     for name in MODELS:
         (run,) = client.search_runs([client.get_experiment_by_name(name).experiment_id])
         (used,) = run.inputs.dataset_inputs  # scored on the data that it was trained on: one input
-        assert (used.dataset.name, used.dataset.digest, used.tags[0].value) == ("fashion", md5, "training")
+        assert (used.dataset.name, used.dataset.digest, used.tags[0].value) == (
+            "fashion",
+            md5,
+            "training",
+        )
     with sqlite3.connect(finished_project.root / ".prefect" / "prefect.db") as database:
         artifacts = dict(database.execute("select key, data from artifact").fetchall())
     assert set(artifacts) >= {"validation-fashion", "quarantine-fashion", "data-fashion"}
@@ -120,21 +146,33 @@ def test_a_second_run_does_nothing_in_seconds(finished_project):
 
 def test_champions_generate_and_restore(finished_project, tmp_path):
     grid = tmp_path / "grid.png"
-    made = finished_project("generate", "fashion-gan", "-n", "6", "-o", str(grid), "--class", "Sneaker", "--seed", "3")
+    made = finished_project(
+        "generate", "fashion-gan", "-n", "6", "-o", str(grid), "--class", "Sneaker", "--seed", "3"
+    )
     assert made.returncode == 0, made.stderr
     assert Image.open(grid).size[0] > 28
     noisy = tmp_path / "noisy.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (37, 31), np.uint8)).save(noisy)
     for model in ("fashion-denoise", "fashion-unpaired"):
-        restored = finished_project("restore", f"{model}@champion", str(noisy), "-o", str(tmp_path / model))
+        restored = finished_project(
+            "restore", f"{model}@champion", str(noisy), "-o", str(tmp_path / model)
+        )
         assert restored.returncode == 0, restored.stderr
         assert Image.open(tmp_path / model / "noisy.png").size == (31, 37)
     fetched = finished_project("pictures", "-o", str(tmp_path / "pictures"))
     assert fetched.returncode == 0, fetched.stderr
     names = {Path(line).name for line in fetched.stdout.splitlines()}
     gan = {f"fashion-gan-{name}.png" for name in ("generated", "interpolation", "memorisation")}
-    restorers = {f"{model}-restored.png" for model in ("fashion-denoise", "fashion-inpaint", "fashion-unpaired")}
-    assert names > {"fashion-classifier-confusion.png", "fashion-classifier-gradcam.png", *gan, *restorers}
+    restorers = {
+        f"{model}-restored.png"
+        for model in ("fashion-denoise", "fashion-inpaint", "fashion-unpaired")
+    }
+    assert names > {
+        "fashion-classifier-confusion.png",
+        "fashion-classifier-gradcam.png",
+        *gan,
+        *restorers,
+    }
 
 
 SERVE = """
@@ -186,12 +224,17 @@ def test_one_learning_rate_retrains_one_model(finished_project, prefect_api):
     assert unfinished[1] == "RUNNING"
     done = finished_project("run", *SLOWER, PREFECT_API_URL=prefect_api)
     assert done.returncode == 0, done.stderr
-    assert runs(finished_project, "fashion-denoise")[-1] == (unfinished[0], "FINISHED")  # it went on
+    assert runs(finished_project, "fashion-denoise")[-1] == (
+        unfinished[0],
+        "FINISHED",
+    )  # it went on
 
     entries = history(finished_project)
     assert set(entries) == {*(f"{name}/1" for name in MODELS), "fashion-denoise/2"}
     assert entries["fashion-denoise/2"]["run_id"] == unfinished[0]
-    assert entries["fashion-denoise/2"]["verdict"] == "kept"  # a twentieth of the learning rate learns less
+    assert (
+        entries["fashion-denoise/2"]["verdict"] == "kept"
+    )  # a twentieth of the learning rate learns less
     assert entries["fashion-denoise/2"]["aliases"] == ["challenger"]
     assert entries["fashion-denoise/1"]["aliases"] == ["champion"]
 
@@ -220,11 +263,18 @@ def runs(project: SmallProject, model: str) -> list[tuple[str, str]]:
 def test_promote_and_rollback_move_the_title(finished_project):
     before = history(finished_project)
     would = finished_project("promote", "fashion-denoise", "--reason", "a test", "--dry-run")
-    assert would.stdout == ("fashion-denoise/2 would be promoted.\nChampion would be fashion-denoise/2; previous: 1.\n")
+    assert would.stdout == (
+        "fashion-denoise/2 would be promoted.\nChampion would be fashion-denoise/2; previous: 1.\n"
+    )
     assert history(finished_project) == before
-    promoted = finished_project("promote", "fashion-denoise", "2", "--reason", "a test of promotion")
+    promoted = finished_project(
+        "promote", "fashion-denoise", "2", "--reason", "a test of promotion"
+    )
     assert promoted.returncode == 0, promoted.stderr
-    assert promoted.stdout == "fashion-denoise/2 promoted.\nChampion is fashion-denoise/2; previous: 1.\n"
+    assert (
+        promoted.stdout
+        == "fashion-denoise/2 promoted.\nChampion is fashion-denoise/2; previous: 1.\n"
+    )
     entries = history(finished_project)
     assert entries["fashion-denoise/2"]["aliases"] == ["champion"]
     assert entries["fashion-denoise/1"]["aliases"] == ["previous"]
@@ -236,7 +286,9 @@ def test_promote_and_rollback_move_the_title(finished_project):
     assert entries["fashion-denoise/2"]["verdict"] == "rolled back"
     assert entries["fashion-denoise/2"]["reasons"] == ["and of the way back"]
     ledger = json.loads(finished_project("ledger", "fashion-denoise", "--json").stdout)
-    decisions = [(entry["decision"]["action"], entry["decision"]["version"]) for entry in ledger["entries"]]
+    decisions = [
+        (entry["decision"]["action"], entry["decision"]["version"]) for entry in ledger["entries"]
+    ]
     assert decisions == [("promoted", 1), ("kept", 2), ("promoted", 2), ("rolled back", 2)]
     assert ledger["entries"][0]["decision"]["flow_run_id"] and ledger["drift"] == []
 
@@ -249,13 +301,21 @@ def test_blessings_and_scores_of_single_images_are_kept_with_the_version(finishe
         run_id = history(finished_project)[f"{name}/1"]["run_id"]
         folders = ("blessings", "evaluation", "card")
         found = {item.path for folder in folders for item in client.list_artifacts(run_id, folder)}
-        assert {"blessings/quality.json", "blessings/infrastructure.json", "evaluation/units.csv"} <= found
+        assert {
+            "blessings/quality.json",
+            "blessings/infrastructure.json",
+            "evaluation/units.csv",
+        } <= found
         assert {"card/card.md", "card/card.html"} <= found
     page = finished_project("card", "fashion-gan", "-o", "card.html")
     assert page.returncode == 0, page.stderr
     card = (finished_project.root / "card.html").read_text()
     (finished_project.root / "card.html").unlink()
-    assert card.count("<img ") >= 2 and "Draws new images like those of fashion" in card and "Zalando" in card
+    assert (
+        card.count("<img ") >= 2
+        and "Draws new images like those of fashion" in card
+        and "Zalando" in card
+    )
 
 
 def test_changing_the_evaluation_retrains_nothing(finished_project, prefect_api):
@@ -268,5 +328,7 @@ def test_changing_the_evaluation_retrains_nothing(finished_project, prefect_api)
     assert done.returncode == 0, done.stderr
     after = history(finished_project)
     assert after.keys() == before.keys()
-    scores = [entries["fashion-denoise/1"]["metrics"]["psnr"]["value"] for entries in (before, after)]
+    scores = [
+        entries["fashion-denoise/1"]["metrics"]["psnr"]["value"] for entries in (before, after)
+    ]
     assert scores[0] != scores[1]

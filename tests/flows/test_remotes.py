@@ -22,14 +22,22 @@ from tests.dvc_projects import commit, new_project, params_text, run
 from tests.stored import ingest_all_stages
 from tests.support.processes import atelier
 
-boto3 = pytest.importorskip("boto3", reason="the S3 client is not installed: pip install -e '.[dev]'")
+boto3 = pytest.importorskip(
+    "boto3", reason="the S3 client is not installed: pip install -e '.[dev]'"
+)
 pytest.importorskip("moto.server", reason="the S3 server is not installed: pip install -e '.[dev]'")
 pytest.importorskip("dvc_s3", reason="DVC can't speak S3: pip install -e '.[s3]'")
 
 pytestmark = pytest.mark.service
 
 KEYS = {"access_key_id": "testing", "secret_access_key": "testing", "region": "us-east-1"}
-PHOTOS_KEYS = {"source": "folder", "path": "raw", "image_size": 16, "channels": 3, "test_fraction": 0.25}
+PHOTOS_KEYS = {
+    "source": "folder",
+    "path": "raw",
+    "image_size": 16,
+    "channels": 3,
+    "test_fraction": 0.25,
+}
 PHOTOS = Dataset.model_validate_json(json.dumps(PHOTOS_KEYS))
 
 
@@ -42,7 +50,9 @@ def endpoint(tmp_path_factory):
         port = free.getsockname()[1]
     log = (tmp_path_factory.mktemp("moto") / "log").open("w")
     server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=log,
+        stderr=log,
     )
     deadline = time.monotonic() + 60
     while socket.socket().connect_ex(("127.0.0.1", port)):
@@ -110,14 +120,18 @@ def point_at(project, bucket_name, address):
         f"""[core]\n  remote = s3\n['remote "s3"']\n  url = s3://{bucket_name}/store\n"""
     )
     secrets = "".join(f"  {key} = {value}\n" for key, value in KEYS.items())
-    (project / ".dvc" / "config.local").write_text(f"""['remote "s3"']\n  endpointurl = {address}\n{secrets}""")
+    (project / ".dvc" / "config.local").write_text(
+        f"""['remote "s3"']\n  endpointurl = {address}\n{secrets}"""
+    )
 
 
 def add_pictures(project, numbers):
     for number in numbers:
         path = project / "raw" / ("cat", "dog")[number % 2] / f"{number:03d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.random.default_rng(number).integers(0, 256, (16, 16, 3), np.uint8)).save(path)
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (16, 16, 3), np.uint8)).save(
+            path
+        )
 
 
 @pytest.fixture
@@ -148,7 +162,9 @@ def test_a_clone_gets_from_the_bucket_what_was_pushed(project, clone, bucket):
     np.testing.assert_array_equal(theirs.images("train")[:], ours.images("train")[:])
 
 
-def test_more_pictures_send_only_the_new_shard_and_the_old_version_stays_readable(project, clone, bucket):
+def test_more_pictures_send_only_the_new_shard_and_the_old_version_stays_readable(
+    project, clone, bucket
+):
     before = bucket.objects()
     add_pictures(project, range(40, 46))
     ingest_all_stages(project, "photos", PHOTOS)
@@ -183,14 +199,18 @@ def test_an_object_that_is_lost_everywhere_stops_before_anything_is_changed(proj
 def test_a_bucket_that_is_not_there_is_an_error_that_may_pass(project, endpoint):
     point_at(project, "no-such-bucket", endpoint)
     for ask in (dvc.in_remote, dvc.push):
-        with pytest.raises(RemoteError, match="DVC's remote can't be used: .*bucket does not exist"):
+        with pytest.raises(
+            RemoteError, match="DVC's remote can't be used: .*bucket does not exist"
+        ):
             ask(project)
 
 
 def test_a_server_that_does_not_answer_is_an_error_that_may_pass(clone, monkeypatch):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # the client's own patience takes 9 s
     point_at(clone, "bucket", "http://127.0.0.1:9")  # the port "discard": nothing listens
-    with pytest.raises(RemoteError, match="DVC's remote can't be used: .*Could not connect to the endpoint"):
+    with pytest.raises(
+        RemoteError, match="DVC's remote can't be used: .*Could not connect to the endpoint"
+    ):
         dvc.restore_if_missing(clone)
 
 

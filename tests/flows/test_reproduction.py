@@ -42,7 +42,10 @@ def project(tmp_path_factory):
     change_loss(root, EPSILON, "1e-3")
     bring_up(root, "denoise")  # denoise/2
     change_loss(root, "1e-3", "1e-2")
-    slower = {name: {**model, "training": {**TRAINING, **RHYTHM, "lr": 1e-3}} for name, model in MODELS.items()}
+    slower = {
+        name: {**model, "training": {**TRAINING, **RHYTHM, "lr": 1e-3}}
+        for name, model in MODELS.items()
+    }
     write_params(root, models=slower)
     add_pictures(root, range(60, 90))
     commit(root, "another loss, another rate, more pictures")
@@ -64,7 +67,9 @@ def weights_of(root, name, number):
     query = "select storage_location from model_versions where name = ? and version = ?"
     with sqlite3.connect(root / "mlflow.db") as database:
         ((place,),) = database.execute(query, (name, number)).fetchall()
-    return load_file(Path(place.removeprefix("file://")) / "artifacts" / "bundle" / "weights.safetensors")
+    return load_file(
+        Path(place.removeprefix("file://")) / "artifacts" / "bundle" / "weights.safetensors"
+    )
 
 
 def runs_in(root):
@@ -75,11 +80,18 @@ def runs_in(root):
 def test_a_version_is_made_again_after_parameters_code_and_data_have_moved_on(project):
     before = runs_in(project), run(project, "git", "status", "--porcelain")
     found = answer(project, "reproduce", "denoise", "1")
-    assert (found["verdict"], found["weights"]["differing"], found["inputs_differ"]) == ("bit-identical", [], [])
+    assert (found["verdict"], found["weights"]["differing"], found["inputs_differ"]) == (
+        "bit-identical",
+        [],
+        [],
+    )
     assert found["weights"]["tensors"] > 3
     assert (found["code"], found["settings"]) == ("of the commit", {"device": "cpu", "threads": 1})
     assert found["packages_differ"] == {}
-    assert (runs_in(project), run(project, "git", "status", "--porcelain")) == before  # nothing else was touched
+    assert (
+        runs_in(project),
+        run(project, "git", "status", "--porcelain"),
+    ) == before  # nothing else was touched
     assert run(project, "git", "worktree", "list").count("\n") == 1
     traced = answer(project, "lineage", "denoise/1")
     assert traced["reproduced"] == "bit-identical"
@@ -93,7 +105,9 @@ def test_changes_that_were_not_committed_are_applied_again(project):
     assert found["uncommitted_lines"] > 5
     assert found["notes"] == []  # all of it was stored
     first, second = (weights_of(project, "denoise", number) for number in (1, 2))
-    assert any(not torch.equal(first[key], second[key]) for key in first)  # so the change had an effect
+    assert any(
+        not torch.equal(first[key], second[key]) for key in first
+    )  # so the change had an effect
 
 
 def test_a_model_that_was_built_from_another_finds_it(project):
@@ -128,7 +142,10 @@ def test_one_changed_pixel_in_the_cache_is_detected(project):
     try:
         done = atelier(project, "reproduce", "denoise", "1")
         assert done.returncode == 1
-        assert "of data/ is not what it was. Changed since it was tracked: data/photos/shard-00000.bin" in done.stderr
+        assert (
+            "of data/ is not what it was. Changed since it was tracked: data/photos/shard-00000.bin"
+            in done.stderr
+        )
         assert "Traceback" not in done.stderr
     finally:
         cached.write_bytes(whole)
@@ -136,7 +153,11 @@ def test_one_changed_pixel_in_the_cache_is_detected(project):
 
 def test_what_is_lost_is_named_before_anything_is_made(project):
     store, moved = project / ".dvcstore", project / ".dvcstore-moved"
-    (cached,) = (path for path in project.glob(".dvc/cache/files/md5/*/*.dir") if is_first_version(project, path))
+    (cached,) = (
+        path
+        for path in project.glob(".dvc/cache/files/md5/*/*.dir")
+        if is_first_version(project, path)
+    )
     whole = cached.read_bytes()
     store.rename(moved)
     cached.unlink()
@@ -184,19 +205,31 @@ def test_data_lead_to_the_versions_that_used_them(project):
     assert set(found["evaluated"]) == set(found["trained"])
     again = answer(project, "lineage", "--data", second.removesuffix(".dir"))
     assert again["trained"] == ["denoise/3"]
-    assert "denoise/3" in again["evaluated"] and len(again["evaluated"]) == 2  # the champion was scored on them, too
+    assert (
+        "denoise/3" in again["evaluated"] and len(again["evaluated"]) == 2
+    )  # the champion was scored on them, too
     done = atelier(project, "lineage", "--data", "0" * 32)
     assert done.returncode == 1
     assert f"Known: {', '.join(sorted([first, second]))}." in done.stderr
 
 
 def test_two_versions_are_compared_in_everything(project, tmp_path):
-    found = answer(project, "compare", "denoise/1", "denoise/3", "--html", str(tmp_path / "page.html"))
+    found = answer(
+        project, "compare", "denoise/1", "denoise/3", "--html", str(tmp_path / "page.html")
+    )
     assert {"key": "training.lr", "a": "0.002", "b": "0.001"} in found["params"]
     (photos,) = found["data"]["datasets"]
-    assert (photos["added"], photos["removed"], photos["relabelled"], photos["moved"]) == (30, 0, 0, 0)
+    assert (photos["added"], photos["removed"], photos["relabelled"], photos["moved"]) == (
+        30,
+        0,
+        0,
+        0,
+    )
     assert found["code"]["modules"] == [{"file": "losses.py", "change": "changed"}]
-    assert "src/atelier/losses.py" in found["code"]["diff_stat"] and "data.dvc" in found["code"]["diff_stat"]
+    assert (
+        "src/atelier/losses.py" in found["code"]["diff_stat"]
+        and "data.dvc" in found["code"]["diff_stat"]
+    )
     psnr = next(row for row in found["metrics"] if (row["metric"], row["slice"]) == ("psnr", "all"))
     assert psnr["low"] < psnr["difference"] < psnr["high"] and psnr["num_units"] >= 20
     slices = {row["slice"] for row in found["metrics"] if row["metric"] == "psnr"}

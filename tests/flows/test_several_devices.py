@@ -33,7 +33,9 @@ def train(root: str, name: str, training: dict) -> None:
     os.setpgrp()
     from atelier.project import Project, set_environment
 
-    os.environ.pop("MLFLOW_TRACKING_URI", None)  # of the file of tests that started the server which forks
+    os.environ.pop(
+        "MLFLOW_TRACKING_URI", None
+    )  # of the file of tests that started the server which forks
     set_environment(Project(Path(root)))
     from atelier.errors import TrainingError
     from atelier.factory import Factory
@@ -76,7 +78,9 @@ def test_two_processes_lose_what_one_loses_and_one_of_them_logs(root, name, tmp_
         process = started(project, name, **STEPS, devices=devices)
         process.join(200)
         assert process.exitcode == 0
-        losses[devices] = {key: curve for key, curve in curves(project).items() if key.endswith("loss")}
+        losses[devices] = {
+            key: curve for key, curve in curves(project).items() if key.endswith("loss")
+        }
     for key, one in losses[1].items():
         assert one.shape == (20,)  # each step once, though there are two processes
         np.testing.assert_allclose(losses[2][key], one, atol=1e-5)
@@ -87,7 +91,9 @@ def test_two_processes_lose_what_one_loses_and_one_of_them_logs(root, name, tmp_
 
 def workers(root: Path) -> list[int]:
     """The processes that train this project."""
-    found = subprocess.run(["pgrep", "-f", "atelier.factory.worker"], capture_output=True, text=True).stdout.split()
+    found = subprocess.run(
+        ["pgrep", "-f", "atelier.factory.worker"], capture_output=True, text=True
+    ).stdout.split()
     ours = []
     for pid in map(int, found):
         try:

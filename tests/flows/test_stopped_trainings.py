@@ -27,7 +27,12 @@ MODELS = {
     "gan": {
         **RECIPES["gan"],
         **R3_GAN,
-        "discriminator_augment": {"colour": True, "cutout": 0.5, "probability": "adaptive", "adapt_kimg": 2.0},
+        "discriminator_augment": {
+            "colour": True,
+            "cutout": 0.5,
+            "probability": "adaptive",
+            "adapt_kimg": 2.0,
+        },
     },
     "crnn": RECIPES["crnn"],
 }
@@ -53,7 +58,10 @@ def started(root: Path, name: str) -> BaseProcess:
 
 def newest_checkpoint(root: Path) -> int:
     """Images seen at the newest checkpoint."""
-    return max((int(file.stem[-12:]) for file in root.glob(".atelier/checkpoints/*/*/checkpoint-*.pt")), default=-1)
+    return max(
+        (int(file.stem[-12:]) for file in root.glob(".atelier/checkpoints/*/*/checkpoint-*.pt")),
+        default=-1,
+    )
 
 
 def wait_for_checkpoint(process: BaseProcess, root: Path, after: int) -> None:
@@ -81,7 +89,9 @@ def runs(root: Path) -> list[tuple[str, str]]:
 def labelled_pictures(root: Path) -> None:
     """Make a project with sixty pictures of four classes."""
     pictures = list(np.random.default_rng(0).integers(0, 256, (60, 28, 28, 1), np.uint8))
-    stored_dataset(root, pictures, [f"class {i % 4}" for i in range(60)], name="fashion", image_size=28)
+    stored_dataset(
+        root, pictures, [f"class {i % 4}" for i in range(60)], name="fashion", image_size=28
+    )
     (root / "params.yaml").write_text("{}")
 
 
@@ -123,7 +133,9 @@ def test_a_training_killed_at_random_moments_ends_bit_identical_in_the_same_run(
     assert newest_checkpoint(root) == -1
 
 
-def test_a_training_that_is_asked_to_stop_leaves_a_checkpoint_and_a_run_that_says_so(root, name, whole):
+def test_a_training_that_is_asked_to_stop_leaves_a_checkpoint_and_a_run_that_says_so(
+    root, name, whole
+):
     process = started(root, name)
     wait_for_checkpoint(process, root, 0)
     os.kill(process.pid, signal.SIGTERM)
@@ -132,7 +144,9 @@ def test_a_training_that_is_asked_to_stop_leaves_a_checkpoint_and_a_run_that_say
     ((run, status),) = runs(root)
     assert status == "KILLED"
     with sqlite3.connect(root / "mlflow.db") as database:
-        ((note,),) = database.execute("select value from tags where key = 'mlflow.note.content'").fetchall()
+        ((note,),) = database.execute(
+            "select value from tags where key = 'mlflow.note.content'"
+        ).fetchall()
     assert "stopped by a signal" in note
     weights = finish(root, name)
     assert [key for key in whole if not torch.equal(whole[key], weights[key])] == []

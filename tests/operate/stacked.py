@@ -47,10 +47,16 @@ class Stacked:
 
     def atelier(self, *words, check=True):
         # The stack finds its ports and servers by itself.
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
+        clean = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PREFECT_", "MLFLOW_"))
+        }
         environment = {**clean, "OMP_NUM_THREADS": "1", "GIT_CONFIG_GLOBAL": os.devnull}
         command = [sys.executable, "-c", "from atelier.cli import main; main()", *words]
-        done = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            command, cwd=self.root, env=environment, capture_output=True, text=True, timeout=300
+        )
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -59,7 +65,9 @@ class Stacked:
 
     def trigger(self, schedule, **parameters):
         """Begin a run of a schedule's deployment now, as Prefect's page does; returns its name."""
-        api = json.loads((self.root / ".atelier" / "stack" / "record.json").read_text())["parts"]["prefect"]["address"]
+        api = json.loads((self.root / ".atelier" / "stack" / "record.json").read_text())["parts"][
+            "prefect"
+        ]["address"]
         flow = "watch" if schedule == "watch" else "tick"
         with urllib.request.urlopen(f"{api}/deployments/name/{flow}/atelier.{schedule}") as answer:
             deployment = json.load(answer)["id"]
@@ -75,7 +83,9 @@ class Stacked:
 
     def flow_runs(self, until=math.inf):
         """(name, state, message) of the flow runs that were due until a time, newest first."""
-        with closing(sqlite3.connect(self.root / ".prefect" / "prefect.db", timeout=60)) as database:
+        with closing(
+            sqlite3.connect(self.root / ".prefect" / "prefect.db", timeout=60)
+        ) as database:
             return database.execute(
                 "select f.name, f.state_type, s.message from flow_run f "
                 "left join flow_run_state s on s.id = f.state_id "
@@ -103,7 +113,10 @@ class Stacked:
 
     def pids(self):
         record = json.loads((self.root / ".atelier" / "stack" / "record.json").read_text())
-        found = {name: part["process"] and part["process"]["pid"] for name, part in record["parts"].items()}
+        found = {
+            name: part["process"] and part["process"]["pid"]
+            for name, part in record["parts"].items()
+        }
         return {**found, "supervisor": record["supervisor"]["pid"]}
 
     def all_up(self):

@@ -18,9 +18,13 @@ def test_up_is_idempotent_and_a_tick_does_what_is_stale_and_says_why_nothing_is(
     before = project.pids()
     assert "0 changes" in project.atelier("up")
     assert project.pids() == before
-    eventually(lambda: any("nothing to do" in (message or "") for _, _, message in project.flow_runs()))
+    eventually(
+        lambda: any("nothing to do" in (message or "") for _, _, message in project.flow_runs())
+    )
     said = [message for _, state, message in project.flow_runs() if state == "COMPLETED"]
-    assert any("photos ingested (not ingested yet); denoise/1 promoted" in message for message in said)
+    assert any(
+        "photos ingested (not ingested yet); denoise/1 promoted" in message for message in said
+    )
     parts = project.status()["parts"]
     assert {part["part"] for part in parts} == {"supervisor", "prefect", "mlflow", "runner"}
     assert all(part["state"] == "up" for part in parts)
@@ -31,7 +35,9 @@ def test_of_two_runs_triggered_at_once_one_trains_and_the_other_says_who_is_at_w
     project.write(1, '{nightly: {cron: "0 0 29 2 *"}}')
     project.atelier("schedule", "sync")
     names = [project.trigger("nightly", overrides=longer) for _ in range(2)]
-    eventually(lambda: all(project.flow_run(name)[0] in ("COMPLETED", "CANCELLED") for name in names))
+    eventually(
+        lambda: all(project.flow_run(name)[0] in ("COMPLETED", "CANCELLED") for name in names)
+    )
     ended = dict(project.flow_run(name) for name in names)
     assert "denoise/2 " in ended["COMPLETED"]
     assert "is at work in" in ended["CANCELLED"]
@@ -52,12 +58,20 @@ def test_a_changed_picture_starts_one_run_and_a_touched_or_renamed_one_none(proj
     (project.root / "raw" / "d" / "2.png").rename(project.root / "raw" / "d" / "two.png")
     count = sum(message == looked for _, _, message in project.flow_runs())
     eventually(lambda: sum(message == looked for _, _, message in project.flow_runs()) >= count + 2)
-    acted = [message for _, _, message in project.flow_runs() if message and "photos ingested" in message]
+    acted = [
+        message for _, _, message in project.flow_runs() if message and "photos ingested" in message
+    ]
     project.picture(4, 60)
-    eventually(lambda: len([m for _, _, m in project.flow_runs() if m and "photos ingested" in m]) > len(acted))
+    eventually(
+        lambda: (
+            len([m for _, _, m in project.flow_runs() if m and "photos ingested" in m]) > len(acted)
+        )
+    )
     count = sum(message == looked for _, _, message in project.flow_runs())
     eventually(lambda: sum(message == looked for _, _, message in project.flow_runs()) >= count + 2)
-    now = [message for _, _, message in project.flow_runs() if message and "photos ingested" in message]
+    now = [
+        message for _, _, message in project.flow_runs() if message and "photos ingested" in message
+    ]
     assert len(now) == len(acted) + 1
 
 
@@ -65,18 +79,28 @@ def test_each_part_that_is_killed_comes_back(project):
     for name in ("mlflow", "prefect", "runner", "supervisor"):
         before = project.pids()[name]
         os.kill(before, signal.SIGKILL)
-        eventually(lambda name=name, before=before: project.pids()[name] not in (None, before) and project.all_up())
-        assert before not in {os.getpgid(process.pid) for process in project.processes()}  # nor a child of it
+        eventually(
+            lambda name=name, before=before: (
+                project.pids()[name] not in (None, before) and project.all_up()
+            )
+        )
+        assert before not in {
+            os.getpgid(process.pid) for process in project.processes()
+        }  # nor a child of it
 
 
 def test_a_killed_training_is_ended_on_both_sides_and_goes_on_in_the_same_run(project):
     project.write(400, "{nightly: {every: 20s}}")
     project.atelier("schedule", "sync")
     lock = project.root / ".atelier" / "run.lock"
-    training = eventually(lambda: list(project.root.glob(".atelier/checkpoints/denoise/*/*")) and lock.read_text())
+    training = eventually(
+        lambda: list(project.root.glob(".atelier/checkpoints/denoise/*/*")) and lock.read_text()
+    )
     os.kill(int(training.split(",")[0]), signal.SIGKILL)
     dead = training.split(",")[1].split()[0]
-    eventually(lambda: any(name == dead and state == "CRASHED" for name, state, _ in project.flow_runs()))
+    eventually(
+        lambda: any(name == dead and state == "CRASHED" for name, state, _ in project.flow_runs())
+    )
     runs = project.mlflow_runs()
     eventually(lambda: lock.read_text() not in ("", training))
     assert project.mlflow_runs().keys() == runs.keys()

@@ -46,7 +46,9 @@ def _start(folder: Path) -> str:
     )
     command = [str(Path(sys.executable).with_name("prefect")), "server", "start", "--no-services"]
     with (folder / "log").open("w") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        server = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
     (folder / "pid").write_text(str(server.pid))
     api = f"http://127.0.0.1:{port}/api"
     deadline = time.monotonic() + START_SECONDS

@@ -76,7 +76,10 @@ class Started:
 
 @contextmanager
 def started(
-    action: Callable[..., None], *arguments: Any, folder: Path, environment: dict[str, str] | None = None
+    action: Callable[..., None],
+    *arguments: Any,
+    folder: Path,
+    environment: dict[str, str] | None = None,
 ) -> Iterator[Started]:
     """A process, leader of a group of its own, that calls `action` in a folder and an environment."""
     with tempfile.TemporaryDirectory() as name:
@@ -91,7 +94,10 @@ def started(
 
 
 def run(
-    action: Callable[..., None], *arguments: Any, folder: Path, environment: dict[str, str] | None = None
+    action: Callable[..., None],
+    *arguments: Any,
+    folder: Path,
+    environment: dict[str, str] | None = None,
 ) -> Finished:
     """Call `action` in a process of its own, and wait for its end."""
     with started(action, *arguments, folder=folder, environment=environment) as process:
@@ -112,7 +118,11 @@ def command(*words: str) -> None:
 
 
 def _enter(
-    scratch: Path, folder: Path, environment: dict[str, str], action: Callable[..., None], arguments: Any
+    scratch: Path,
+    folder: Path,
+    environment: dict[str, str],
+    action: Callable[..., None],
+    arguments: Any,
 ) -> None:
     os.setpgrp()
     for descriptor, file in ((1, "output"), (2, "errors")):

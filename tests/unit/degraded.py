@@ -12,7 +12,9 @@ SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
 def images(num_images, channels=1, height=37, width=31):
-    return torch.rand(num_images, channels, height, width, generator=torch.Generator().manual_seed(0))
+    return torch.rand(
+        num_images, channels, height, width, generator=torch.Generator().manual_seed(0)
+    )
 
 
 def draw(x_BCHW, step, seed=1):

@@ -1,7 +1,7 @@
 """Histories of models for tests of the report, made by hand."""
 
 from atelier.registry import Action, Decision, RunRecord, Version
-from atelier.review.report.history import History, Line, ModelHistory, Thumbnail, Verdict
+from atelier.review.report.contents import History, Line, ModelHistory, Thumbnail, Verdict
 
 PIXEL = Thumbnail("data:image/webp;base64,UklGRg==", 4, 3)
 
@@ -58,7 +58,9 @@ def model_of(lines, decisions=(), text="plain", **changes):
 def history_with(text):
     """Everything a report can tell, with the same text in every place that people or data fill."""
     lines = [line_of(number, 20.0 + number, model=text, text=text) for number in range(1, 13)]
-    lines.append(line_of(13, 40.0, model=text, text=text, aliases=("champion", text), comparable=False))
+    lines.append(
+        line_of(13, 40.0, model=text, text=text, aliases=("champion", text), comparable=False)
+    )
     lines.append(line_of(14, model=text, text=text, verdicts=(), run=None))
     model = model_of(
         lines, [change(13, 12, 13)], text, kind=text, metric=text, warnings=(text,), remarks=(text,), caption=text,

@@ -15,7 +15,12 @@ from atelier.data.sources.pictures import Candidate, content_hash
 def photographs(size=96):
     """Square patches of the pictures that come with scikit-image: uint8 HWC, all distinct, none of empty sky."""
     patches, (motorcycle, _, _) = [], skimage.data.stereo_motorcycle()
-    for picture in (skimage.data.astronaut(), skimage.data.coffee(), skimage.data.chelsea(), motorcycle):
+    for picture in (
+        skimage.data.astronaut(),
+        skimage.data.coffee(),
+        skimage.data.chelsea(),
+        motorcycle,
+    ):
         for top in range(0, picture.shape[0] - size + 1, size):
             for left in range(0, picture.shape[1] - size + 1, size):
                 patch = picture[top : top + size, left : left + size]
@@ -32,7 +37,9 @@ def compressed(pixels_HWC, quality=50):
 
 def halved(pixels_HWC):
     height, width, _ = pixels_HWC.shape
-    return np.asarray(Image.fromarray(pixels_HWC).resize((width // 2, height // 2), Image.Resampling.LANCZOS))
+    return np.asarray(
+        Image.fromarray(pixels_HWC).resize((width // 2, height // 2), Image.Resampling.LANCZOS)
+    )
 
 
 def darker(pixels_HWC):

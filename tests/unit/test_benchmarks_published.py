@@ -24,7 +24,9 @@ SHARED = Path(os.environ.get("ATELIER_SHARED", Path(__file__).parents[3] / "shar
 def pictures_of(name):
     """A benchmark's folder."""
     if not (SHARED / name).is_dir():
-        pytest.skip(f"{SHARED / name} is not here; ATELIER_SHARED can name the folder that holds data/")
+        pytest.skip(
+            f"{SHARED / name} is not here; ATELIER_SHARED can name the folder that holds data/"
+        )
     return SHARED / name
 
 
@@ -45,7 +47,12 @@ def folder(tmp_path):
         (protocols.enlarging(4), "set5", 28.42, 0.02),
         (protocols.enlarging(2), "set14", 30.24, 0.02),
         (protocols.deblocking(10), "classic5", 27.82, 0.02),
-        (protocols.denoising(25), "set12", 20.20, 0.01),  # of this noise: 20.17 is what sigma 25 has in the mean
+        (
+            protocols.denoising(25),
+            "set12",
+            20.20,
+            0.01,
+        ),  # of this noise: 20.17 is what sigma 25 has in the mean
     ],
 )
 def test_baselines_are_those_of_published_tables(task, name, published, tolerance):
@@ -110,7 +117,9 @@ def test_a_grey_picture_is_its_own_luma():
 def test_resizing_keeps_a_constant_and_a_mirrored_picture_mirrored(scale):
     x_HW = np.random.default_rng(2).random((36, 30))
     np.testing.assert_allclose(protocols.resized(np.full((36, 30), 0.3), scale), 0.3)
-    np.testing.assert_allclose(protocols.resized(x_HW[:, ::-1], scale), protocols.resized(x_HW, scale)[:, ::-1])
+    np.testing.assert_allclose(
+        protocols.resized(x_HW[:, ::-1], scale), protocols.resized(x_HW, scale)[:, ::-1]
+    )
     assert protocols.resized(x_HW, scale).shape == (round(36 * scale), round(30 * scale))
 
 
@@ -121,10 +130,14 @@ def test_halving_has_the_weights_of_imresize():
     inside = protocols.resized(impulse_HW, 0.5)[4]
     np.testing.assert_allclose(inside, [0, 0, taps[2], taps[0], taps[1], taps[3], 0, 0], atol=1e-12)
     corner_HW = np.tile(np.eye(16)[0], (16, 1))
-    np.testing.assert_allclose(protocols.resized(corner_HW, 0.5)[4, :2], taps[[0, 2]] + taps[[1, 3]], atol=1e-12)
+    np.testing.assert_allclose(
+        protocols.resized(corner_HW, 0.5)[4, :2], taps[[0, 2]] + taps[[1, 3]], atol=1e-12
+    )
 
 
-def test_every_estimate_of_a_recurrent_restorer_is_scored_and_the_untrained_one_is_the_noisy_picture(folder, capsys):
+def test_every_estimate_of_a_recurrent_restorer_is_scored_and_the_untrained_one_is_the_noisy_picture(
+    folder, capsys
+):
     task = protocols.denoising(25)
     network = build_restorer("crnn", channels=1, width=4, iterations=3).eval()
     rows = table(folder, task, network)
@@ -138,7 +151,10 @@ def test_every_estimate_of_a_recurrent_restorer_is_scored_and_the_untrained_one_
 
 
 def test_classical_denoisers_stand_between_the_noisy_picture_and_the_network(folder, capsys):
-    task, denoisers = protocols.denoising(25), {"nlm": denoisers_for([{"noise": {"sigma": 25 / 255}}])["nlm"]}
+    task, denoisers = (
+        protocols.denoising(25),
+        {"nlm": denoisers_for([{"noise": {"sigma": 25 / 255}}])["nlm"]},
+    )
     Image.fromarray(np.full((37, 31), 90, np.uint8)).save(folder / "a.png")
     network = build_restorer("cnn", channels=1, width=4, depth=2).eval()
     noisy, nlm, untrained = table(folder, task, network, denoisers)[0]
@@ -155,7 +171,9 @@ def test_an_untrained_enlarger_scores_what_bicubic_enlargement_does(folder):
 def test_a_restorer_that_is_told_the_noise_is_told_that_of_the_task(folder):
     network = randomised(build_restorer("cnn", channels=1, width=4, depth=2, noise_level=True))
     y_hw = protocols.denoising(25).degrade(protocols.grey(Image.open(folder / "a.png")))
-    told, other = (protocols.estimates(network, y_hw, protocols.denoising(sigma))[0] for sigma in (25, 50))
+    told, other = (
+        protocols.estimates(network, y_hw, protocols.denoising(sigma))[0] for sigma in (25, 50)
+    )
     assert (told != other).any()
 
 

@@ -8,7 +8,7 @@ import pytest
 from atelier.errors import RegistryError
 from atelier.factory.card import begin_card, complete_card, render_card
 from atelier.params import load_params
-from atelier.registry.versions import Version
+from atelier.registry.records import Version
 
 pytestmark = pytest.mark.service
 
@@ -29,10 +29,21 @@ def version(registry, params, request):
     run_id = registry.runs.start(name, name, {})
     facts = begin_card(params, "fashion-denoise", COUNTS, TAGS)
     facts["parameters"]["note"] = EVIL
-    score = {"metric": "psnr", "value": 22.4, "low": 22.3, "high": 22.5, "num_samples": 9, "protocol": EVIL}
+    score = {
+        "metric": "psnr",
+        "value": 22.4,
+        "low": 22.3,
+        "high": 22.5,
+        "num_samples": 9,
+        "protocol": EVIL,
+    }
     rows = [
         {"subject": subject, "slice": part, **score}
-        for subject, part in (("model", "all"), ("baseline:median3", "all"), ("model", f"class:{EVIL}"))
+        for subject, part in (
+            ("model", "all"),
+            ("baseline:median3", "all"),
+            ("model", f"class:{EVIL}"),
+        )
     ]
     registry.runs.log_files(run_id, "card", {"card.json": json.dumps(facts)})
     registry.runs.log_files(run_id, "evaluation", {"scores.csv": pd.DataFrame(rows)})
@@ -46,7 +57,9 @@ def version(registry, params, request):
 def test_a_card_says_what_a_model_is_for_and_what_it_learnt_from(params):
     facts = begin_card(params, "fashion-denoise", COUNTS, TAGS)
     assert facts["purpose"] == "Restores images like those of fashion from: noise."
-    assert facts["data"]["licence"] == {"fashion": "MIT, Zalando SE (github.com/zalandoresearch/fashion-mnist)"}
+    assert facts["data"]["licence"] == {
+        "fashion": "MIT, Zalando SE (github.com/zalandoresearch/fashion-mnist)"
+    }
     assert facts["data"]["images"] == COUNTS
     assert facts["parameters"]["network.name"] == "cnn"
     assert facts["provenance"]["git commit"] == "a" * 40
@@ -63,7 +76,9 @@ def test_the_owner_s_words_come_first(params):
 @pytest.mark.parametrize("missing", ["fingerprint", "seed"])
 def test_a_card_without_a_required_field_is_refused_by_the_field_s_name(params, missing):
     tags = {key: value for key, value in TAGS.items() if key != missing}
-    with pytest.raises(RegistryError, match=rf"card of fashion-denoise lacks provenance\.{missing}, so no version"):
+    with pytest.raises(
+        RegistryError, match=rf"card of fashion-denoise lacks provenance\.{missing}, so no version"
+    ):
         begin_card(params, "fashion-denoise", COUNTS, tags)
     with pytest.raises(RegistryError, match=r"lacks data\.licence, data\.images"):
         begin_card(params, "fashion-denoise", {}, TAGS)
@@ -78,9 +93,19 @@ def test_a_completed_card_has_scores_baselines_slices_cost_and_verdict(registry,
     pages = render_card(facts, {"restored.png": b"\x89PNG"})
     assert "| psnr | baseline:median3 | 22.4 | 22.3 to 22.5 | 9 |" in pages["card.md"]
     for page in pages.values():
-        for text in ("37,000", "1.25", "56,993" if page.startswith("<!") else "56993", "f" * 64, "promoted", "Zalando"):
+        for text in (
+            "37,000",
+            "1.25",
+            "56,993" if page.startswith("<!") else "56993",
+            "f" * 64,
+            "promoted",
+            "Zalando",
+        ):
             assert text in page, text
-    assert 'src="data:image/png;base64,iVBORw==" alt="Clean, degraded, best baseline, restored"' in pages["card.html"]
+    assert (
+        'src="data:image/png;base64,iVBORw==" alt="Clean, degraded, best baseline, restored"'
+        in pages["card.html"]
+    )
 
 
 def test_html_in_parameters_classes_and_reasons_stays_text(registry, version):
@@ -88,9 +113,14 @@ def test_html_in_parameters_classes_and_reasons_stays_text(registry, version):
     for page in pages.values():
         assert "<script" not in page
         assert "&lt;script" in page
-    tables = [line for line in pages["card.md"].splitlines() if "alert" in line and line.startswith("| ")]
+    tables = [
+        line for line in pages["card.md"].splitlines() if "alert" in line and line.startswith("| ")
+    ]
     assert len(tables) == 2
-    assert [len(re.findall(r"(?<!\\)\|", line)) for line in tables] == [5, 3]  # no column begins in a value
+    assert [len(re.findall(r"(?<!\\)\|", line)) for line in tables] == [
+        5,
+        3,
+    ]  # no column begins in a value
     assert "\n# not a title" not in pages["card.md"]
 
 

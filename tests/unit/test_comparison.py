@@ -6,10 +6,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from atelier.cli.tables.review import comparison_page, print_comparison
+from atelier.cli.tables.review import print_comparison
 from atelier.errors import UsageError
 from atelier.registry import Registry
 from atelier.review.comparison import Side, compare, open_side, paired_rows
+from atelier.review.comparison_page import comparison_page
 
 pytestmark = pytest.mark.service
 
@@ -40,7 +41,11 @@ def test_the_interval_is_that_of_the_paired_t_test(scores):
     expected = stats.ttest_rel(after, before).confidence_interval(0.9)
     assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high))
     assert row["difference"] == pytest.approx((after - before).mean())
-    assert (row["a"], row["b"], row["num_units"]) == (pytest.approx(before.mean()), pytest.approx(after.mean()), 60)
+    assert (row["a"], row["b"], row["num_units"]) == (
+        pytest.approx(before.mean()),
+        pytest.approx(after.mean()),
+        60,
+    )
     assert row["better"] == "b"
 
 
@@ -57,7 +62,10 @@ def test_what_is_better_follows_the_direction_of_the_metric(scores):
     before, after = scores
     tables = [units(values).rename(columns={"psnr": "mse"}) for values in (before, after)]
     assert row_of(paired_rows(*tables, True, 0.95), metric="mse")["better"] == "a"
-    assert row_of(paired_rows(units(before), units(before[::-1]), True, 0.95))["better"] == "not proven"
+    assert (
+        row_of(paired_rows(units(before), units(before[::-1]), True, 0.95))["better"]
+        == "not proven"
+    )
     unknown = [units(values).rename(columns={"psnr": "wobble"}) for values in (before, after)]
     assert row_of(paired_rows(*unknown, True, 0.95), metric="wobble")["better"] == "different"
 
@@ -65,8 +73,14 @@ def test_what_is_better_follows_the_direction_of_the_metric(scores):
 def test_every_slice_has_its_own_interval_but_no_slice_of_one(scores):
     before, after = scores
     classes = ["cat"] * 20 + ["dog"] * 39 + ["ant"]
-    rows = list(paired_rows(units(before, classes=classes), units(after, classes=classes), True, 0.95))
-    assert {row["slice"]: row["num_units"] for row in rows} == {"all": 60, "class:cat": 20, "class:dog": 39}
+    rows = list(
+        paired_rows(units(before, classes=classes), units(after, classes=classes), True, 0.95)
+    )
+    assert {row["slice"]: row["num_units"] for row in rows} == {
+        "all": 60,
+        "class:cat": 20,
+        "class:dog": 39,
+    }
     assert row_of(rows, "class:cat")["difference"] == pytest.approx((after - before)[:20].mean())
 
 
@@ -82,9 +96,17 @@ def test_numbered_blocks_of_other_data_are_no_pairs(scores):
 def scored_run(registry: Registry, name: str, values, extractor="classifier/1", **params) -> str:
     run_id = registry.runs.start("compared", name, {"data.md5": "", "git.commit": ""})
     registry.runs.log_params(run_id, {"lr": 0.1, **params})
-    evaluation = {"params": {"confidence": 0.95, "seed": 7}, "data": {"d": "x"}, "extractor": extractor, "code": {}}
+    evaluation = {
+        "params": {"confidence": 0.95, "seed": 7},
+        "data": {"d": "x"},
+        "extractor": extractor,
+        "code": {},
+    }
     training = {"params": params, "data": {"d": "x"}, "code": {"losses.py": name, "same.py": "1"}}
-    files = {"evaluation/fingerprint.json": json.dumps(evaluation), "fingerprint.json": json.dumps(training)}
+    files = {
+        "evaluation/fingerprint.json": json.dumps(evaluation),
+        "fingerprint.json": json.dumps(training),
+    }
     classes = ["NA", "1"] * (len(values) // 2)
     registry.runs.log_files(run_id, "", files)
     registry.runs.log_files(run_id, "evaluation", {"units.csv": units(values, classes=classes)})
@@ -92,7 +114,10 @@ def scored_run(registry: Registry, name: str, values, extractor="classifier/1", 
 
 
 def test_two_runs_are_compared_in_parameters_code_and_scores(registry, scores):
-    first, second = (scored_run(registry, name, values, width=name) for name, values in zip("ab", scores, strict=True))
+    first, second = (
+        scored_run(registry, name, values, width=name)
+        for name, values in zip("ab", scores, strict=True)
+    )
     found = compare(registry, open_side(registry, first), open_side(registry, second))
     assert found["params"] == [{"key": "width", "a": "a", "b": "b"}]
     assert found["code"]["modules"] == [{"file": "losses.py", "change": "changed"}]
@@ -114,7 +139,11 @@ def test_scores_by_another_extractor_are_not_compared_in_pairs(registry, scores)
 
 def test_what_was_not_evaluated_is_said(registry, scores):
     bare = registry.runs.start("compared", "bare", {})
-    found = compare(registry, open_side(registry, bare), open_side(registry, scored_run(registry, "e", scores[0])))
+    found = compare(
+        registry,
+        open_side(registry, bare),
+        open_side(registry, scored_run(registry, "e", scores[0])),
+    )
     assert found["evaluation"]["differ"] == [f"run {bare[:8]} was not evaluated"]
     assert found["metrics"] == []
 
@@ -130,7 +159,13 @@ def test_a_run_that_is_not_there_and_one_run_twice_are_refused(registry, scores)
 # -- the page -------------------------------------------------------------------------------------------------------
 
 
-HOSTILE = ["<script>alert(1)</script>", "\"><img src=x onerror='alert(1)'>", "{{ 7*7 }}", "[red]a[/]", "</pre><b>"]
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "\"><img src=x onerror='alert(1)'>",
+    "{{ 7*7 }}",
+    "[red]a[/]",
+    "</pre><b>",
+]
 
 
 class Page(HTMLParser):
@@ -150,8 +185,23 @@ class Page(HTMLParser):
 
 
 def found_with(name):
-    side = {"name": name, "aliases": [name], "run_id": name, "started": name, "git_commit": name, "data_md5": name}
-    row = {"metric": name, "slice": f"class:{name}", "a": 1.0, "b": 2.0, "difference": 1.0, "low": 0.5, "high": 1.5}
+    side = {
+        "name": name,
+        "aliases": [name],
+        "run_id": name,
+        "started": name,
+        "git_commit": name,
+        "data_md5": name,
+    }
+    row = {
+        "metric": name,
+        "slice": f"class:{name}",
+        "a": 1.0,
+        "b": 2.0,
+        "difference": 1.0,
+        "low": 0.5,
+        "high": 1.5,
+    }
     return {
         "a": side,
         "b": side,
@@ -164,13 +214,18 @@ def found_with(name):
             "problem": name,
         },
         "evaluation": {"differ": [name], "not_paired": name},
-        "metrics": [{**row, "num_units": 9, "better": "b"}, {**row, "slice": "all", "num_units": 9, "better": "a"}],
+        "metrics": [
+            {**row, "num_units": 9, "better": "b"},
+            {**row, "slice": "all", "num_units": 9, "better": "a"},
+        ],
     }
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_nothing_in_names_or_values_becomes_markup(name, capsys):
-    harmless, hostile = (Page(comparison_page(found_with(text), {text: (PIXEL, None)})) for text in ("plain", name))
+    harmless, hostile = (
+        Page(comparison_page(found_with(text), {text: (PIXEL, None)})) for text in ("plain", name)
+    )
     assert hostile.tags == harmless.tags
     assert "script" not in hostile.tags
     assert [key for key, _ in hostile.attributes] == [key for key, _ in harmless.attributes]
@@ -184,7 +239,9 @@ def test_the_page_is_one_file_that_fetches_nothing():
     page = comparison_page(found_with("plain"), {"restored.png": (PIXEL, PIXEL)})
     parsed = Page(page)
     sources = [value for key, value in parsed.attributes if key in ("src", "href")]
-    assert len(sources) == 2 and all(value.startswith("data:image/png;base64,iVBOR") for value in sources)
+    assert len(sources) == 2 and all(
+        value.startswith("data:image/png;base64,iVBOR") for value in sources
+    )
     assert "http" not in page.replace("http-equiv", "")
     assert "default-src 'none'" in page
 

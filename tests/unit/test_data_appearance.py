@@ -18,7 +18,9 @@ from atelier.serving.restore import read_picture
 
 HEIGHT, WIDTH = 20, 24
 SMOOTH = np.asarray(
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (5, 6, 4), np.uint8)).resize((WIDTH, HEIGHT))
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (5, 6, 4), np.uint8)).resize(
+        (WIDTH, HEIGHT)
+    )
 )
 COLOURS, GREY = SMOOTH[..., :3], SMOOTH[..., :1]
 ALPHA = SMOOTH[..., 3:]
@@ -26,9 +28,15 @@ DEEP_COLOURS = COLOURS.astype(np.uint16) * 257
 DEEP_GREY = GREY.astype(np.uint16) * 257
 
 # Colorants at D50 of profiles made by hand (ICC.1, 9.2), from the specifications of both spaces.
-DISPLAY_P3 = np.array([[0.51512, 0.29198, 0.1571], [0.2412, 0.69225, 0.06657], [-0.00105, 0.04189, 0.78407]])
-ADOBE_RGB = np.array([[0.60974, 0.20528, 0.14919], [0.31111, 0.62567, 0.06322], [0.01947, 0.06087, 0.74457]])
-SRGB = np.array([[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.7141]])
+DISPLAY_P3 = np.array(
+    [[0.51512, 0.29198, 0.1571], [0.2412, 0.69225, 0.06657], [-0.00105, 0.04189, 0.78407]]
+)
+ADOBE_RGB = np.array(
+    [[0.60974, 0.20528, 0.14919], [0.31111, 0.62567, 0.06322], [0.01947, 0.06087, 0.74457]]
+)
+SRGB = np.array(
+    [[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.7141]]
+)
 
 
 # --- writing pictures
@@ -84,7 +92,12 @@ def jpeg(mode="RGB", **save):
 def with_profile(profile, pixels_HWC=COLOURS, file_format="PNG"):
     content = io.BytesIO()
     image = Image.fromarray(pixels_HWC[..., 0] if pixels_HWC.shape[-1] == 1 else pixels_HWC)
-    image.save(content, file_format, icc_profile=profile, **({"lossless": True} if file_format == "WEBP" else {}))
+    image.save(
+        content,
+        file_format,
+        icc_profile=profile,
+        **({"lossless": True} if file_format == "WEBP" else {}),
+    )
     return content.getvalue()
 
 
@@ -99,7 +112,11 @@ def profile(colorants, gamma=2.2):
 
     curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
     named = b"desc\0\0\0\0" + struct.pack(">I", 2) + b"w\0" + b"\0" * 79
-    tags = {b"desc": named, b"cprt": b"text\0\0\0\0none", b"wtpt": b"XYZ \0\0\0\0" + fixed(0.9642, 1, 0.8249)}
+    tags = {
+        b"desc": named,
+        b"cprt": b"text\0\0\0\0none",
+        b"wtpt": b"XYZ \0\0\0\0" + fixed(0.9642, 1, 0.8249),
+    }
     if colorants is None:
         tags[b"kTRC"] = curve
     else:
@@ -112,7 +129,15 @@ def profile(colorants, gamma=2.2):
         data += padded(body)
     space = b"GRAY" if colorants is None else b"RGB "
     head = struct.pack(
-        ">I4sI4s4s4s12s4s", start + len(data), b"none", 0x02100000, b"mntr", space, b"XYZ ", b"", b"acsp"
+        ">I4sI4s4s4s12s4s",
+        start + len(data),
+        b"none",
+        0x02100000,
+        b"mntr",
+        space,
+        b"XYZ ",
+        b"",
+        b"acsp",
     )
     return (head.ljust(68, b"\0") + fixed(0.9642, 1, 0.8249)).ljust(128, b"\0") + table + data
 
@@ -153,8 +178,14 @@ TABLE = {
     "png 16 bits colour": (png(DEEP_COLOURS, 16), COLOURS),
     "png grey with alpha": (png(SMOOTH[..., [0, 3]]), on_white(GREY, ALPHA)),
     "png colour with alpha": (png(SMOOTH), on_white(COLOURS, ALPHA)),
-    "png 8 bits, a transparent grey": (png(GREY, tRNS=struct.pack(">H", GREY[4, 4, 0])), keyed(GREY, GREY[4, 4], 255)),
-    "png 4 bits, a transparent grey": (png(FEW, 4, tRNS=struct.pack(">H", FEW[4, 4, 0])), keyed(FEW, FEW[4, 4], 15)),
+    "png 8 bits, a transparent grey": (
+        png(GREY, tRNS=struct.pack(">H", GREY[4, 4, 0])),
+        keyed(GREY, GREY[4, 4], 255),
+    ),
+    "png 4 bits, a transparent grey": (
+        png(FEW, 4, tRNS=struct.pack(">H", FEW[4, 4, 0])),
+        keyed(FEW, FEW[4, 4], 15),
+    ),
     "png 2 bits, a transparent grey": (png(FEWER, 2, tRNS=b"\0\1"), keyed(FEWER, [1], 3)),
     "png 1 bit, transparent black": (png(GREY // 128, 1, tRNS=b"\0\0"), GREY * 0 + 255),
     "png 16 bits, a transparent grey": (
@@ -169,28 +200,59 @@ TABLE = {
         png(NEAR, 16, tRNS=struct.pack(">3H", *NEAR[2, 2])),
         keyed(NEAR, NEAR[2, 2], 65535),
     ),
-    "png grey in linear light": (png(GREY, gAMA=struct.pack(">I", 100000)), encode_srgb(GREY / 255)),
-    "png 16 bits in linear light": (png(DEEP_GREY, 16, gAMA=struct.pack(">I", 100000)), encode_srgb(GREY / 255)),
-    "png colour in linear light": (png(COLOURS, gAMA=struct.pack(">I", 100000)), encode_srgb(COLOURS / 255)),
+    "png grey in linear light": (
+        png(GREY, gAMA=struct.pack(">I", 100000)),
+        encode_srgb(GREY / 255),
+    ),
+    "png 16 bits in linear light": (
+        png(DEEP_GREY, 16, gAMA=struct.pack(">I", 100000)),
+        encode_srgb(GREY / 255),
+    ),
+    "png colour in linear light": (
+        png(COLOURS, gAMA=struct.pack(">I", 100000)),
+        encode_srgb(COLOURS / 255),
+    ),
     "png of sRGB's gamma": (png(GREY, gAMA=struct.pack(">I", 45455)), GREY),
-    "png of a gamma, said to be sRGB": (png(GREY, gAMA=struct.pack(">I", 100000), sRGB=b"\0"), GREY),
+    "png of a gamma, said to be sRGB": (
+        png(GREY, gAMA=struct.pack(">I", 100000), sRGB=b"\0"),
+        GREY,
+    ),
     "tiff colour in planes": (tiff(COLOURS, "separate", photometric="rgb"), COLOURS),
     "tiff 16 bits": (tiff(DEEP_COLOURS, photometric="rgb"), COLOURS),
     "tiff 16 bits, big endian": (tiff(DEEP_COLOURS, photometric="rgb", byteorder=">"), COLOURS),
     "tiff 16 bits in planes": (tiff(DEEP_COLOURS, "separate", photometric="rgb"), COLOURS),
-    "tiff 16 bits in planes, big endian": (tiff(DEEP_COLOURS, "separate", photometric="rgb", byteorder=">"), COLOURS),
-    "tiff 16 bits in packed planes": (tiff(DEEP_COLOURS, "separate", photometric="rgb", compression="zlib"), COLOURS),
+    "tiff 16 bits in planes, big endian": (
+        tiff(DEEP_COLOURS, "separate", photometric="rgb", byteorder=">"),
+        COLOURS,
+    ),
+    "tiff 16 bits in packed planes": (
+        tiff(DEEP_COLOURS, "separate", photometric="rgb", compression="zlib"),
+        COLOURS,
+    ),
     "tiff 16 bits in planes with alpha": (
-        tiff(SMOOTH.astype(np.uint16) * 257, "separate", photometric="rgb", extrasamples=["unassalpha"]),
+        tiff(
+            SMOOTH.astype(np.uint16) * 257,
+            "separate",
+            photometric="rgb",
+            extrasamples=["unassalpha"],
+        ),
         on_white(COLOURS, ALPHA),
     ),
     "tiff 0 is white": (tiff(GREY, photometric="miniswhite"), 255 - GREY.astype(int)),
     "tiff grey, multiplied by alpha": (
-        tiff(np.dstack([np.minimum(GREY, ALPHA), ALPHA]), photometric="minisblack", extrasamples=["assocalpha"]),
+        tiff(
+            np.dstack([np.minimum(GREY, ALPHA), ALPHA]),
+            photometric="minisblack",
+            extrasamples=["assocalpha"],
+        ),
         np.minimum(GREY, ALPHA) + 255.0 - ALPHA,
     ),
     "tiff colour, multiplied by alpha": (
-        tiff(np.dstack([np.minimum(COLOURS, ALPHA), ALPHA]), photometric="rgb", extrasamples=["assocalpha"]),
+        tiff(
+            np.dstack([np.minimum(COLOURS, ALPHA), ALPHA]),
+            photometric="rgb",
+            extrasamples=["assocalpha"],
+        ),
         np.minimum(COLOURS, ALPHA) + 255.0 - ALPHA,
     ),
     "tiff 16 bits in planes, multiplied by alpha": (
@@ -202,13 +264,22 @@ TABLE = {
         ),
         np.minimum(COLOURS, ALPHA) + 255.0 - ALPHA,
     ),
-    "tiff fourth channel without meaning": (tiff(SMOOTH, photometric="rgb", extrasamples=["unspecified"]), COLOURS),
+    "tiff fourth channel without meaning": (
+        tiff(SMOOTH, photometric="rgb", extrasamples=["unspecified"]),
+        COLOURS,
+    ),
     "bmp with alpha": (bmp(SMOOTH), on_white(COLOURS, ALPHA)),
     "bmp whose alpha is all zero": (bmp(np.dstack([COLOURS, ALPHA * 0])), COLOURS),
     "png in Display P3": (with_profile(profile(DISPLAY_P3)), in_srgb(COLOURS, DISPLAY_P3)),
     "png in Adobe RGB": (with_profile(profile(ADOBE_RGB)), in_srgb(COLOURS, ADOBE_RGB)),
-    "tiff in Adobe RGB": (with_profile(profile(ADOBE_RGB), file_format="TIFF"), in_srgb(COLOURS, ADOBE_RGB)),
-    "webp in Adobe RGB": (with_profile(profile(ADOBE_RGB), file_format="WEBP"), in_srgb(COLOURS, ADOBE_RGB)),
+    "tiff in Adobe RGB": (
+        with_profile(profile(ADOBE_RGB), file_format="TIFF"),
+        in_srgb(COLOURS, ADOBE_RGB),
+    ),
+    "webp in Adobe RGB": (
+        with_profile(profile(ADOBE_RGB), file_format="WEBP"),
+        in_srgb(COLOURS, ADOBE_RGB),
+    ),
     "tiff 16 bits in planes in Adobe RGB": (
         tiff(
             DEEP_COLOURS,
@@ -237,7 +308,9 @@ REFUSED = {
     "jpeg of CMYK": jpeg("CMYK"),
     "tiff of CMYK": tiff(SMOOTH, photometric="separated"),
     "tiff of 16 bits where 0 is white": tiff(DEEP_GREY, photometric="miniswhite"),
-    "tiff of two channels": tiff(SMOOTH[..., :2], photometric="minisblack", extrasamples=["unspecified"]),
+    "tiff of two channels": tiff(
+        SMOOTH[..., :2], photometric="minisblack", extrasamples=["unspecified"]
+    ),
     "tiff of floats": tiff(GREY.astype(np.float32), photometric="minisblack"),
 }
 
@@ -311,7 +384,10 @@ def test_what_was_done_to_a_picture_is_told():
     first.save(film, "GIF", save_all=True, append_images=[second])
     for content, expected in (
         (TABLE["png in Display P3"][0], ["had a colour profile and was converted to sRGB"]),
-        (TABLE["png grey in linear light"][0], ["had a gamma of its own and was converted to sRGB"]),
+        (
+            TABLE["png grey in linear light"][0],
+            ["had a gamma of its own and was converted to sRGB"],
+        ),
         (pages.getvalue(), ["holds several frames or pages, of which the first was read"]),
         (film.getvalue(), ["holds several frames or pages, of which the first was read"]),
         (TABLE["sRGB by its profile"][0], []),

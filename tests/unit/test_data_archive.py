@@ -34,7 +34,11 @@ def items_of(folder, content, **keys):
 
 
 def places(items):
-    return {name: (item.class_name, item.split) for name, item in items.items() if isinstance(item, Encoded)}
+    return {
+        name: (item.class_name, item.split)
+        for name, item in items.items()
+        if isinstance(item, Encoded)
+    }
 
 
 def reasons(items):
@@ -46,7 +50,15 @@ def reasons(items):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_is_told_by_its_content_and_read(tmp_path, kind):
-    names = ["cat/a.png", "./cat/deep/er/b.PNG", "dog/c.jpg", "d.png", "dog/README.txt", "cat/.e.png", "__MACOSX/f.png"]
+    names = [
+        "cat/a.png",
+        "./cat/deep/er/b.PNG",
+        "dog/c.jpg",
+        "d.png",
+        "dog/README.txt",
+        "cat/.e.png",
+        "__MACOSX/f.png",
+    ]
     contents = [*PNGS[:4], b"about", PNGS[5], b""]
     items = items_of(tmp_path, packed(list(zip(names, contents, strict=True)), kind))
     assert places(items) == {
@@ -72,8 +84,13 @@ def test_the_one_top_folder_of_an_archive_says_nothing(tmp_path):
 
 
 def test_a_top_folder_named_like_a_split_is_one(tmp_path):
-    items = items_of(tmp_path, packed([("Training/cat/a.png", PNGS[0]), ("Training/b.png", PNGS[1])]))
-    assert places(items) == {"Training/cat/a.png": ("cat", "train"), "Training/b.png": (None, "train")}
+    items = items_of(
+        tmp_path, packed([("Training/cat/a.png", PNGS[0]), ("Training/b.png", PNGS[1])])
+    )
+    assert places(items) == {
+        "Training/cat/a.png": ("cat", "train"),
+        "Training/b.png": (None, "train"),
+    }
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
@@ -93,7 +110,9 @@ def test_a_missing_table_of_labels_is_named(tmp_path):
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 def test_of_two_members_of_one_name_the_last_is_taken_as_in_unpacking(tmp_path, kind):
-    items = items_of(tmp_path, packed([("a.png", PNGS[0]), ("b.png", PNGS[1]), ("./a.png", PNGS[2])], kind))
+    items = items_of(
+        tmp_path, packed([("a.png", PNGS[0]), ("b.png", PNGS[1]), ("./a.png", PNGS[2])], kind)
+    )
     assert items["a.png"].read() == PNGS[2]
     assert len(items) == 2
 
@@ -109,7 +128,15 @@ def test_a_file_without_an_ending_is_a_picture_if_it_starts_like_one(tmp_path):
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 def test_paths_that_lead_out_of_the_archive_are_refused(tmp_path, kind):
-    unsafe = ["/etc/a.png", "../b.png", "x/../../c.png", "C:/d.png", "C:e.png", "..\\f.png", "\\\\server\\g.png"]
+    unsafe = [
+        "/etc/a.png",
+        "../b.png",
+        "x/../../c.png",
+        "C:/d.png",
+        "C:e.png",
+        "..\\f.png",
+        "\\\\server\\g.png",
+    ]
     items = items_of(tmp_path, packed([(name, PNGS[0]) for name in [*unsafe, "x/ok.png"]], kind))
     assert reasons(items) == dict.fromkeys(unsafe, "unsafe path")
     assert list(places(items)) == ["x/ok.png"]
@@ -152,7 +179,9 @@ def test_a_member_that_is_too_large_is_not_taken_into_memory(tmp_path, kind, mon
 def test_an_archive_that_grows_absurdly_is_a_bomb(tmp_path, kind, monkeypatch):
     monkeypatch.setattr(archive_members, "MIN_BOMB_BYTES", 3_000_000)
     content = packed([(f"{number}.png", bytes(1_000_000)) for number in range(4)], kind)
-    with pytest.raises(DataError, match=r"more than 200 times its own size.*bomb.*unpack it and use the folder"):
+    with pytest.raises(
+        DataError, match=r"more than 200 times its own size.*bomb.*unpack it and use the folder"
+    ):
         items_of(tmp_path, content)
 
 
@@ -169,7 +198,9 @@ def test_a_zip_file_that_lies_about_a_size_takes_no_memory(tmp_path):
     assert peak < 5_000_000
 
 
-@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE])
+@pytest.mark.parametrize(
+    "kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE]
+)
 def test_a_tar_header_of_absurd_size_takes_no_memory(tmp_path, kind):
     header = tarfile.TarInfo("x")
     header.type = kind
@@ -204,7 +235,9 @@ def test_a_cut_archive_is_refused_wherever_it_is_cut(tmp_path, kind):
     # A tar file ends in zeros up to a round size; of them, two blocks are the end mark.
     used = len(whole.rstrip(b"\0")) if kind == "tar" else len(whole)
     for length in (0, 3, 100, used // 3, used // 2, used - 30, used - 3):
-        with pytest.raises(DataError, match="is damaged, or no archive of the kinds that are read: zip, tar"):
+        with pytest.raises(
+            DataError, match="is damaged, or no archive of the kinds that are read: zip, tar"
+        ):
             items_of(tmp_path, whole[:length])
 
 
@@ -249,7 +282,9 @@ def test_one_damaged_picture_in_a_zip_file_spares_the_others(tmp_path):
     assert items["b.png"].read() == PNGS[1]
 
 
-@pytest.mark.parametrize("content", [b"", b"7z\xbc\xaf\x27\x1c" + bytes(600), b"Rar!\x1a\7\0" + bytes(600), bytes(99)])
+@pytest.mark.parametrize(
+    "content", [b"", b"7z\xbc\xaf\x27\x1c" + bytes(600), b"Rar!\x1a\7\0" + bytes(600), bytes(99)]
+)
 def test_what_is_no_archive_is_refused(tmp_path, content):
     with pytest.raises(DataError, match="no archive of the kinds that are read"):
         items_of(tmp_path, content)
@@ -285,7 +320,9 @@ def test_the_digest_is_the_sum_and_a_wrong_sum_is_refused_with_both(tmp_path):
     assert source_names(tmp_path, source) is None
     wrong = source.model_copy(update={"sha256": "0" * 64})
     for use in (source_digest, open_source):
-        with pytest.raises(DataError, match=f"a.zip: expected the sha256 {'0' * 64}, found {digest}"):
+        with pytest.raises(
+            DataError, match=f"a.zip: expected the sha256 {'0' * 64}, found {digest}"
+        ):
             use(tmp_path, wrong)
 
 

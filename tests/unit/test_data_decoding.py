@@ -19,7 +19,13 @@ FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"]
 
 
 def stored_as(image_size=None, channels=3, **changes):
-    return Dataset(source="folder", path="raw", image_size=image_size, channels=channels, **{"min_size": 8, **changes})
+    return Dataset(
+        source="folder",
+        path="raw",
+        image_size=image_size,
+        channels=channels,
+        **{"min_size": 8, **changes},
+    )
 
 
 def saved(pixels, file_format="PNG", **save):
@@ -58,7 +64,12 @@ def test_every_format_is_read_in_both_sizes_and_channels(file_format, mode, chan
 def test_a_lossless_picture_of_the_right_form_comes_back_as_it_was(file_format):
     content = encoded((16, 16), seed=3, file_format=file_format)
     expected = np.asarray(Image.open(io.BytesIO(content)))
-    for dataset in (stored_as(), stored_as(16), stored_as(16, fit="pad"), stored_as(16, fit="stretch")):
+    for dataset in (
+        stored_as(),
+        stored_as(16),
+        stored_as(16, fit="pad"),
+        stored_as(16, fit="stretch"),
+    ):
         np.testing.assert_array_equal(decode(content, dataset), expected)
 
 
@@ -91,14 +102,20 @@ def test_what_is_transparent_becomes_white(mode):
     assert decode(content, stored_as()).min() == 255
 
 
-@pytest.mark.parametrize("make", [lambda pixels: saved(pixels), lambda pixels: saved(pixels, "TIFF")])
+@pytest.mark.parametrize(
+    "make", [lambda pixels: saved(pixels), lambda pixels: saved(pixels, "TIFF")]
+)
 @pytest.mark.parametrize("byte_order", ["<", ">"])
 def test_16_bit_grey_keeps_its_range(make, byte_order):
     deep = np.linspace(0, 65535, 256).round().astype(byte_order + "u2").reshape(16, 16)
     image = (
-        Image.fromarray(deep.astype("<u2")) if byte_order == "<" else Image.frombytes("I;16B", (16, 16), deep.tobytes())
+        Image.fromarray(deep.astype("<u2"))
+        if byte_order == "<"
+        else Image.frombytes("I;16B", (16, 16), deep.tobytes())
     )
-    np.testing.assert_array_equal(decode(make(image), stored_as(channels=1))[..., 0], np.arange(256).reshape(16, 16))
+    np.testing.assert_array_equal(
+        decode(make(image), stored_as(channels=1))[..., 0], np.arange(256).reshape(16, 16)
+    )
 
 
 def test_16_bit_colour_keeps_its_range():
@@ -132,14 +149,20 @@ def test_a_centre_crop_is_what_pillow_fits():
 def test_a_top_crop_keeps_the_top_of_a_tall_picture_and_the_centre_of_a_wide_one():
     assert decode(stripes(32, 96), stored_as(16, 1, fit="top-crop"))[:-1].max() < 5
     wide = stripes(96, 32)
-    np.testing.assert_array_equal(decode(wide, stored_as(16, 1, fit="top-crop")), decode(wide, stored_as(16, 1)))
+    np.testing.assert_array_equal(
+        decode(wide, stored_as(16, 1, fit="top-crop")), decode(wide, stored_as(16, 1))
+    )
 
 
 def test_padding_keeps_the_whole_picture_on_white():
     square = decode(saved(np.zeros((32, 96), np.uint8)), stored_as(24, 1, fit="pad"))[..., 0]
     assert square[8:16].max() == 0
     assert square[:8].min() == square[16:].min() == 255
-    assert decode(saved(np.zeros((8, 4000), np.uint8)), stored_as(16, 1, fit="pad")).shape == (16, 16, 1)
+    assert decode(saved(np.zeros((8, 4000), np.uint8)), stored_as(16, 1, fit="pad")).shape == (
+        16,
+        16,
+        1,
+    )
 
 
 def test_stretching_keeps_the_whole_picture_and_not_its_shape():
@@ -238,7 +261,19 @@ def test_of_a_file_that_is_all_but_gone_the_kind_is_still_known(file_format):
         tiff((20, 20), np.uint32, bigtiff=True),
         tiff((20, 20), np.uint16, "miniswhite"),
     ],
-    ids=["CMYK", "LAB", "F", "I", "2 bands", "5 bands", "7 bands", "RGB float", "64 bits", "32 bits", "16 inverted"],
+    ids=[
+        "CMYK",
+        "LAB",
+        "F",
+        "I",
+        "2 bands",
+        "5 bands",
+        "7 bands",
+        "RGB float",
+        "64 bits",
+        "32 bits",
+        "16 inverted",
+    ],
 )
 def test_other_channels_than_grey_and_colour_are_refused(content):
     assert reason(content) == "wrong channels"
@@ -255,7 +290,9 @@ def test_a_bomb_is_refused_by_its_header_alone(file_format):
     content = bytearray(encoded((20, 20), mode="L", file_format=file_format))
     place = {"PNG": 16, "BMP": 18, "GIF": 6}[file_format]
     size = {"PNG": ">u4", "BMP": "<u4", "GIF": "<u2"}[file_format]
-    content[place : place + 2 * np.dtype(size).itemsize] = np.array([60_000, 60_000], size).tobytes()
+    content[place : place + 2 * np.dtype(size).itemsize] = np.array(
+        [60_000, 60_000], size
+    ).tobytes()
     if file_format == "PNG":  # its header has a checksum
         content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
     start = time.process_time()
@@ -269,7 +306,9 @@ def test_pillow_is_quiet_inside_and_as_before_afterwards():
         warnings.simplefilter("always")
         with quiet_pillow():
             assert Image.MAX_IMAGE_PIXELS is None
-            warnings.warn_explicit("odd metadata", UserWarning, "x.py", 1, module="PIL.TiffImagePlugin")
+            warnings.warn_explicit(
+                "odd metadata", UserWarning, "x.py", 1, module="PIL.TiffImagePlugin"
+            )
             warnings.warn_explicit("ours", UserWarning, "y.py", 1, module="atelier")
     assert [str(warning.message) for warning in seen] == ["ours"]
     assert Image.MAX_IMAGE_PIXELS == before

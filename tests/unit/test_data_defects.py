@@ -47,10 +47,19 @@ def png_header(width, height):
     """A PNG file that claims a size and holds next to nothing: a decompression bomb."""
 
     def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    parts = (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(bytes(1000))), chunk(b"IEND", b""))
+    parts = (
+        chunk(b"IHDR", header),
+        chunk(b"IDAT", zlib.compress(bytes(1000))),
+        chunk(b"IEND", b""),
+    )
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
@@ -103,11 +112,15 @@ def fill(folder, patches, seed=1):
         return name
 
     for number, (name, reason, content) in enumerate(defective_files(next_patch)):
-        reasons[write(f"{('train', 'test')[number % 2]}/{'ab'[number // 2 % 2]}/{name}", content)] = reason
+        reasons[
+            write(f"{('train', 'test')[number % 2]}/{'ab'[number // 2 % 2]}/{name}", content)
+        ] = reason
     (folder / "train" / "a" / "broken-link.png").symlink_to(folder / "nowhere.png")
     (folder / "train" / "a" / "folder.png").symlink_to(folder / "test")
     os.mkfifo(folder / "train" / "b" / "pipe.png")
-    reasons |= dict.fromkeys(("train/a/broken-link.png", "train/a/folder.png", "train/b/pipe.png"), "not a file")
+    reasons |= dict.fromkeys(
+        ("train/a/broken-link.png", "train/a/folder.png", "train/b/pipe.png"), "not a file"
+    )
     for number, file_format in enumerate(("PNG", "BMP", "TIFF")):
         patch = next_patch()
         pair = (write(f"train/a/twin-{number}.png", encoded(patch, "PNG")),
@@ -126,9 +139,13 @@ def fill(folder, patches, seed=1):
     for number in range(2):
         patch = next_patch()
         for label in "ab":
-            reasons[write(f"train/{label}/which-{number}.png", encoded(patch, "PNG"))] = "two labels"
+            reasons[write(f"train/{label}/which-{number}.png", encoded(patch, "PNG"))] = (
+                "two labels"
+            )
     number = 0
-    while sum(len(files) for _, _, files in os.walk(folder)) + 1 < NUM_FILES:  # os.walk lists folder.png as a folder
+    while (
+        sum(len(files) for _, _, files in os.walk(folder)) + 1 < NUM_FILES
+    ):  # os.walk lists folder.png as a folder
         number += 1
         name = f"{('train', 'train', 'train', 'test')[number % 4]}/{'ab'[number // 4 % 2]}/{number:03d}.png"
         write(name, encoded(next_patch(), "PNG"))
@@ -136,14 +153,22 @@ def fill(folder, patches, seed=1):
 
 
 @pytest.mark.parametrize("image_size", [SIDE, None])
-def test_every_defect_is_found_for_the_right_reason_and_everything_else_is_kept(tmp_path, patches, image_size):
+def test_every_defect_is_found_for_the_right_reason_and_everything_else_is_kept(
+    tmp_path, patches, image_size
+):
     reasons, either = fill(tmp_path / "raw", patches)
     assert len(reasons) + len(either) == NUM_DEFECTS
     assert len({*reasons.values(), *either.values()}) == 12
-    every = {str(path.relative_to(tmp_path / "raw")) for path in (tmp_path / "raw").rglob("*") if "." in path.name}
+    every = {
+        str(path.relative_to(tmp_path / "raw"))
+        for path in (tmp_path / "raw").rglob("*")
+        if "." in path.name
+    }
     assert len(every) == NUM_FILES
     before = {path: path.read_bytes() for path in (tmp_path / "raw").rglob("*") if path.is_file()}
-    dataset = Dataset(source="folder", path="raw", image_size=image_size, channels=3, max_quarantined=0.2)
+    dataset = Dataset(
+        source="folder", path="raw", image_size=image_size, channels=3, max_quarantined=0.2
+    )
 
     record = ingest_all_stages(tmp_path, "found", dataset)
 
@@ -155,13 +180,23 @@ def test_every_defect_is_found_for_the_right_reason_and_everything_else_is_kept(
         assert found.pop(gone) == reason
         every.discard(gone)
     assert found == reasons
-    kept = {name for name, _ in read_csv((tmp_path / "data" / "found" / "names.csv").read_bytes())[1:]}
+    kept = {
+        name for name, _ in read_csv((tmp_path / "data" / "found" / "names.csv").read_bytes())[1:]
+    }
     assert kept == every - found.keys()
-    assert len(read_dataset(tmp_path, "found").manifest) == NUM_FILES - record.num_quarantined == len(kept)
-    assert before == {path: path.read_bytes() for path in (tmp_path / "raw").rglob("*") if path.is_file()}
+    assert (
+        len(read_dataset(tmp_path, "found").manifest)
+        == NUM_FILES - record.num_quarantined
+        == len(kept)
+    )
+    assert before == {
+        path: path.read_bytes() for path in (tmp_path / "raw").rglob("*") if path.is_file()
+    }
 
 
-def test_they_are_found_whatever_the_files_are_called_and_however_many_cores_look(tmp_path, patches, monkeypatch):
+def test_they_are_found_whatever_the_files_are_called_and_however_many_cores_look(
+    tmp_path, patches, monkeypatch
+):
     digests, tables = set(), set()
     for number, cores in enumerate((1, 5)):
         project = tmp_path / str(number)
@@ -172,10 +207,17 @@ def test_they_are_found_whatever_the_files_are_called_and_however_many_cores_loo
                     path.rename(path.with_name(f"renamed-{count}{path.suffix}"))
         monkeypatch.setattr("atelier.data.ingest.reading.num_cores", lambda cores=cores: cores)
         monkeypatch.setattr("atelier.data.ingest.reading.WORTH_A_THREAD", 0.0)
-        dataset = Dataset(source="folder", path="raw", image_size=SIDE, channels=3, max_quarantined=0.2)
+        dataset = Dataset(
+            source="folder", path="raw", image_size=SIDE, channels=3, max_quarantined=0.2
+        )
         digests.add(ingest_all_stages(project, "found", dataset).digest)
         tables.add(
-            tuple(sorted(row["reason"] for row in stages.quarantine_rows(project, "found", project / "data" / "found")))
+            tuple(
+                sorted(
+                    row["reason"]
+                    for row in stages.quarantine_rows(project, "found", project / "data" / "found")
+                )
+            )
         )
         shutil.rmtree(project)
     assert len(digests) == len(tables) == 1

@@ -52,7 +52,10 @@ def certificate(folder):
         .serial_number(1)
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -87,14 +90,21 @@ def at(address, sha256=SHA256):
 
 
 def leftovers(project):
-    return [path.name for path in (project / ".atelier").rglob("*") if path.is_file() and path.suffix != ".lock"]
+    return [
+        path.name
+        for path in (project / ".atelier").rglob("*")
+        if path.is_file() and path.suffix != ".lock"
+    ]
 
 
 def test_an_archive_is_fetched_once_and_checked(tmp_path, server):
     assert source_digest(tmp_path, at(f"{server}/a.zip")) == SHA256
     assert Handler.requests == []
     for _ in range(2):
-        assert [item.class_name for item in open_source(tmp_path, at(f"{server}/a.zip")).items] == ["cat", "dog"]
+        assert [item.class_name for item in open_source(tmp_path, at(f"{server}/a.zip")).items] == [
+            "cat",
+            "dog",
+        ]
     assert Handler.requests == ["/a.zip"]
     assert (tmp_path / ".atelier" / "sources" / SHA256).read_bytes() == ARCHIVE
 
@@ -107,14 +117,20 @@ def test_a_fetched_file_that_was_damaged_is_fetched_again(tmp_path, server):
 
 
 def test_another_file_than_was_meant_is_refused_with_both_sums(tmp_path, server):
-    with pytest.raises(DataError, match=rf"expected the sha256 {'0' * 64}, found {SHA256} \({len(ARCHIVE):,} bytes\)"):
+    with pytest.raises(
+        DataError,
+        match=rf"expected the sha256 {'0' * 64}, found {SHA256} \({len(ARCHIVE):,} bytes\)",
+    ):
         open_source(tmp_path, at(f"{server}/a.zip", "0" * 64))
     assert leftovers(tmp_path) == []
 
 
 @pytest.mark.parametrize(
     ("path", "said"),
-    [("/half", "the connection broke .* before the end"), ("/other", "can't be fetched: HTTP Error 404")],
+    [
+        ("/half", "the connection broke .* before the end"),
+        ("/other", "can't be fetched: HTTP Error 404"),
+    ],
 )
 def test_what_the_network_or_the_server_does_wrong_may_be_tried_again(tmp_path, server, path, said):
     with pytest.raises(RemoteError, match=said):

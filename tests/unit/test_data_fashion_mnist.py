@@ -20,7 +20,9 @@ def test_fashion_mnist_is_what_was_published(fashion_source):
             fashion_mnist.CLASS_NAMES, count
         )
     train_mean = np.mean([item.pixels_HWC for item in items if item.split == "train"]) / 255
-    assert train_mean == pytest.approx(0.2860, abs=5e-5)  # the constant that everybody normalises with
+    assert train_mean == pytest.approx(
+        0.2860, abs=5e-5
+    )  # the constant that everybody normalises with
 
 
 def test_a_changed_byte_is_found_by_its_sum_and_the_file_is_named(tmp_path, fashion_source):
@@ -30,7 +32,8 @@ def test_a_changed_byte_is_found_by_its_sum_and_the_file_is_named(tmp_path, fash
     content[-1] ^= 1
     path.write_bytes(gzip.compress(bytes(content)))
     with pytest.raises(
-        DataError, match=r"t10k-labels-idx1-ubyte\.gz: expected the uncompressed sha256 0402a96d.*, found"
+        DataError,
+        match=r"t10k-labels-idx1-ubyte\.gz: expected the uncompressed sha256 0402a96d.*, found",
     ):
         fashion_mnist.read_files(tmp_path, "raw")
 
@@ -38,11 +41,17 @@ def test_a_changed_byte_is_found_by_its_sum_and_the_file_is_named(tmp_path, fash
 def test_uncompressed_files_will_do(tmp_path, fashion_source):
     for path in fashion_source.iterdir():
         (tmp_path / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
-    assert fashion_mnist.read_files(tmp_path, ".")["t10k-images-idx3-ubyte"].shape == (10_000, 28, 28)
+    assert fashion_mnist.read_files(tmp_path, ".")["t10k-images-idx3-ubyte"].shape == (
+        10_000,
+        28,
+        28,
+    )
 
 
 def test_a_given_path_is_the_only_place_looked_into(tmp_path):
-    with pytest.raises(DataError, match=r"nowhere/train-images-idx3-ubyte\.gz can't be read: No such file"):
+    with pytest.raises(
+        DataError, match=r"nowhere/train-images-idx3-ubyte\.gz can't be read: No such file"
+    ):
         fashion_mnist.read_files(tmp_path, "nowhere")
 
 
@@ -52,10 +61,18 @@ def test_a_failed_fetch_says_what_was_tried_and_leaves_nothing(tmp_path, monkeyp
     monkeypatch.setenv("PATH", str(tmp_path))  # no apt-get here
     with pytest.raises(DataError) as caught:
         fashion_mnist.read_files(tmp_path, None)
-    for part in ("Debian's folder: ", "an earlier fetch: ", "there is no apt-get here", "host.invalid", "NAME.path"):
+    for part in (
+        "Debian's folder: ",
+        "an earlier fetch: ",
+        "there is no apt-get here",
+        "host.invalid",
+        "NAME.path",
+    ):
         assert part in str(caught.value)
     assert not (tmp_path / ".atelier" / "sources").exists()
-    assert not [path for path in (tmp_path / ".atelier" / "tmp").iterdir() if path.suffix != ".lock"]
+    assert not [
+        path for path in (tmp_path / ".atelier" / "tmp").iterdir() if path.suffix != ".lock"
+    ]
 
 
 def test_a_fetch_is_checked_before_it_is_kept_and_then_found(tmp_path, fashion_source, monkeypatch):

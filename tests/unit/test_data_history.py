@@ -16,17 +16,31 @@ from tests.stored import stored_dataset
 
 pytestmark = pytest.mark.service
 
-PICTURES = [np.random.default_rng(seed).integers(0, 256, (16, 16, 1), np.uint8) for seed in range(14)]
+PICTURES = [
+    np.random.default_rng(seed).integers(0, 256, (16, 16, 1), np.uint8) for seed in range(14)
+]
 HASHES = [content_hash(pixels) for pixels in PICTURES]
-FIRST = {number: ("cat" if number % 2 else "dog", "test" if number < 2 else "train") for number in range(10)}
+FIRST = {
+    number: ("cat" if number % 2 else "dog", "test" if number < 2 else "train")
+    for number in range(10)
+}
 # One removed, one relabelled, one moved, and three of a class that shifts the numbers of the others.
 SECOND = {number: place for number, place in FIRST.items() if number != 9}
-SECOND |= {0: ("cat", "test"), 1: ("cat", "validation"), **{number: ("bird", "train") for number in (10, 11, 12)}}
+SECOND |= {
+    0: ("cat", "test"),
+    1: ("cat", "validation"),
+    **{number: ("bird", "train") for number in (10, 11, 12)},
+}
 
 
 def store(project, images, before=None, name="photos"):
-    labels, splits = [label for label, _ in images.values()], [split for _, split in images.values()]
-    return stored_dataset(project, [PICTURES[number] for number in images], labels, splits, name, before=before)
+    labels, splits = (
+        [label for label, _ in images.values()],
+        [split for _, split in images.values()],
+    )
+    return stored_dataset(
+        project, [PICTURES[number] for number in images], labels, splits, name, before=before
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +66,13 @@ def project(tmp_path_factory):
         ("name", "sha256"),
         [("a/one.png", HASHES[1]), ("two.png", HASHES[2])],
     )
-    quarantined = [("a/broken.png", "truncated or damaged", ""), ("b/broken.png", "empty", "0 bytes")]
-    write_csv(project / "data" / "photos" / "quarantine.csv", ("name", "reason", "detail"), quarantined)
+    quarantined = [
+        ("a/broken.png", "truncated or damaged", ""),
+        ("b/broken.png", "empty", "0 bytes"),
+    ]
+    write_csv(
+        project / "data" / "photos" / "quarantine.csv", ("name", "reason", "detail"), quarantined
+    )
     yield project
     del os.environ["DVC_SITE_CACHE_DIR"]
 
@@ -78,7 +97,14 @@ def test_the_commits_that_changed_the_data_are_listed_newest_first(project, know
 
 def test_a_version_is_named_by_revision_branch_md5_or_its_first_digits(project, known):
     newest, oldest = known
-    for revision in ("HEAD", newest.revision, newest.revision[:8], newest.md5, newest.md5[:32], newest.md5[:6]):
+    for revision in (
+        "HEAD",
+        newest.revision,
+        newest.revision[:8],
+        newest.md5,
+        newest.md5[:32],
+        newest.md5[:6],
+    ):
         assert history.resolve(project, revision) == newest.md5
     for revision in ("HEAD~2", oldest.md5[:20]):
         assert history.resolve(project, revision) == oldest.md5
@@ -87,7 +113,10 @@ def test_a_version_is_named_by_revision_branch_md5_or_its_first_digits(project, 
 @pytest.mark.parametrize(
     ("revision", "message"),
     [
-        ("no-such-branch", "'no-such-branch' is no version of data/: neither a git revision nor the first digits"),
+        (
+            "no-such-branch",
+            "'no-such-branch' is no version of data/: neither a git revision nor the first digits",
+        ),
         ("--all", "'--all' is no version"),
         ("HEAD~3", "HEAD~3 has no data.dvc that names a version: no data were tracked then"),
         ("ffffff", "'ffffff' is no version"),
@@ -104,7 +133,9 @@ def test_first_digits_of_several_versions_are_an_error(project, known, tmp_path)
     shutil.copytree(project, tmp_path / "project")
     cache = objects.cached(tmp_path / "project", [known[0].md5])[known[0].md5]
     (cache.parent / f"{cache.name[:6]}{'0' * 24}.dir").write_text("[]")
-    with pytest.raises(UsageError, match=f"'{digits}' may be one of {digits}.*, {digits}.*Give more digits"):
+    with pytest.raises(
+        UsageError, match=f"'{digits}' may be one of {digits}.*, {digits}.*Give more digits"
+    ):
         history.resolve(tmp_path / "project", digits)
 
 
@@ -116,7 +147,9 @@ def test_a_version_that_nobody_has_is_an_error(project):
 def test_a_version_whose_files_are_lost_is_not_called_damaged(project, tmp_path):
     shutil.copytree(project / ".dvcstore", tmp_path / "store")
     clone = clone_of(project, tmp_path / "clone")
-    (clone / ".dvc" / "config.local").write_text(f"""['remote "local"']\n  url = {tmp_path / "store"}\n""")
+    (clone / ".dvc" / "config.local").write_text(
+        f"""['remote "local"']\n  url = {tmp_path / "store"}\n"""
+    )
     snapshot = history.open_snapshot(clone, "HEAD")
     shutil.rmtree(tmp_path / "store")
     for ask in (snapshot.manifest, snapshot.description, snapshot.dataset):
@@ -125,16 +158,22 @@ def test_a_version_whose_files_are_lost_is_not_called_damaged(project, tmp_path)
 
 
 @pytest.mark.parametrize("fresh", [False, True])
-def test_an_older_version_is_read_without_touching_the_working_copy(project, known, tmp_path, fresh):
+def test_an_older_version_is_read_without_touching_the_working_copy(
+    project, known, tmp_path, fresh
+):
     folder = clone_of(project, tmp_path / "clone") if fresh else project
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if ".dvc" not in path.parts}
+    before = {
+        path: path.stat().st_mtime_ns for path in folder.rglob("*") if ".dvc" not in path.parts
+    }
     snapshot = history.open_snapshot(folder, known[1].md5[:10])
     stored = snapshot.dataset("photos")
     assert snapshot.names == ["photos"]
     assert stored.info.counts == {"train": 8, "validation": 0, "test": 2}
     assert stored.info.class_names == ("cat", "dog")
     assert {content_hash(image) for image in stored.images("train")} == set(HASHES[2:10])
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if ".dvc" not in path.parts} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in folder.rglob("*") if ".dvc" not in path.parts
+    } == before
     with pytest.raises(UsageError, match="has no dataset 'sketches'. Its datasets: photos"):
         snapshot.dataset("sketches")
 
@@ -143,13 +182,20 @@ def test_a_diff_tells_added_removed_relabelled_and_moved(project):
     found = changes(project, "HEAD~2", "HEAD")
     assert found.state == "changed"
     assert found.params == {}
-    assert {entry.sha256: entry.class_name for entry in found.added} == {HASHES[n]: "bird" for n in (10, 11, 12)}
+    assert {entry.sha256: entry.class_name for entry in found.added} == {
+        HASHES[n]: "bird" for n in (10, 11, 12)
+    }
     assert found.removed == [Entry(HASHES[9], "train", "cat")]
     assert [(was.class_name, now.class_name, now.sha256) for was, now in found.relabelled] == [
         ("dog", "cat", HASHES[0])
     ]
-    assert [(was.split, now.split, now.sha256) for was, now in found.moved] == [("test", "validation", HASHES[1])]
-    assert found.as_json()["counts"] == {"added": {"bird": {"train": 3}}, "removed": {"cat": {"train": 1}}}
+    assert [(was.split, now.split, now.sha256) for was, now in found.moved] == [
+        ("test", "validation", HASHES[1])
+    ]
+    assert found.as_json()["counts"] == {
+        "added": {"bird": {"train": 3}},
+        "removed": {"cat": {"train": 1}},
+    }
 
 
 def test_a_diff_backwards_is_the_opposite(project):
@@ -184,13 +230,19 @@ def test_a_diff_fetches_no_pixels(project, tmp_path):
     fetched = objects_in(clone / ".dvc" / "cache")
     assert len(fetched) == 2 + 2 * 2 + 2  # lists of files, photos' two tables, twice; sketches' two
     assert not fetched.keys() & {
-        md5 for path, md5 in objects.listing(clone, history.md5_at(clone, "HEAD")).items() if ".bin" in path
+        md5
+        for path, md5 in objects.listing(clone, history.md5_at(clone, "HEAD")).items()
+        if ".bin" in path
     }
 
 
 def test_the_list_has_counts_of_every_version_and_the_working_copy(project, known):
     now, newest, oldest = report.versions_known(project)
-    assert (now["revision"], now["md5"], now["subject"]) == ("now", None, "the working copy, not tracked")
+    assert (now["revision"], now["md5"], now["subject"]) == (
+        "now",
+        None,
+        "the working copy, not tracked",
+    )
     assert now["datasets"]["photos"] == {"train": 11, "validation": 1, "test": 1}
     assert newest["datasets"] == {
         "photos": {"train": 10, "validation": 1, "test": 1}, "sketches": {"train": 1, "validation": 0, "test": 0},
@@ -202,7 +254,9 @@ def test_the_list_has_counts_of_every_version_and_the_working_copy(project, know
 def test_the_list_of_a_clone_shows_lost_versions_as_such(project, known, tmp_path):
     shutil.copytree(project / ".dvcstore", tmp_path / "store")
     clone = clone_of(project, tmp_path / "clone")
-    (clone / ".dvc" / "config.local").write_text(f"""['remote "local"']\n  url = {tmp_path / "store"}\n""")
+    (clone / ".dvc" / "config.local").write_text(
+        f"""['remote "local"']\n  url = {tmp_path / "store"}\n"""
+    )
     lost = known[1].md5
     (tmp_path / "store" / "files" / "md5" / lost[:2] / lost[2:]).unlink()
     newest, oldest = report.versions_known(clone)
@@ -248,13 +302,21 @@ def test_a_picture_is_found_by_digits_or_name_in_any_version(project):
 
 def test_a_picture_in_quarantine_is_found_with_its_reason(project):
     found = lookup.find(project, history.open_snapshot(project, "now"), "b/broken.png")
-    assert found.as_json() == {"dataset": "photos", "names": ("b/broken.png",), "reason": "empty", "detail": "0 bytes"}
+    assert found.as_json() == {
+        "dataset": "photos",
+        "names": ("b/broken.png",),
+        "reason": "empty",
+        "detail": "0 bytes",
+    }
 
 
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("broken.png", r"may be one of 2 pictures.*\n  photos  truncated or damaged  a/broken.png\n  photos  empty"),
+        (
+            "broken.png",
+            r"may be one of 2 pictures.*\n  photos  truncated or damaged  a/broken.png\n  photos  empty",
+        ),
         ("none.png", "no picture 'none.png' in now"),
         (HASHES[1][:3], "no picture"),  # too short
         ("0000000000000000", "no picture"),

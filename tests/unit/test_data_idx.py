@@ -31,11 +31,15 @@ def test_an_idx_file_comes_back_in_its_shape():
 
 @pytest.mark.parametrize("change", [lambda content: content[:-1], lambda content: content + b"\0"])
 def test_an_idx_file_of_the_wrong_length_is_named_with_both_lengths(change):
-    with pytest.raises(DataError, match=r"images: expected 40 bytes for the shape \(2, 3, 4\), found (39|41)"):
+    with pytest.raises(
+        DataError, match=r"images: expected 40 bytes for the shape \(2, 3, 4\), found (39|41)"
+    ):
         parse_idx(change(idx((2, 3, 4))), "images")
 
 
-@pytest.mark.parametrize("content", [b"", b"\0\0", b"\0\0\x0d\x01" + bytes(8), b"PNG...", bytes([0, 0, 8, 3, 0, 0])])
+@pytest.mark.parametrize(
+    "content", [b"", b"\0\0", b"\0\0\x0d\x01" + bytes(8), b"PNG...", bytes([0, 0, 8, 3, 0, 0])]
+)
 def test_what_is_not_an_idx_file_of_bytes_is_refused(content):
     with pytest.raises(DataError, match="images: expected an IDX file of unsigned bytes, found"):
         parse_idx(content, "images")
@@ -87,7 +91,9 @@ def test_pairs_of_files_are_splits_and_classes_are_in_numerical_order(tmp_path):
         "extra/00001": (None, None),
     }
     for position in range(3):
-        np.testing.assert_array_equal(items[f"train/{position:05d}"].pixels_HWC[..., 0], pixels[position])
+        np.testing.assert_array_equal(
+            items[f"train/{position:05d}"].pixels_HWC[..., 0], pixels[position]
+        )
 
 
 def test_a_single_file_will_do_with_or_without_labels(tmp_path):
@@ -102,11 +108,18 @@ def test_a_single_file_will_do_with_or_without_labels(tmp_path):
 
 
 def test_files_that_do_not_belong_together_are_refused(tmp_path):
-    write_files(tmp_path, {"train-images-idx3-ubyte": idx((2, 5, 4)), "train-labels-idx1-ubyte": idx((3,), bytes(3))})
-    with pytest.raises(DataError, match=r"train-labels-idx1-ubyte: expected 2 labels.*found the shape \(3,\)"):
+    write_files(
+        tmp_path,
+        {"train-images-idx3-ubyte": idx((2, 5, 4)), "train-labels-idx1-ubyte": idx((3,), bytes(3))},
+    )
+    with pytest.raises(
+        DataError, match=r"train-labels-idx1-ubyte: expected 2 labels.*found the shape \(3,\)"
+    ):
         opened(tmp_path)
     write_files(tmp_path, {"train-images-idx3-ubyte": idx((2, 5))})
-    with pytest.raises(DataError, match=r"expected images, which have 3 dimensions, found the shape \(2, 5\)"):
+    with pytest.raises(
+        DataError, match=r"expected images, which have 3 dimensions, found the shape \(2, 5\)"
+    ):
         opened(tmp_path)
 
 
@@ -136,7 +149,10 @@ def test_a_packed_file_that_claims_more_than_it_holds_takes_no_memory(tmp_path):
 
 def test_the_digest_sees_contents_and_splits_but_not_places(tmp_path):
     def digest(folder, **files):
-        write_files(tmp_path / folder, {f"{name}-images-idx3-ubyte": content for name, content in files.items()})
+        write_files(
+            tmp_path / folder,
+            {f"{name}-images-idx3-ubyte": content for name, content in files.items()},
+        )
         return source_digest(tmp_path, Source(source="idx", path=folder))
 
     same = digest("a", train=idx((1, 5, 4)), other=idx((2, 5, 4)))

@@ -16,7 +16,9 @@ NUM_BYTES = 48 * 2**20
 def large(tmp_path_factory):
     """A project with 48 MB of images, each a megabyte, of one colour of its own."""
     dataset = Dataset(sources=(Source(source="folder", path="raw"),), channels=1)
-    pictures = [(np.full((1024, 1024, 1), i, np.uint8), "", "train") for i in range(NUM_BYTES // 2**20)]
+    pictures = [
+        (np.full((1024, 1024, 1), i, np.uint8), "", "train") for i in range(NUM_BYTES // 2**20)
+    ]
     project = tmp_path_factory.mktemp("large")
     store_pictures(project, "large", dataset, pictures)
     return project
@@ -41,7 +43,9 @@ def test_reading_everything_keeps_little_in_memory(large, monkeypatch, how):
         return largest
 
     assert growth(10 * NUM_BYTES * 32) > 0.9 * NUM_BYTES  # without a limit all of it stays
-    assert growth(2 * NUM_BYTES) > 0.9 * NUM_BYTES  # as it all fits within this limit, nothing is given back
+    assert (
+        growth(2 * NUM_BYTES) > 0.9 * NUM_BYTES
+    )  # as it all fits within this limit, nothing is given back
     assert growth(4 * 2**20) < 10 * 2**20
 
 
@@ -57,7 +61,15 @@ def test_images_are_indexed_like_an_array(fashion):
     images, array = fashion.images("train"), fashion.images("train")[:]
     assert images.shape == array.shape
     order = np.random.default_rng(0).permutation(len(images))
-    for index in (3, np.int64(5), -1, slice(2, 9, 3), order, order[:0], (4, slice(3, 20), slice(5, 28))):
+    for index in (
+        3,
+        np.int64(5),
+        -1,
+        slice(2, 9, 3),
+        order,
+        order[:0],
+        (4, slice(3, 20), slice(5, 28)),
+    ):
         np.testing.assert_array_equal(images[index], array[index])
 
 

@@ -33,12 +33,19 @@ def project(tmp_path):
 
 def test_every_picture_is_stored_with_its_class(tmp_path):
     for number in range(40):
-        path = tmp_path / "raw" / ("", "cat", "dog")[0 if number >= 38 else 1 + number % 2] / f"{number:02d}.png"
+        path = (
+            tmp_path
+            / "raw"
+            / ("", "cat", "dog")[0 if number >= 38 else 1 + number % 2]
+            / f"{number:02d}.png"
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture(number)).save(path)
     record = ingest_all_stages(tmp_path, "photos", PHOTOS)
     stored = read_dataset(tmp_path, "photos")
-    assert record == stages.DatasetRecord("photos", stored.digest, stored.info.counts, 0, changed=True)
+    assert record == stages.DatasetRecord(
+        "photos", stored.digest, stored.info.counts, 0, changed=True
+    )
     assert stored.info.class_names == ("cat", "dog")
     expected = {content_hash(picture(i)): NO_LABEL if i >= 38 else i % 2 for i in range(40)}
     assert {row.sha256: row.label for row in stored.manifest.rows()} == expected
@@ -81,7 +88,9 @@ def test_several_sources_become_one_dataset(project):
 def test_neither_order_nor_cores_nor_names_change_a_byte(tmp_path, monkeypatch):
     for name, numbers in (("one", range(40)), ("two", reversed(range(40)))):
         fill(tmp_path / name / "raw", numbers)
-        shutil.copy(tmp_path / name / "raw" / "cat" / "00.png", tmp_path / name / "raw" / "cat" / "copy.png")
+        shutil.copy(
+            tmp_path / name / "raw" / "cat" / "00.png", tmp_path / name / "raw" / "cat" / "copy.png"
+        )
         (tmp_path / name / "raw" / "broken.png").write_bytes(b"no picture")
     for number, path in enumerate(sorted((tmp_path / "two" / "raw").rglob("*.png"), reverse=True)):
         path.rename(path.with_name(f"renamed-{number}.png"))
@@ -105,7 +114,11 @@ def test_a_renamed_file_changes_the_names_and_nothing_else(project):
 
 def test_a_second_ingest_writes_nothing(project):
     ingest_all_stages(project, "photos", PHOTOS)
-    before = {path: path.stat() for path in (project / "data" / "photos").iterdir() if path.name not in LOCAL_NOTES}
+    before = {
+        path: path.stat()
+        for path in (project / "data" / "photos").iterdir()
+        if path.name not in LOCAL_NOTES
+    }
     assert not ingest_all_stages(project, "photos", PHOTOS).changed
     for path, stat in before.items():
         assert (path.stat().st_mtime_ns, path.stat().st_ino) == (stat.st_mtime_ns, stat.st_ino)
@@ -120,7 +133,10 @@ def test_more_pictures_are_added_in_new_shards_and_every_image_keeps_its_split(p
     fill(project / "raw", range(100, 130))
     ingest_all_stages(project, "photos", PHOTOS)
     after = versioned(project)
-    assert {name for name in after if name.startswith("shard-")} == {"shard-00000.bin", "shard-00001.bin"}
+    assert {name for name in after if name.startswith("shard-")} == {
+        "shard-00000.bin",
+        "shard-00001.bin",
+    }
     assert after["shard-00000.bin"] == before["shard-00000.bin"]
     assert len(after["shard-00001.bin"]) == 30 * 16 * 16 * 3
     assert splits_of(project).items() > splits.items()
@@ -141,7 +157,13 @@ def test_images_keep_their_split_when_the_source_brings_a_test_split_of_its_own(
     ingest_all_stages(project, "photos", PHOTOS)
     before = splits_of(project)
     for path in sorted((project / "raw").glob("*/*.png")):
-        target = project / "raw" / ("test" if path.name > "20.png" else "train") / path.parent.name / path.name
+        target = (
+            project
+            / "raw"
+            / ("test" if path.name > "20.png" else "train")
+            / path.parent.name
+            / path.name
+        )
         target.parent.mkdir(parents=True, exist_ok=True)
         path.rename(target)
     for path in (project / "raw").glob("*.png"):
@@ -163,7 +185,9 @@ def test_another_size_writes_everything_anew(project):
     ingest_all_stages(project, "photos", PHOTOS)
     stored = read_dataset(project, "photos")
     assert stored.images("train").shape[1:] == (16, 16, 3)
-    assert [path.name for path in (project / "data" / "photos").glob("shard-*")] == ["shard-00000.bin"]
+    assert [path.name for path in (project / "data" / "photos").glob("shard-*")] == [
+        "shard-00000.bin"
+    ]
     assert (project / "data" / "photos" / "shard-00000.bin").stat().st_size == 40 * 768
 
 
@@ -219,7 +243,11 @@ def test_stored_data_is_fresh_where_the_source_is_not(project):
     assert state == "fresh"
     assert "the stored version is used; the source is not here: " in reasons[0]
     moved = PHOTOS.model_copy(
-        update={"sources": (PHOTOS.sources[0].model_copy(update={"path": str(project / "elsewhere")}),)}
+        update={
+            "sources": (PHOTOS.sources[0].model_copy(update={"path": str(project / "elsewhere")}),)
+        }
     )
     assert stages.dataset_state(project, "photos", moved) == ("fresh", [])
-    assert not ingest_all_stages(project, "photos", moved).changed  # where the pictures lie is no part of the data
+    assert not ingest_all_stages(
+        project, "photos", moved
+    ).changed  # where the pictures lie is no part of the data

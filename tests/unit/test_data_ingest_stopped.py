@@ -32,13 +32,18 @@ def test_too_many_unusable_files_stop_before_anything_is_replaced(project):
     for number in range(41):
         (project / "raw" / f"bad-{number:02d}.png").write_bytes(b"not a picture")
     (project / "raw" / "notes.txt").write_text("other files don't count")
-    with pytest.raises(DataError, match=r"41 of 81 pictures are unusable \(50\.6%\), more than max_quarantined = 50"):
+    with pytest.raises(
+        DataError,
+        match=r"41 of 81 pictures are unusable \(50\.6%\), more than max_quarantined = 50",
+    ):
         ingest_all_stages(project, "photos", PHOTOS)
     assert versioned(project) == before
     table = project / ".atelier" / "quarantine-photos.csv"
     assert len(table.read_text().splitlines()) == 1 + 42
     assert len(stages.quarantine_rows(project, "photos", project / "gone")) == 42
-    assert not list((project / ".atelier" / "tmp").glob("read-*"))  # nor the pixels of what is not stored
+    assert not list(
+        (project / ".atelier" / "tmp").glob("read-*")
+    )  # nor the pixels of what is not stored
     (project / "raw" / "bad-00.png").unlink()
     assert ingest_all_stages(project, "photos", PHOTOS).num_quarantined == 41
     assert not table.exists()
@@ -60,7 +65,9 @@ def test_a_place_that_cannot_be_written_is_named(project, blocked):
     assert not list(project.glob(".atelier/tmp/*.new"))
 
 
-@pytest.mark.parametrize("num_bytes", [50 * 768, 5000])  # fifty images fit in the file; not even the tables do
+@pytest.mark.parametrize(
+    "num_bytes", [50 * 768, 5000]
+)  # fifty images fit in the file; not even the tables do
 def test_a_full_disk_leaves_the_old_state(project, num_bytes):
     ingest_all_stages(project, "photos", PHOTOS)
     before = versioned(project)
@@ -104,7 +111,9 @@ def test_killed_between_two_renames_the_old_or_the_new_state_is_there(project, r
     ingest_all_stages(project, "photos", PHOTOS)
     before = versioned(project)
     fill(project / "raw", range(100, 110))
-    assert run_stages(project, RENAMES + STAGES, str(renames)).wait() == (9 if renames < 2 else 0)  # there are two
+    assert run_stages(project, RENAMES + STAGES, str(renames)).wait() == (
+        9 if renames < 2 else 0
+    )  # there are two
     assert sum(read_dataset(project, "photos").info.counts.values()) == (40 if renames < 2 else 50)
     assert renames == 2 or versioned(project) == before
     assert ingest_all_stages(project, "photos", PHOTOS).changed == (renames < 2)

@@ -31,7 +31,10 @@ def opened(project, table, *names):
 def classes(project, table, *names):
     """The class of every picture, and the reason why another file or row is none."""
     items = list(opened(project, table, *names).items)
-    return {item.name: getattr(item, "class_name", None) or getattr(item, "reason", None) for item in items}
+    return {
+        item.name: getattr(item, "class_name", None) or getattr(item, "reason", None)
+        for item in items
+    }
 
 
 def refused(project, table, *names):
@@ -47,10 +50,15 @@ def refused(project, table, *names):
 @pytest.mark.parametrize("separator", [",", ";", "\t", ", ", "; "])
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("start", ["", "\ufeff", "\n"])
-def test_separators_line_ends_and_a_byte_order_mark_make_no_difference(tmp_path, separator, line_end, start):
+def test_separators_line_ends_and_a_byte_order_mark_make_no_difference(
+    tmp_path, separator, line_end, start
+):
     rows = ["file", "label"], ["a.png", "cat"], ["b.png", '"dog, or wolf; both"']
     table = start + line_end.join(separator.join(row) for row in rows) + line_end
-    assert classes(tmp_path, table, "a.png", "b.png") == {"a.png": "cat", "b.png": "dog, or wolf; both"}
+    assert classes(tmp_path, table, "a.png", "b.png") == {
+        "a.png": "cat",
+        "b.png": "dog, or wolf; both",
+    }
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
@@ -63,13 +71,17 @@ def test_utf_16_is_explained(tmp_path, encoding):
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "shift_jis"])
 def test_classes_in_a_local_code_page_are_explained(tmp_path, encoding):
     letter = "猫" if encoding == "shift_jis" else "Ä"
-    message = refused(tmp_path, f"file,label\na.png,cat\nb.png,{letter}\n".encode(encoding), "a.png", "b.png")
+    message = refused(
+        tmp_path, f"file,label\na.png,cat\nb.png,{letter}\n".encode(encoding), "a.png", "b.png"
+    )
     assert "raw/labels.csv: line 3: the class" in message
     assert "is no text in UTF-8" in message
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
-def test_paths_in_a_local_code_page_are_explained_unless_the_files_are_called_so(tmp_path, encoding):
+def test_paths_in_a_local_code_page_are_explained_unless_the_files_are_called_so(
+    tmp_path, encoding
+):
     table = "file,label\nÄpfel.png,cat\n".encode(encoding)
     message = refused(tmp_path, table, "Äpfel.png")
     assert (
@@ -83,9 +95,13 @@ def test_paths_in_a_local_code_page_are_explained_unless_the_files_are_called_so
 def test_rows_that_would_be_misread_are_named(tmp_path):
     message = refused(tmp_path, "file,label\na, big.png,cat\n", "a, big.png")
     assert "labels.csv: line 2 has 3 fields, the header 2: a, big.png, cat. Put a field" in message
-    message = refused(tmp_path, 'file,label\na.png,cat\n"b.png,dog\nc.png,cat\n', "a.png", "b.png", "c.png")
+    message = refused(
+        tmp_path, 'file,label\na.png,cat\n"b.png,dog\nc.png,cat\n', "a.png", "b.png", "c.png"
+    )
     assert "labels.csv: no CSV after line 2: " in message
-    assert "two columns are named 'label'" in refused(tmp_path, "file,label,label\na.png,cat,dog\n", "a.png")
+    assert "two columns are named 'label'" in refused(
+        tmp_path, "file,label,label\na.png,cat,dog\n", "a.png"
+    )
 
 
 def test_an_empty_field_too_many_is_no_mistake(tmp_path):
@@ -139,9 +155,15 @@ def test_a_row_that_may_mean_two_pictures_fits_none(tmp_path):
 
 def test_a_row_that_fits_exactly_goes_before_one_that_fits_somehow(tmp_path):
     table = "file,label\na.png,cat\nA.png,dog\nA,bird\n"
-    assert classes(tmp_path, table, "a.png", "A.png") == {"a.png": "cat", "A.png": "dog", "A": "missing"}
+    assert classes(tmp_path, table, "a.png", "A.png") == {
+        "a.png": "cat",
+        "A.png": "dog",
+        "A": "missing",
+    }
     twins = [unicodedata.normalize(form, "Ä.png") for form in ("NFC", "NFD")]
-    table = "file,label\n" + "".join(f"{name},{label}\n" for name, label in zip(twins, "xy", strict=True))
+    table = "file,label\n" + "".join(
+        f"{name},{label}\n" for name, label in zip(twins, "xy", strict=True)
+    )
     assert classes(tmp_path / "twins", table, *twins) == dict(zip(twins, "xy", strict=True))
 
 
@@ -164,19 +186,25 @@ def test_a_table_that_names_no_picture_is_refused_with_examples(tmp_path):
 def test_rows_without_a_picture_are_counted_apart_from_pictures(tmp_path):
     rows = [f"{n}.png,cat" for n in range(4)] + ["gone-1.png,dog", "gone-2.png,dog"]
     opened(tmp_path, "file,label\n" + "\n".join(rows), *(f"{n}.png" for n in range(4)))
-    with pytest.raises(DataError, match=r"2 rows name a picture that is not there \(of 4 that are\)") as caught:
+    with pytest.raises(
+        DataError, match=r"2 rows name a picture that is not there \(of 4 that are\)"
+    ) as caught:
         ingest_all_stages(tmp_path, "photos", PHOTOS)
     assert "gone-1.png: missing named by labels.csv" in str(caught.value)
     assert "Correct the table of labels." in str(caught.value)
     assert "raise" not in str(caught.value)
     write_files(tmp_path / "raw", {"bad.png": b"no picture"})
-    with pytest.raises(DataError, match=r"1 of 5 pictures are unusable \(20\.0%\) and 2 rows name a picture"):
+    with pytest.raises(
+        DataError, match=r"1 of 5 pictures are unusable \(20\.0%\) and 2 rows name a picture"
+    ):
         ingest_all_stages(tmp_path, "photos", PHOTOS)
 
 
 def test_pictures_without_a_row_are_a_warning(tmp_path):
     warnings = opened(tmp_path, "file,label\na.png,cat\n", "a.png", "b.png", "c.png").warnings
-    assert warnings == ("2 of 3 pictures have no row in labels.csv, so they have no class: b.png, c.png",)
+    assert warnings == (
+        "2 of 3 pictures have no row in labels.csv, so they have no class: b.png, c.png",
+    )
 
 
 # --- labels that were kept back
@@ -188,7 +216,9 @@ def test_a_split_without_labels_is_stored_shown_and_ingested_again(tmp_path, spl
         *(f"train/{name}/{n}.png" for name in ("cat", "dog") for n in range(6)),
         *(f"{split}/{n}.png" for n in range(5)),
     ]
-    write_files(tmp_path / "raw", {name: encoded((20, 20), 20 + place) for place, name in enumerate(names)})
+    write_files(
+        tmp_path / "raw", {name: encoded((20, 20), 20 + place) for place, name in enumerate(names)}
+    )
     photos = Dataset(source="folder", path="raw", image_size=16, channels=3)
     folder = stages.read(tmp_path, "photos", photos)
     findings = stages.validate(tmp_path, "photos", photos, folder)

@@ -25,7 +25,16 @@ from tests.stored import ingest_all_stages
 from tests.support.properties import examples
 
 PHOTOS = Dataset(source="folder", path="raw", image_size=16, channels=3, max_quarantined=0.5)
-ODD_NAMES = [b"gr\xfcn", b"Icon\r", b"two\nlines", b"a,b", b'"quoted"', b"back\\slash", b"\xe2\x80\xaetxt", b"\x1b[31m"]
+ODD_NAMES = [
+    b"gr\xfcn",
+    b"Icon\r",
+    b"two\nlines",
+    b"a,b",
+    b'"quoted"',
+    b"back\\slash",
+    b"\xe2\x80\xaetxt",
+    b"\x1b[31m",
+]
 DOUBLE_BYTE = ["shift_jis", "gbk", "big5"]
 
 
@@ -59,7 +68,13 @@ def test_a_name_that_looks_escaped_is_told_from_the_one_that_is(name):
 
 
 def test_common_names_are_shown_as_they_are():
-    for name in ("cat/1.png", "Äpfel/日本 1.png", "C:\\photos\\1.png", 'it\'s 50% "off".jpg', "👩‍🚀.png"):
+    for name in (
+        "cat/1.png",
+        "Äpfel/日本 1.png",
+        "C:\\photos\\1.png",
+        'it\'s 50% "off".jpg',
+        "👩‍🚀.png",
+    ):
         assert shown(name) == name
     assert [shown(name) for name in ("Icon\r", "gr\udcfcn", "x\\u000d")] == [
         "Icon\\u000d",
@@ -107,22 +122,29 @@ def test_an_ingest_keeps_every_name_as_text_that_services_take(project):
         os.fsdecode(b"gr\xfcn.png"),
     }
     rows = stages.quarantine_rows(project, "photos", folder)
-    assert {original(row["name"]) for row in rows} == {f"{os.fsdecode(name)}/2.png" for name in ODD_NAMES}
+    assert {original(row["name"]) for row in rows} == {
+        f"{os.fsdecode(name)}/2.png" for name in ODD_NAMES
+    }
     assert json.dumps(rows, ensure_ascii=False).encode()
-    assert set(map(original, read_dataset(project, "photos").info.class_names)) == set(map(os.fsdecode, ODD_NAMES))
+    assert set(map(original, read_dataset(project, "photos").info.class_names)) == set(
+        map(os.fsdecode, ODD_NAMES)
+    )
     assert stages.dataset_state(project, "photos", PHOTOS)[0] == "fresh"
 
 
 def test_files_added_are_counted_beside_names_that_are_no_text(project):
     ingest_all_stages(project, "photos", PHOTOS)
     write_files(project / "raw", {os.fsdecode(b"n\xe9w.png"): encoded((20, 20), 91)})
-    assert stages.dataset_state(project, "photos", PHOTOS)[1] == ["data: the source changed (1 files added, 0 removed)"]
+    assert stages.dataset_state(project, "photos", PHOTOS)[1] == [
+        "data: the source changed (1 files added, 0 removed)"
+    ]
 
 
 def test_what_is_unusable_or_odd_is_named_as_text(tmp_path):
     names = [os.fsdecode(name) for name in (b"d\xfcll.png", b"k\xfcputt.png", b"g\xfcut.png")]
     write_files(
-        tmp_path / "raw", dict(zip(names, (one_colour(), one_colour()[:60], encoded((20, 20), 1)), strict=True))
+        tmp_path / "raw",
+        dict(zip(names, (one_colour(), one_colour()[:60], encoded((20, 20), 1)), strict=True)),
     )
     folder = stages.read(tmp_path, "photos", PHOTOS)
     assert "pictures are of one colour, as good as: d\\udcfcll.png" in "".join(
@@ -171,8 +193,12 @@ class Unmarked(zipfile.ZipInfo):
 def with_names(kind, raws):
     pictures = [encoded((20, 20), number) for number in range(len(raws))]
     if kind == "zip":
-        return packed([(Unmarked(raw), picture) for raw, picture in zip(raws, pictures, strict=True)])
-    return packed([(os.fsdecode(raw), picture) for raw, picture in zip(raws, pictures, strict=True)], kind)
+        return packed(
+            [(Unmarked(raw), picture) for raw, picture in zip(raws, pictures, strict=True)]
+        )
+    return packed(
+        [(os.fsdecode(raw), picture) for raw, picture in zip(raws, pictures, strict=True)], kind
+    )
 
 
 def letters_with_a_backslash(encoding):
@@ -201,7 +227,11 @@ def test_a_letter_that_holds_a_backslash_is_not_cut_in_two(tmp_path, kind, encod
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 def test_backslashes_separate_beside_letters_of_two_bytes(tmp_path, kind):
-    raws = ["猫\\1.png".encode("shift_jis"), "犬\\1.png".encode("shift_jis"), "表\\1.png".encode("shift_jis")]
+    raws = [
+        "猫\\1.png".encode("shift_jis"),
+        "犬\\1.png".encode("shift_jis"),
+        "表\\1.png".encode("shift_jis"),
+    ]
     assert len(set(places(tmp_path, with_names(kind, raws)).values())) == 3
     assert all(name.endswith("/1.png") for name in places(tmp_path, with_names(kind, raws)))
 
@@ -217,7 +247,12 @@ def test_a_zip_from_macos_is_utf_8_without_saying_so_and_others_are_code_page_43
 def test_folder_entries_of_windows_are_no_files(tmp_path):
     folder, marked = zipfile.ZipInfo("cat\\"), zipfile.ZipInfo("dog")
     marked.external_attr = 0x10
-    files = [(folder, b""), ("cat\\1.png", encoded((20, 20), 1)), (marked, b""), ("dog\\1.png", encoded((20, 20), 2))]
+    files = [
+        (folder, b""),
+        ("cat\\1.png", encoded((20, 20), 1)),
+        (marked, b""),
+        ("dog\\1.png", encoded((20, 20), 2)),
+    ]
     assert places(tmp_path, packed(files)) == {"cat/1.png": "cat", "dog/1.png": "dog"}
 
 

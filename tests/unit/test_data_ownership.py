@@ -33,7 +33,11 @@ def test_originals_inside_data_are_refused_and_stay(tmp_path, path):
     for folder in ("photos", "others"):
         fill(tmp_path / "data" / folder)
     (tmp_path / "linked").symlink_to("data/photos")
-    refused(tmp_path, reading_from(path), f"datasets.photos: the source '{path}' lies in data/.*such as raw/")
+    refused(
+        tmp_path,
+        reading_from(path),
+        f"datasets.photos: the source '{path}' lies in data/.*such as raw/",
+    )
 
 
 @pytest.mark.parametrize("path", [".", "..", "data/.."])
@@ -44,7 +48,9 @@ def test_a_source_that_has_data_inside_is_refused(tmp_path, path):
     refused(project, reading_from(path), "has data/ inside")
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "cat/1.png", "dataset.json/x", ".hidden", "shard-1.bin"])
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "cat/1.png", "dataset.json/x", ".hidden", "shard-1.bin"]
+)
 def test_what_somebody_put_beside_a_stored_dataset_is_never_replaced(tmp_path, name):
     fill(tmp_path / "raw")
     ingest_all_stages(tmp_path, "photos", PHOTOS)

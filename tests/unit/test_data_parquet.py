@@ -17,16 +17,33 @@ STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 PNGS = [encoded((20, 20), seed) for seed in range(4)]
 
 
-def write(path, pictures=PNGS, labels=None, label_type=None, class_names=None, image_type=STRUCT, column="image"):
+def write(
+    path,
+    pictures=PNGS,
+    labels=None,
+    label_type=None,
+    class_names=None,
+    image_type=STRUCT,
+    column="image",
+):
     """A file as the Hugging Face hub has it: pictures in a struct, class names in the schema's metadata."""
-    rows = pictures if image_type != STRUCT else [{"bytes": content, "path": "x.png"} for content in pictures]
+    rows = (
+        pictures
+        if image_type != STRUCT
+        else [{"bytes": content, "path": "x.png"} for content in pictures]
+    )
     columns = {column: pa.array(rows, image_type)}
     if labels is not None:
         columns["label"] = pa.array(labels, label_type)
     table = pa.table(columns)
     if class_names:
-        features = {"label": {"names": class_names, "_type": "ClassLabel"}, column: {"_type": "Image"}}
-        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+        features = {
+            "label": {"names": class_names, "_type": "ClassLabel"},
+            column: {"_type": "Image"},
+        }
+        table = table.replace_schema_metadata(
+            {"huggingface": json.dumps({"info": {"features": features}})}
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path, row_group_size=3)
 
@@ -41,7 +58,9 @@ def test_the_layout_of_the_hub_gives_splits_and_named_classes_in_their_order(tmp
     write(data / "train-00000-of-00002.parquet", labels=[0, 1, 1, 0], class_names=names)
     write(data / "train-00001-of-00002.parquet", PNGS[:1], labels=[1], class_names=names)
     write(data / "validation-00000-of-00001.parquet", PNGS[:1], labels=[0], class_names=names)
-    write(data / "test-00000-of-00001.parquet", PNGS[:1], labels=[-1], class_names=names)  # kept back by the hub
+    write(
+        data / "test-00000-of-00001.parquet", PNGS[:1], labels=[-1], class_names=names
+    )  # kept back by the hub
     write(tmp_path / "set" / ".cache" / "train-9.parquet", labels=[0, 0, 0, 0])
     source = opened(tmp_path)
     items = list(source.items)
@@ -57,7 +76,9 @@ def test_the_layout_of_the_hub_gives_splits_and_named_classes_in_their_order(tmp
         ("data/validation-00000-of-00001/000000", "zebra", "validation"),
     ]
     assert [item.read() for item in items[1:5]] == PNGS
-    assert decode(items[0].read(), Dataset(source="parquet", path="x", channels=3, min_size=8)).shape == (20, 20, 3)
+    assert decode(
+        items[0].read(), Dataset(source="parquet", path="x", channels=3, min_size=8)
+    ).shape == (20, 20, 3)
 
 
 @pytest.mark.parametrize("image_type", [pa.binary(), pa.large_binary(), STRUCT])
@@ -65,13 +86,22 @@ def test_the_layout_of_the_hub_gives_splits_and_named_classes_in_their_order(tmp
     ("labels", "label_type", "expected"),
     [
         (["dog", "cat", " ", None], pa.string(), ["dog", "cat", None, None]),
-        (["dog", "cat", "dog", None], pa.dictionary(pa.int8(), pa.string()), ["dog", "cat", "dog", None]),
+        (
+            ["dog", "cat", "dog", None],
+            pa.dictionary(pa.int8(), pa.string()),
+            ["dog", "cat", "dog", None],
+        ),
         ([3, 10, None, -1], pa.int64(), ["3", "10", None, None]),
         (None, None, [None] * 4),
     ],
 )
 def test_plain_columns_will_do(tmp_path, image_type, labels, label_type, expected):
-    write(tmp_path / "set" / "pictures.parquet", labels=labels, label_type=label_type, image_type=image_type)
+    write(
+        tmp_path / "set" / "pictures.parquet",
+        labels=labels,
+        label_type=label_type,
+        image_type=image_type,
+    )
     source = opened(tmp_path)
     items = list(source.items)
     assert source.class_names == ()
@@ -81,7 +111,9 @@ def test_plain_columns_will_do(tmp_path, image_type, labels, label_type, expecte
 
 def test_a_single_file_and_other_column_names_will_do(tmp_path):
     write(tmp_path / "test.parquet", column="img")
-    items = open_source(tmp_path, Source(source="parquet", path="test.parquet", image_column="img")).items
+    items = open_source(
+        tmp_path, Source(source="parquet", path="test.parquet", image_column="img")
+    ).items
     assert [(item.name, item.split) for item in items][0] == ("test/000000", "test")
 
 
@@ -101,22 +133,30 @@ def test_rows_without_a_picture_are_listed(tmp_path):
 
 def test_a_missing_column_is_named_with_those_that_are_there(tmp_path):
     write(tmp_path / "set" / "x.parquet", labels=[0, 1, 0, 1])
-    with pytest.raises(DataError, match=r"no column 'img'; the columns are image, label.*datasets\.NAME\.image_column"):
+    with pytest.raises(
+        DataError,
+        match=r"no column 'img'; the columns are image, label.*datasets\.NAME\.image_column",
+    ):
         opened(tmp_path, image_column="img")
     with pytest.raises(
-        DataError, match=r"no column 'fine'; the columns are image, label.*datasets\.NAME\.label_column"
+        DataError,
+        match=r"no column 'fine'; the columns are image, label.*datasets\.NAME\.label_column",
     ):
         opened(tmp_path, label_column="fine")
     with pytest.raises(DataError, match=r"column 'label' holds int64; expected encoded pictures"):
         opened(tmp_path, image_column="label")
-    with pytest.raises(DataError, match=r"column 'image' holds .*; expected whole numbers or texts"):
+    with pytest.raises(
+        DataError, match=r"column 'image' holds .*; expected whole numbers or texts"
+    ):
         opened(tmp_path, label_column="image")
 
 
 def test_files_that_name_their_classes_differently_are_refused(tmp_path):
     for name, class_names in (("a", ["cat", "dog"]), ("b", ["dog", "cat"])):
         write(tmp_path / "set" / f"{name}.parquet", labels=[0] * 4, class_names=class_names)
-    with pytest.raises(DataError, match="name the classes of 'label' differently: cat, dog; dog, cat"):
+    with pytest.raises(
+        DataError, match="name the classes of 'label' differently: cat, dog; dog, cat"
+    ):
         opened(tmp_path)
 
 
@@ -130,7 +170,12 @@ def test_a_damaged_file_is_refused_wherever_the_damage_is(tmp_path):
     path = tmp_path / "set" / "a.parquet"
     write(path)
     whole = path.read_bytes()
-    for damaged in (b"", whole[:-4], whole[: len(whole) // 2], whole[:-500] + bytes(400) + whole[-100:]):
+    for damaged in (
+        b"",
+        whole[:-4],
+        whole[: len(whole) // 2],
+        whole[:-500] + bytes(400) + whole[-100:],
+    ):
         path.write_bytes(damaged)
         with pytest.raises(DataError, match=r"a\.parquet is damaged, or no parquet file"):
             list(opened(tmp_path).items)
@@ -155,7 +200,14 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     path = tmp_path / "set" / "big.parquet"
     path.parent.mkdir()
     table = pa.table({"image": pa.array(pictures, pa.binary())})
-    pq.write_table(table, path, row_group_size=1000, write_batch_size=16, compression="none", use_dictionary=False)
+    pq.write_table(
+        table,
+        path,
+        row_group_size=1000,
+        write_batch_size=16,
+        compression="none",
+        use_dictionary=False,
+    )
     code = f"""
 import pyarrow.parquet
 from pathlib import Path

@@ -26,11 +26,17 @@ def test_the_hash_is_the_sign_of_the_lowest_frequencies_about_their_median(numbe
     low = dctn(np.asarray(small_luma(patch), np.float64))[:8, :8].ravel()
     expected = low > np.median(low[1:])
     bits = np.array([int(bit) for bit in f"{perceptual_hash(patch):064b}"], bool)
-    assert (bits != expected).sum() <= 1  # our cosines are integers / 4096; the median itself may fall either way
+    assert (
+        bits != expected
+    ).sum() <= 1  # our cosines are integers / 4096; the median itself may fall either way
 
 
 def test_the_hash_of_a_known_picture_never_changes():
-    ramp = np.add.outer(np.arange(28) * 9, np.arange(28) ** 2 // 6).clip(0, 255).astype(np.uint8)[..., None]
+    ramp = (
+        np.add.outer(np.arange(28) * 9, np.arange(28) ** 2 // 6)
+        .clip(0, 255)
+        .astype(np.uint8)[..., None]
+    )
     assert perceptual_hash(ramp) == KNOWN
 
 
@@ -50,8 +56,12 @@ def test_a_copy_has_nearly_the_same_hash_and_another_picture_has_not(copy):
 
 @given(st.lists(words, max_size=50), words, st.integers(0, 64))
 def test_all_hashes_within_a_distance_are_found(hashes, phash, bits):
-    flipped = [phash ^ (1 << bit) for bit in range(0, 64, 9)]  # uniform hashes alone are hardly ever near
-    expected = [n for n, other in enumerate(hashes + flipped) if (other ^ phash).bit_count() <= bits]
+    flipped = [
+        phash ^ (1 << bit) for bit in range(0, 64, 9)
+    ]  # uniform hashes alone are hardly ever near
+    expected = [
+        n for n, other in enumerate(hashes + flipped) if (other ^ phash).bit_count() <= bits
+    ]
     assert within(np.array(hashes + flipped, np.uint64), phash, bits).tolist() == expected
 
 

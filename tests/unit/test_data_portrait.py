@@ -20,23 +20,33 @@ def test_a_contact_sheet_has_a_row_for_each_class_and_none_for_an_empty_split(tm
 
 
 def test_a_contact_sheet_has_a_row_of_pictures_outside_of_every_class(tmp_path):
-    stored = stored_dataset(tmp_path, [noise(seed) for seed in range(5)], ["cat", "cat", "", "", ""], image_size=None)
+    stored = stored_dataset(
+        tmp_path, [noise(seed) for seed in range(5)], ["cat", "cat", "", "", ""], image_size=None
+    )
     picture = contact_sheet(stored, "train")
     assert picture.shape[1] == 3 * (CELL + MARGIN) + MARGIN
     assert picture.shape[0] // CELL == 2
     kept_back = stored_dataset(
-        tmp_path / "b", [noise(seed) for seed in range(3)], ["cat", "", ""], ["train", "test", "test"], image_size=None
+        tmp_path / "b",
+        [noise(seed) for seed in range(3)],
+        ["cat", "", ""],
+        ["train", "test", "test"],
+        image_size=None,
     )
     assert contact_sheet(kept_back, "test").shape[0] // CELL == 1
 
 
 def test_a_class_name_is_drawn_as_it_is_and_no_formula(tmp_path):
-    stored = stored_dataset(tmp_path, [noise(seed) for seed in range(2)], ["$\\frac$", "a$_$b"], image_size=None)
+    stored = stored_dataset(
+        tmp_path, [noise(seed) for seed in range(2)], ["$\\frac$", "a$_$b"], image_size=None
+    )
     assert histograms(stored).std() > 10
 
 
 def test_histograms_are_drawn_of_pictures_of_any_size(tmp_path):
-    stored = stored_dataset(tmp_path, [noise(seed, 20 + seed) for seed in range(5)], image_size=None)
+    stored = stored_dataset(
+        tmp_path, [noise(seed, 20 + seed) for seed in range(5)], image_size=None
+    )
     picture = histograms(stored)
     assert picture.dtype == np.uint8 and picture.shape[2] == 3
     assert picture.std() > 10
@@ -50,7 +60,9 @@ def test_of_a_large_quarantine_only_what_is_shown_is_read():
         return noise(len(read), channels=3)
 
     names = [f"{number:03d}.png" for number in range(100)]
-    candidates = {name: Candidate(name, 0, "", "", name, 20, 30, 3, 0, 0, 0.0, 0.0) for name in names}
+    candidates = {
+        name: Candidate(name, 0, "", "", name, 20, 30, 3, 0, 0, 0.0, 0.0) for name in names
+    }
     quarantined = [Rejected(name, "exact duplicate", "of another") for name in names]
     broken = [Rejected("broken.png", "empty")]
     picture = quarantine_sheet(quarantined + broken, candidates, pixels)

@@ -42,7 +42,12 @@ def test_an_error_in_a_thread_reaches_the_caller(monkeypatch):
         list(reading._in_order(pool, lambda item: 1 // item, range(20)))
 
 
-@given(seed=st.integers(0, 2**32), height=st.integers(1, 30), channels=st.sampled_from([1, 3]), low=st.integers(0, 255))
+@given(
+    seed=st.integers(0, 2**32),
+    height=st.integers(1, 30),
+    channels=st.sampled_from([1, 3]),
+    low=st.integers(0, 255),
+)
 def test_statistics_are_those_of_numpy(seed, height, channels, low):
     pixels = np.random.default_rng(seed).integers(low, 256, (height, 21, channels), np.uint8)
     mean, std = reading.picture_statistics(pixels)

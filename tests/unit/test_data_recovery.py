@@ -60,7 +60,8 @@ def test_a_version_is_written_into_another_folder(project, tmp_path):
 def test_one_changed_byte_is_noticed_and_named(project, tmp_path):
     overwrite(cached(project, md5_of(SHARD)), SHARD.replace("0", "1", 1))
     with pytest.raises(
-        DataError, match=r"is not what it was\. Changed .*: data/photos/shard-00000.bin, /.*Delete these"
+        DataError,
+        match=r"is not what it was\. Changed .*: data/photos/shard-00000.bin, /.*Delete these",
     ):
         put_version(project, dvc.data_md5(project), tmp_path)
 
@@ -91,7 +92,13 @@ def test_lost_asks_cache_and_remote_together(project):
     remote.unlink()
     assert lost(project, md5) == ""  # the cache has it
     cached(project, shard).unlink()
-    assert lost(project, md5) == f"neither DVC's cache nor its remote has 1 of its files (md5 {shard}, ...)"
-    assert lost(project, "0" * 32 + ".dir") == "neither DVC's cache nor its remote has the list of its files"
+    assert (
+        lost(project, md5)
+        == f"neither DVC's cache nor its remote has 1 of its files (md5 {shard}, ...)"
+    )
+    assert (
+        lost(project, "0" * 32 + ".dir")
+        == "neither DVC's cache nor its remote has the list of its files"
+    )
     (project / ".dvc" / "config").write_text("")
     assert "DVC's remote can't be used" in lost(project, md5)

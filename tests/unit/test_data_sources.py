@@ -28,7 +28,11 @@ def items_of(project, **keys):
 
 
 def places(items):
-    return {name: (item.class_name, item.split) for name, item in items.items() if isinstance(item, Encoded)}
+    return {
+        name: (item.class_name, item.split)
+        for name, item in items.items()
+        if isinstance(item, Encoded)
+    }
 
 
 def problem(item):
@@ -51,7 +55,14 @@ def laid_out(project, *names, **keys):
 
 
 def test_a_folder_is_read_with_its_subfolders_and_without_hidden_files(tmp_path):
-    names = ["cat/deep/er/b.PNG", "d.png", "dog/a.png", "dog/.e.png", ".hidden/f.png", "__MACOSX/dog/._a.png"]
+    names = [
+        "cat/deep/er/b.PNG",
+        "d.png",
+        "dog/a.png",
+        "dog/.e.png",
+        ".hidden/f.png",
+        "__MACOSX/dog/._a.png",
+    ]
     write_files(tmp_path / "raw", dict(zip(names, PNGS, strict=True)))
     items = items_of(tmp_path)
     assert places(items) == {
@@ -64,7 +75,9 @@ def test_a_folder_is_read_with_its_subfolders_and_without_hidden_files(tmp_path)
 
 
 def test_top_folders_named_like_splits_are_splits_and_those_below_are_classes(tmp_path):
-    assert laid_out(tmp_path, "Train/cat/a.png", "val/dog/x/b.png", "TESTING/c.png", "TESTING/scan") == {
+    assert laid_out(
+        tmp_path, "Train/cat/a.png", "val/dog/x/b.png", "TESTING/c.png", "TESTING/scan"
+    ) == {
         "TESTING/scan": (None, "test"),
         "Train/cat/a.png": ("cat", "train"),
         "val/dog/x/b.png": ("dog", "validation"),
@@ -89,7 +102,14 @@ def test_class_names_are_the_same_from_macos_and_linux_and_always_text(tmp_path)
 
 
 def test_by_catch_is_told_from_pictures_that_cannot_be_read(tmp_path):
-    files = {"README.txt": b"x", "Thumbs.db": b"x", "LICENSE": b"MIT", "a.heic": b"x", "b.eps": b"x", "scan": PNGS[0]}
+    files = {
+        "README.txt": b"x",
+        "Thumbs.db": b"x",
+        "LICENSE": b"MIT",
+        "a.heic": b"x",
+        "b.eps": b"x",
+        "scan": PNGS[0],
+    }
     write_files(tmp_path / "raw", files)
     items = items_of(tmp_path)
     assert items.pop("scan").read() == PNGS[0]
@@ -121,7 +141,9 @@ def test_what_is_no_file_is_rejected_and_no_pipe_blocks(tmp_path, monkeypatch):
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     for use in (open_source, source_digest, source_names):
-        with pytest.raises(DataError, match=r"raw can't be listed: No such file or directory.*datasets\.NAME\.path"):
+        with pytest.raises(
+            DataError, match=r"raw can't be listed: No such file or directory.*datasets\.NAME\.path"
+        ):
             use(tmp_path, folder_at())
 
 
@@ -133,10 +155,14 @@ def labelled(project, table, *names, labels="labels.csv", **keys):
     return items_of(project, labels=labels, **keys)
 
 
-@pytest.mark.parametrize("column", ["file", "file_name", "filename", "path", "name", "image", "Whatever"])
+@pytest.mark.parametrize(
+    "column", ["file", "file_name", "filename", "path", "name", "image", "Whatever"]
+)
 def test_a_table_takes_the_place_of_the_class_folders(tmp_path, column):
     table = f"{column},other,label\n./x/a.png,1,cat\nx\\b.png,2, dog \nc.png,3,\n".encode()
-    items = labelled(tmp_path, b"\xef\xbb\xbf" + table, "x/a.png", "x/b.png", "c.png", "x/unnamed.png")
+    items = labelled(
+        tmp_path, b"\xef\xbb\xbf" + table, "x/a.png", "x/b.png", "c.png", "x/unnamed.png"
+    )
     assert places(items) == {
         "c.png": (None, None),
         "x/a.png": ("cat", None),
@@ -149,7 +175,11 @@ def test_paths_may_start_at_the_table_and_splits_stay(tmp_path):
     table = b"file,fine,coarse\na.png,1,fruit\ntrain/b.png,2,fruit\n"
     names = ["train/a.png", "train/b.png", "test/a.png"]
     items = labelled(tmp_path, table, *names, labels="train/labels.csv", label_column="fine")
-    assert places(items) == {"test/a.png": (None, "test"), "train/a.png": ("1", "train"), "train/b.png": ("2", "train")}
+    assert places(items) == {
+        "test/a.png": (None, "test"),
+        "train/a.png": ("1", "train"),
+        "train/b.png": ("2", "train"),
+    }
 
 
 def test_rows_without_a_picture_and_with_two_classes_are_rejected(tmp_path):
@@ -163,13 +193,17 @@ def test_rows_without_a_picture_and_with_two_classes_are_rejected(tmp_path):
 
 
 def test_a_table_that_cannot_be_used_is_explained(tmp_path):
-    with pytest.raises(DataError, match=r"labels\.csv: there is no column 'label'; the columns are file, kind\. "):
+    with pytest.raises(
+        DataError, match=r"labels\.csv: there is no column 'label'; the columns are file, kind\. "
+    ):
         labelled(tmp_path, b"file,kind\na.png,cat\n", "a.png")
     with pytest.raises(DataError, match=r"the columns are none\."):
         labelled(tmp_path, b"", "a.png")
     with pytest.raises(DataError, match=r"labels\.csv: no CSV after line 1: .*field larger"):
         labelled(tmp_path, b"file,label\na.png," + b"x" * 200_000, "a.png")
-    with pytest.raises(DataError, match=r"raw/other\.csv can't be read: not a file.*datasets\.NAME\.labels"):
+    with pytest.raises(
+        DataError, match=r"raw/other\.csv can't be read: not a file.*datasets\.NAME\.labels"
+    ):
         items_of(tmp_path, labels="other.csv")
 
 
@@ -207,7 +241,10 @@ def test_the_digest_sees_what_is_held_and_where_it_belongs_but_no_name_order_or_
 def test_the_digest_sees_a_changed_label(tmp_path):
     rows = [b"a.png,cat", b"a.png,dog", b"a.png,cat\nb.png,cat"]
     tables = [b"file,label\n" + row + b"\n" for row in rows]
-    digests = [digest(tmp_path, {"a.png": b"1", "labels.csv": table}, labels="labels.csv") for table in tables]
+    digests = [
+        digest(tmp_path, {"a.png": b"1", "labels.csv": table}, labels="labels.csv")
+        for table in tables
+    ]
     assert len(set(digests)) == 3
     renamed = {"b.png": b"1", "labels.csv": b"file,label\nb.png,cat\n"}
     assert digest(tmp_path, renamed, labels="labels.csv") == digests[0]
@@ -247,7 +284,9 @@ def test_the_sum_of_a_file_changed_just_now_is_not_remembered(tmp_path):
     assert tables_of_sums(tmp_path) == []
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"a.png": 1}', b'{"a.png": ["x", "y"]}', b"\xff"])
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"[]", b'{"a.png": 1}', b'{"a.png": ["x", "y"]}', b"\xff"]
+)
 def test_a_damaged_table_of_sums_is_ignored_and_replaced(tmp_path, monkeypatch, damage):
     monkeypatch.setattr(file_sums, "UNSETTLED_NS", 0)
     first = digest(tmp_path, {"a.png": b"1"})
@@ -270,7 +309,10 @@ def test_digests_taken_at_once_do_not_disturb_each_other(tmp_path, monkeypatch):
     monkeypatch.setattr(file_sums, "UNSETTLED_NS", 0)
     first = digest(tmp_path, {f"{number}.png": bytes(number) for number in range(300)})
     found = []
-    threads = [threading.Thread(target=lambda: found.append(source_digest(tmp_path, folder_at()))) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: found.append(source_digest(tmp_path, folder_at())))
+        for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -30,14 +30,22 @@ def test_a_fraction_of_zero_means_none(sha256, fraction):
 
 @pytest.mark.parametrize(
     ("digits", "expected"),
-    [("0" * 16, "test"), ("2" + "0" * 15, "validation"), ("8" + "0" * 15, "train"), ("f" * 16, "train")],
+    [
+        ("0" * 16, "test"),
+        ("2" + "0" * 15, "validation"),
+        ("8" + "0" * 15, "train"),
+        ("f" * 16, "train"),
+    ],
 )
 def test_the_split_of_a_known_hash_never_changes(digits, expected):
     assert split_of(digits + "0" * 48, 0.1, 0.2) == expected
 
 
 def test_shares_are_those_asked_for():
-    splits = [split_of(hashlib.sha256(str(number).encode()).hexdigest(), 0.1, 0.05) for number in range(20_000)]
+    splits = [
+        split_of(hashlib.sha256(str(number).encode()).hexdigest(), 0.1, 0.05)
+        for number in range(20_000)
+    ]
     assert splits.count("test") / len(splits) == pytest.approx(0.1, abs=0.01)
     assert splits.count("validation") / len(splits) == pytest.approx(
         0.045, abs=0.01

@@ -31,7 +31,12 @@ def pairs(stored):
 # -- what is written is read again -----------------------------------------------------------------------------------
 
 
-@given(data=st.data(), channels=st.sampled_from([1, 3]), shard_bytes=st.integers(1, 5000), fixed=st.booleans())
+@given(
+    data=st.data(),
+    channels=st.sampled_from([1, 3]),
+    shard_bytes=st.integers(1, 5000),
+    fixed=st.booleans(),
+)
 def test_what_is_stored_is_read_again(data, channels, shard_bytes, fixed):
     seeds = data.draw(st.lists(st.integers(0, 2**32), min_size=1, max_size=20, unique=True))
     sides = st.just(16) if fixed else st.integers(8, 40)
@@ -40,11 +45,19 @@ def test_what_is_stored_is_read_again(data, channels, shard_bytes, fixed):
     splits = [data.draw(st.sampled_from(SPLITS)) for _ in pictures]
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(writer, "SHARD_BYTES", shard_bytes)
-        stored = stored_dataset(Path(folder), pictures, labels, splits, image_size=16 if fixed else None)
+        stored = stored_dataset(
+            Path(folder), pictures, labels, splits, image_size=16 if fixed else None
+        )
         by_hash = {content_hash(pixels): pixels for pixels in pictures}
-        assert pairs(stored) == dict(zip(map(content_hash, pictures), zip(labels, splits, strict=True), strict=True))
+        assert pairs(stored) == dict(
+            zip(map(content_hash, pictures), zip(labels, splits, strict=True), strict=True)
+        )
         for split in SPLITS:
-            images, numbers, hashes = stored.images(split), stored.labels(split), stored.hashes(split)
+            images, numbers, hashes = (
+                stored.images(split),
+                stored.labels(split),
+                stored.hashes(split),
+            )
             assert len(images) == len(hashes) == stored.info.counts[split] == splits.count(split)
             assert numbers is None or len(numbers) == len(hashes)
             for index, sha256 in enumerate(hashes):
@@ -69,7 +82,9 @@ def test_the_manifest_says_where_every_pixel_lies(tmp_path):
         row = ManifestRow._make(line.split(","))
         content = (tmp_path / "data" / "made" / row.shard).read_bytes()
         height, width, offset = int(row.height), int(row.width), int(row.offset)
-        pixels = np.frombuffer(content, np.uint8)[offset : offset + height * width].reshape(height, width, 1)
+        pixels = np.frombuffer(content, np.uint8)[offset : offset + height * width].reshape(
+            height, width, 1
+        )
         assert content_hash(pixels) == row.sha256
         assert float(row.mean) == pytest.approx(pixels.mean(), abs=0.01)
         assert float(row.std) == pytest.approx(pixels.std(), abs=0.01)
@@ -78,7 +93,9 @@ def test_the_manifest_says_where_every_pixel_lies(tmp_path):
 
 
 def test_pictures_of_their_own_size_are_not_read_as_one_array(tmp_path):
-    images = stored_dataset(tmp_path, [noise(1, 20, 30), noise(2, 30, 20)], image_size=None).images("train")
+    images = stored_dataset(tmp_path, [noise(1, 20, 30), noise(2, 30, 20)], image_size=None).images(
+        "train"
+    )
     with pytest.raises(ValueError, match="differ in size: read them one at a time"):
         images[:2]
 
@@ -112,12 +129,19 @@ def test_new_images_go_to_new_shards_and_nothing_else_is_written(tmp_path):
     first = [noise(seed) for seed in range(20)]
     before = stored_dataset(tmp_path, first)
     written = shards_of(tmp_path)
-    inodes = {path.name: path.stat().st_ino for path in (tmp_path / "data" / "made").glob("shard-*")}
-    after = stored_dataset(tmp_path, [*first, *(noise(seed) for seed in range(100, 103))], before=before)
+    inodes = {
+        path.name: path.stat().st_ino for path in (tmp_path / "data" / "made").glob("shard-*")
+    }
+    after = stored_dataset(
+        tmp_path, [*first, *(noise(seed) for seed in range(100, 103))], before=before
+    )
     shards = shards_of(tmp_path)
     assert shards.items() > written.items()
     assert sum(map(len, shards.values())) - sum(map(len, written.values())) == 3 * 256
-    assert inodes.items() <= {path.name: path.stat().st_ino for path in (tmp_path / "data/made").iterdir()}.items()
+    assert (
+        inodes.items()
+        <= {path.name: path.stat().st_ino for path in (tmp_path / "data/made").iterdir()}.items()
+    )
     assert pairs(after).items() > pairs(before).items()
     for index, sha256 in enumerate(after.hashes("train")):
         assert content_hash(after.images("train")[index]) == sha256
@@ -125,7 +149,9 @@ def test_new_images_go_to_new_shards_and_nothing_else_is_written(tmp_path):
 
 def test_the_digest_is_that_of_the_images_not_of_their_places(tmp_path):
     pictures = [noise(seed) for seed in range(20)]
-    grown = stored_dataset(tmp_path / "a", pictures, before=stored_dataset(tmp_path / "a", pictures[:15]))
+    grown = stored_dataset(
+        tmp_path / "a", pictures, before=stored_dataset(tmp_path / "a", pictures[:15])
+    )
     at_once = stored_dataset(tmp_path / "b", pictures)
     assert grown.digest == at_once.digest
     assert shards_of(tmp_path / "a") != shards_of(tmp_path / "b")
@@ -134,7 +160,11 @@ def test_the_digest_is_that_of_the_images_not_of_their_places(tmp_path):
 
 @pytest.mark.parametrize("change", ["image", "class", "split", "class name"])
 def test_the_digest_changes_with(tmp_path, change):
-    pictures, labels, splits = [noise(seed) for seed in range(5)], ["cat", "dog"] * 2 + ["cat"], ["train"] * 5
+    pictures, labels, splits = (
+        [noise(seed) for seed in range(5)],
+        ["cat", "dog"] * 2 + ["cat"],
+        ["train"] * 5,
+    )
     before = stored_dataset(tmp_path / "a", pictures, labels, splits)
     if change == "image":
         pictures[0] = noise(99)
@@ -154,7 +184,9 @@ def test_removed_images_leave_the_manifest_and_unused_shards_the_folder(tmp_path
     assert len(shards_of(tmp_path)) == 2
     fewer = stored_dataset(tmp_path, pictures[:12], before=grown)
     assert sorted(pairs(fewer)) == sorted(map(content_hash, pictures[:12]))
-    assert list(shards_of(tmp_path)) == ["shard-00000.bin"]  # of the second shard nothing is used any more
+    assert list(shards_of(tmp_path)) == [
+        "shard-00000.bin"
+    ]  # of the second shard nothing is used any more
 
 
 def test_mostly_unused_shards_are_written_anew(tmp_path):
@@ -233,7 +265,9 @@ def test_a_newer_format_is_refused_by_number(tmp_path):
     stored_dataset(tmp_path, [noise(1)])
     path = tmp_path / "data" / "made" / "dataset.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format_version": 3}))
-    with pytest.raises(DataError, match="data/made is stored in format 3; this atelier reads formats up to 2"):
+    with pytest.raises(
+        DataError, match="data/made is stored in format 3; this atelier reads formats up to 2"
+    ):
         read_dataset(tmp_path, "made")
 
 

@@ -12,7 +12,10 @@ from atelier.data.splits import SPLITS, split_of
 from atelier.params import Dataset, Source
 
 TRAIN_ONLY = Dataset(
-    sources=(Source(source="folder", path="raw"),), channels=3, test_fraction=0.0, validation_fraction=0.0
+    sources=(Source(source="folder", path="raw"),),
+    channels=3,
+    test_fraction=0.0,
+    validation_fraction=0.0,
 )
 MIXED = TRAIN_ONLY.model_copy(update={"test_fraction": 0.3, "validation_fraction": 0.3})
 NO_MEANS = np.empty(0)
@@ -20,7 +23,11 @@ NO_MEANS = np.empty(0)
 
 def run(folder, dataset=TRAIN_ONLY, splits=None, candidates=None, means=NO_MEANS):
     return validate(
-        folder.candidates if candidates is None else candidates, splits or {}, dataset, folder.pixels, means
+        folder.candidates if candidates is None else candidates,
+        splits or {},
+        dataset,
+        folder.pixels,
+        means,
     )
 
 
@@ -29,7 +36,9 @@ def found(result):
 
 
 def kept(result):
-    return {item.candidate.sha256: (item.split, item.candidate.class_name) for item in result.accepted}
+    return {
+        item.candidate.sha256: (item.split, item.candidate.class_name) for item in result.accepted
+    }
 
 
 def pair(split="", other_split="", copy=compressed):
@@ -56,7 +65,9 @@ def test_order_and_names_change_nothing(seed, dataset):
     result = run(folder, dataset, candidates=renamed)
     assert kept(result) == kept(expected)
     assert found(result) == found(expected)
-    assert [item.candidate.sha256 for item in result.accepted] == [item.candidate.sha256 for item in expected.accepted]
+    assert [item.candidate.sha256 for item in result.accepted] == [
+        item.candidate.sha256 for item in expected.accepted
+    ]
 
 
 @given(seed=st.integers(0, 2**32), share=st.floats(0.1, 0.9))
@@ -64,7 +75,9 @@ def test_an_image_that_is_stored_keeps_its_split_and_its_place_when_more_come(se
     folder, _ = messy_folder()
     # An image under two labels is taken out whenever the second comes: it is a defect of what is stored.
     clean = [item for item in folder.candidates if item.name < "0074"]
-    first = run(folder, MIXED, candidates=random.Random(seed).sample(clean, round(share * len(clean))))
+    first = run(
+        folder, MIXED, candidates=random.Random(seed).sample(clean, round(share * len(clean)))
+    )
     stored = {sha256: split for sha256, (split, _) in kept(first).items()}
     grown = kept(run(folder, MIXED, splits=stored, candidates=clean))
     assert {sha256: grown[sha256][0] for sha256 in stored} == stored
@@ -72,7 +85,9 @@ def test_an_image_that_is_stored_keeps_its_split_and_its_place_when_more_come(se
 
 def test_what_is_accepted_comes_by_split_and_content_hash():
     accepted = run(messy_folder()[0], MIXED).accepted
-    assert accepted == sorted(accepted, key=lambda item: (SPLITS.index(item.split), item.candidate.sha256))
+    assert accepted == sorted(
+        accepted, key=lambda item: (SPLITS.index(item.split), item.candidate.sha256)
+    )
     assert {item.split for item in accepted} == set(SPLITS)
 
 
@@ -99,9 +114,12 @@ def test_a_near_duplicate_is_quarantined_or_kept_as_asked(copy):
 
 
 @pytest.mark.parametrize(
-    ("first", "second"), [("train", "test"), ("test", "train"), ("validation", "train"), ("test", "validation")]
+    ("first", "second"),
+    [("train", "test"), ("test", "train"), ("validation", "train"), ("test", "validation")],
 )
-def test_of_near_duplicates_across_splits_test_is_kept_before_validation_before_train(first, second):
+def test_of_near_duplicates_across_splits_test_is_kept_before_validation_before_train(
+    first, second
+):
     result = run(pair(first, second))
     foremost = min(first, second, key=("test", "validation", "train").index)
     assert [item.split for item in result.accepted] == [foremost]
@@ -143,7 +161,9 @@ def test_the_same_picture_in_train_and_test_stays_in_test_with_the_label_it_has_
     folder.add(patch, "b", split="test")
     result = run(folder)
     assert kept(result) == {folder.candidates[0].sha256: ("test", "cat")}
-    assert [(item.name, item.reason, item.detail) for item in result.quarantined] == [("b", "exact duplicate", "of a")]
+    assert [(item.name, item.reason, item.detail) for item in result.quarantined] == [
+        ("b", "exact duplicate", "of a")
+    ]
 
 
 def test_a_picture_under_two_labels_is_not_kept_at_all_and_the_classes_are_named():
@@ -158,15 +178,24 @@ def test_a_picture_under_two_labels_is_not_kept_at_all_and_the_classes_are_named
 
 @pytest.mark.parametrize(
     ("own", "test_fraction", "validation_fraction"),
-    [([""], 0.3, 0.3), (["train", "test"], 0.0, 0.3), (["train", "validation"], 0.3, 0.0), (list(SPLITS), 0.0, 0.0)],
+    [
+        ([""], 0.3, 0.3),
+        (["train", "test"], 0.0, 0.3),
+        (["train", "validation"], 0.3, 0.0),
+        (list(SPLITS), 0.0, 0.0),
+    ],
 )
-def test_what_no_source_sets_apart_is_set_apart_by_the_content_hash(own, test_fraction, validation_fraction):
+def test_what_no_source_sets_apart_is_set_apart_by_the_content_hash(
+    own, test_fraction, validation_fraction
+):
     folder = Folder()
     for number, patch in enumerate(photographs()[:60]):
         folder.add(patch, split=own[number % len(own)])
     for item in run(folder, MIXED).accepted:
         by_hash = split_of(item.candidate.sha256, test_fraction, validation_fraction)
-        assert item.split == (item.candidate.split if item.candidate.split in SPLITS[1:] else by_hash)
+        assert item.split == (
+            item.candidate.split if item.candidate.split in SPLITS[1:] else by_hash
+        )
 
 
 def test_ten_thousand_nearly_black_pictures_are_all_kept_and_cost_nothing():
@@ -189,7 +218,9 @@ def test_ten_thousand_nearly_black_pictures_are_all_kept_and_cost_nothing():
 def test_classes_that_are_unbalanced_or_lack_training_pictures_are_named():
     folder = Folder()
     for number, patch in enumerate(photographs()[:24]):
-        folder.add(patch, class_name="cat" if number else "dog", split="test" if number >= 22 else "train")
+        folder.add(
+            patch, class_name="cat" if number else "dog", split="test" if number >= 22 else "train"
+        )
     folder.add(photographs()[30], class_name="eel", split="test")
     assert run(folder).warnings == [
         "1 classes have test pictures but none to train on: eel (1)",

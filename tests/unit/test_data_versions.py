@@ -127,7 +127,9 @@ def test_a_push_sends_only_what_the_remote_lacks(grown_project):
 def test_an_object_that_was_deleted_in_the_remote_is_missed_and_sent_again(project):
     lost = object_of(project / ".dvcstore", "pixels 1")
     lost.unlink()
-    others = {path: path.stat().st_mtime_ns for path in (project / ".dvcstore").glob("files/md5/*/*")}
+    others = {
+        path: path.stat().st_mtime_ns for path in (project / ".dvcstore").glob("files/md5/*/*")
+    }
     assert "up to date" in run_dvc(project, "push")  # what DVC itself makes of it
     assert not dvc.in_remote(project)
     dvc.push(project)
@@ -138,12 +140,16 @@ def test_an_object_that_was_deleted_in_the_remote_is_missed_and_sent_again(proje
 
 def test_an_object_that_neither_cache_nor_remote_has_is_an_error(clone, pushed, tmp_path):
     shutil.copytree(pushed / ".dvcstore", tmp_path / "store")
-    (clone / ".dvc" / "config.local").write_text(f"""['remote "local"']\n  url = {tmp_path / "store"}\n""")
+    (clone / ".dvc" / "config.local").write_text(
+        f"""['remote "local"']\n  url = {tmp_path / "store"}\n"""
+    )
     object_of(tmp_path / "store", "pixels 1").unlink()
     assert not dvc.in_remote(clone)
     assert not dvc.restore_if_missing(clone)  # the sources are read again
     assert not (clone / "data").exists()
-    with pytest.raises(DataError, match="lacks 1 of its files: neither DVC's cache nor its remote .*Run `dvc push`"):
+    with pytest.raises(
+        DataError, match="lacks 1 of its files: neither DVC's cache nor its remote .*Run `dvc push`"
+    ):
         dvc.checkout(clone, dvc.data_md5(clone))
     assert not (clone / "data").exists()
 
@@ -203,7 +209,11 @@ def test_a_dataset_that_was_deleted_on_purpose_stays_away(project):
 
 
 def test_a_checkout_changes_data_and_data_dvc_and_back_again(project):
-    old, before, text = dvc.data_md5(project), contents(project), (project / "data.dvc").read_bytes()
+    old, before, text = (
+        dvc.data_md5(project),
+        contents(project),
+        (project / "data.dvc").read_bytes(),
+    )
     write(project, "shard-00003.bin", "more")
     write(project, "names.csv", "name,sha256\n")
     new = dvc.track(project)
@@ -216,18 +226,24 @@ def test_a_checkout_changes_data_and_data_dvc_and_back_again(project):
     assert not dvc.checkout(project, old)
     assert dvc.checkout(project, new)
     assert contents(project) == {**before, "shard-00003.bin": "more"}
-    assert (project / "data.dvc").read_bytes() == tracked  # as `dvc add` wrote it, though no commit has it
+    assert (
+        project / "data.dvc"
+    ).read_bytes() == tracked  # as `dvc add` wrote it, though no commit has it
 
 
 def test_a_checkout_refuses_to_lose_data(pushed, grown_project):
     write(grown_project, "shard-00000.bin", "not saved anywhere else")
     before = contents(grown_project)
-    with pytest.raises(DataError, match="shard-00000.bin is in no version of data/.*Run `atelier ingest`"):
+    with pytest.raises(
+        DataError, match="shard-00000.bin is in no version of data/.*Run `atelier ingest`"
+    ):
         dvc.checkout(grown_project, dvc.data_md5(pushed))
     assert contents(grown_project) == before
 
 
-def test_a_checkout_refuses_to_lose_data_where_the_cache_lost_its_list_of_files(pushed, grown_project):
+def test_a_checkout_refuses_to_lose_data_where_the_cache_lost_its_list_of_files(
+    pushed, grown_project
+):
     write(grown_project, "shard-00000.bin", "not saved anywhere else")
     new = dvc.data_md5(grown_project)
     objects.cached(grown_project, [new])[new].unlink()
@@ -259,7 +275,9 @@ def test_a_checkout_that_was_killed_can_be_repeated(project):
 def test_lost_data_is_neither_restored_nor_called_safe(project):
     for lost in (".dvcstore", ".dvc/cache"):
         shutil.rmtree(project / lost)
-    with pytest.raises(DataError, match="Track it first"):  # DVC itself would push the list of files without the files
+    with pytest.raises(
+        DataError, match="Track it first"
+    ):  # DVC itself would push the list of files without the files
         dvc.push(project)
     shutil.rmtree(project / "data")
     assert not dvc.restore_if_missing(project)
@@ -306,13 +324,17 @@ def test_this_repository_ignores_the_notes_too():
     assert set(dvc.IGNORED) <= set(lines)
 
 
-@pytest.mark.parametrize("pattern", ["*.csv", "shard-00001.bin", "data/*/*.json", "data/photos/manifest.*"])
+@pytest.mark.parametrize(
+    "pattern", ["*.csv", "shard-00001.bin", "data/*/*.json", "data/photos/manifest.*"]
+)
 def test_a_file_that_dvc_is_told_to_ignore_stops_the_tracking(project, pattern):
     before = (project / "data.dvc").read_bytes()
     ignore = project / ".dvcignore"
     ignore.write_text(f"{ignore.read_text()}{pattern}\n")
     write(project, "shard-00003.bin", "more")
-    with pytest.raises(DataError, match=r"DVC leaves 1 files of data/ out of its version: data/photos/.* Remove it"):
+    with pytest.raises(
+        DataError, match=r"DVC leaves 1 files of data/ out of its version: data/photos/.* Remove it"
+    ):
         dvc.track(project)
     assert (project / "data.dvc").read_bytes() == before
     ignore.write_text(ignore.read_text().removesuffix(f"{pattern}\n"))

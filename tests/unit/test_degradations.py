@@ -12,7 +12,9 @@ ALL = [*MASK, *DOWNSAMPLE, *NOISE]
 
 
 def images(num_images: int, height: int = 28, width: int = 28, channels: int = 1) -> torch.Tensor:
-    return torch.rand(num_images, channels, height, width, generator=torch.Generator().manual_seed(0))
+    return torch.rand(
+        num_images, channels, height, width, generator=torch.Generator().manual_seed(0)
+    )
 
 
 def test_noise_has_the_asked_standard_deviation_and_is_not_clipped():
@@ -48,15 +50,21 @@ def test_downsample_halves_the_size_and_keeps_a_constant():
 
 def test_downsample_is_antialiased():
     stripes_BCHW = torch.zeros(1, 1, 32, 32)
-    stripes_BCHW[..., ::2] = 1.0  # the highest frequency; without a low-pass it would alias to 0 or 1
+    stripes_BCHW[..., ::2] = (
+        1.0  # the highest frequency; without a low-pass it would alias to 0 or 1
+    )
     y_BCHW = degrade(stripes_BCHW, DOWNSAMPLE, torch.Generator())
-    torch.testing.assert_close(y_BCHW[..., 3:-3, 3:-3], torch.full((1, 1, 10, 10), 0.5), atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        y_BCHW[..., 3:-3, 3:-3], torch.full((1, 1, 10, 10), 0.5), atol=0.02, rtol=0
+    )
 
 
 def test_downsample_is_linear_and_autograd_gives_its_adjoint():
     x_BCHW = images(2, 36, 30).double().requires_grad_(True)
     A_x_BChw = degrade(x_BCHW, DOWNSAMPLE, torch.Generator())
-    v_BChw = torch.randn(A_x_BChw.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    v_BChw = torch.randn(
+        A_x_BChw.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+    )
     (At_v_BCHW,) = torch.autograd.grad((A_x_BChw * v_BChw).sum(), x_BCHW)
     # Equal only if A is linear: At_v is the transposed Jacobian at x, and an affine or curved A leaves a remainder.
     torch.testing.assert_close((A_x_BChw * v_BChw).sum(), (x_BCHW * At_v_BCHW).sum())
@@ -105,7 +113,9 @@ def test_hidden_pixels_follow_a_downsampling():
     hidden_B1hw = hidden_pixels(torch.Size((20, 3, 28, 28)), ALL, range(20))
     full_B1HW = hidden_pixels(torch.Size((20, 3, 28, 28)), MASK, range(20))
     assert hidden_B1hw.shape == (20, 1, 14, 14)
-    assert torch.equal(hidden_B1hw, full_B1HW.unflatten(3, (14, 2)).unflatten(2, (14, 2)).any(dim=5).any(dim=3))
+    assert torch.equal(
+        hidden_B1hw, full_B1HW.unflatten(3, (14, 2)).unflatten(2, (14, 2)).any(dim=5).any(dim=3)
+    )
 
 
 def test_upscale_is_the_product_of_the_factors():
@@ -117,7 +127,10 @@ def test_upscale_is_the_product_of_the_factors():
     ("steps", "message"),
     [
         ([{"nois": {"sigma": 0.2}}], r"degradation\[0\] = 'nois' is not one of"),
-        ([*NOISE, {"noise": {"sigma": 0.1}, "mask": {"size": 3}}], r"degradation\[1\].*must have one key"),
+        (
+            [*NOISE, {"noise": {"sigma": 0.1}, "mask": {"size": 3}}],
+            r"degradation\[1\].*must have one key",
+        ),
         ([{"mask": {"size": 29}}], r"mask.size = 29 does not fit into images of 28x28"),
         ([{"downsample": {"factor": 3}}], r"factor = 3 does not divide images of 28x28"),
     ],

@@ -38,9 +38,13 @@ def test_a_blur_keeps_a_constant_and_the_mean_of_a_small_thing_inside(values, na
 def test_gaussian_and_box_blur_equal_scipy(height):
     x_BCHW = images(2, 3, height, 31)
     expected = ndimage.gaussian_filter(x_BCHW.numpy(), (0, 0, 1.7, 1.7), mode="nearest")
-    np.testing.assert_allclose(draw(x_BCHW, {"gaussian_blur": {"sigma": 1.7}}).numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        draw(x_BCHW, {"gaussian_blur": {"sigma": 1.7}}).numpy(), expected, atol=1e-5
+    )
     expected = ndimage.uniform_filter(x_BCHW.numpy(), (1, 1, 5, 5), mode="nearest")
-    np.testing.assert_allclose(draw(x_BCHW, {"box_blur": {"radius": 2}}).numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        draw(x_BCHW, {"box_blur": {"radius": 2}}).numpy(), expected, atol=1e-5
+    )
 
 
 def test_kernels_of_a_file_are_convolved_with_as_scipy_does_and_all_are_used(kernel_file):
@@ -49,11 +53,16 @@ def test_kernels_of_a_file_are_convolved_with_as_scipy_does_and_all_are_used(ker
     with np.load(kernel_file["path"]) as kernels:
         expected = [
             np.stack(
-                [ndimage.convolve(x_HW, kernel.astype(np.float32), mode="nearest") for x_HW in x_BCHW[:, 0].numpy()]
+                [
+                    ndimage.convolve(x_HW, kernel.astype(np.float32), mode="nearest")
+                    for x_HW in x_BCHW[:, 0].numpy()
+                ]
             )
             for kernel in kernels.values()
         ]
-    errors_NB = np.array([np.abs(y_BCHW[:, 0].numpy() - y_BHW).max(axis=(1, 2)) for y_BHW in expected])
+    errors_NB = np.array(
+        [np.abs(y_BCHW[:, 0].numpy() - y_BHW).max(axis=(1, 2)) for y_BHW in expected]
+    )
     assert (errors_NB.min(axis=0) < 1e-5).all()
     assert set(errors_NB.argmin(axis=0)) == {0, 1}
 
@@ -75,7 +84,10 @@ def test_motion_blur_follows_its_angle_and_length():
     [
         (np.full((3, 4), 1 / 12), r"shape \(3, 4\); a kernel has two odd sides"),
         (np.full(9, 1 / 9), r"shape \(9,\); a kernel has two odd sides"),
-        (np.full((3, 3), 0.2), r"shape \(3, 3\) that is no kernel: its values must be 0 or more and sum to 1"),
+        (
+            np.full((3, 3), 0.2),
+            r"shape \(3, 3\) that is no kernel: its values must be 0 or more and sum to 1",
+        ),
         (np.array([[0.0, -1.0, 2.0]]), "that is no kernel"),
         (np.full((3, 3), np.nan), "that is no kernel"),
         (np.array([["a"]]), "that is no kernel"),
@@ -88,7 +100,9 @@ def test_what_is_no_kernel_is_refused(tmp_path, kernel, message):
 
 def test_a_file_that_is_missing_or_changed_or_no_numbers_is_refused(tmp_path):
     path = tmp_path / "k.npz"
-    with pytest.raises(ValueError, match=r"kernel_blur.path = '.*k.npz' can't be read: No such file"):
+    with pytest.raises(
+        ValueError, match=r"kernel_blur.path = '.*k.npz' can't be read: No such file"
+    ):
         read_kernels(str(path), "0" * 64)
     path.write_bytes(b"no numbers")
     with pytest.raises(ValueError, match=r"k.npz' has the sha256 [0-9a-f]{64}, not 0000"):

@@ -47,7 +47,11 @@ def test_the_stronger_parts_hold_the_images_that_changed_most(kind, before):
     assert (levels.kind, levels.parameter) == (kind, STRENGTHS[kind])
     parts_B = levels.parts_B(SHAPE, steps, SEEDS)
     x_BCHW = grey()
-    change = (degrade_fixed(x_BCHW, steps, SEEDS) - degrade_fixed(x_BCHW, before, SEEDS)).square().mean(dim=(1, 2, 3))
+    change = (
+        (degrade_fixed(x_BCHW, steps, SEEDS) - degrade_fixed(x_BCHW, before, SEEDS))
+        .square()
+        .mean(dim=(1, 2, 3))
+    )
     if kind in ("mask", "strokes", "missing_pixels"):
         change = hidden_pixels(SHAPE, steps, SEEDS).float().mean(dim=(1, 2, 3))
     assert sorted(set(parts_B)) == [0, 1, 2]
@@ -55,7 +59,9 @@ def test_the_stronger_parts_hold_the_images_that_changed_most(kind, before):
     assert of_parts == sorted(of_parts, reverse=kind in MORE_IS_MILDER)
 
 
-@pytest.mark.parametrize("before", [[], [{"missing_pixels": {"fraction": 0.1}}, {"box_blur": {"radius": 2}}]])
+@pytest.mark.parametrize(
+    "before", [[], [{"missing_pixels": {"fraction": 0.1}}, {"box_blur": {"radius": 2}}]]
+)
 def test_the_level_of_noise_is_the_one_that_restorers_are_told(before):
     steps = [*before, {"noise": {"sigma": (0.05, 0.2)}}]
     levels = levels_of(steps)
@@ -74,7 +80,11 @@ def test_an_images_level_does_not_depend_on_the_others():
 
 def test_the_first_range_counts():
     steps = [{"gaussian_blur": {"sigma": 1.0}}, step_of("jpeg"), step_of("noise")]
-    assert levels_of(steps).names == ["jpeg.quality 5-35", "jpeg.quality 35-65", "jpeg.quality 65-95"]
+    assert levels_of(steps).names == [
+        "jpeg.quality 5-35",
+        "jpeg.quality 35-65",
+        "jpeg.quality 65-95",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +94,9 @@ def test_the_first_range_counts():
         [{"noise": {"sigma": 0.1}}, {"downsample": {"factor": 2}}, {"decolourise": {}}],
         [{"mask": {"size": [4, 8], "count": 3}}],  # each box has a size of its own
         [{"mask": {"size": 4, "count": [1, 3]}}],
-        [{"motion_blur": {"length": 5.0, "angle": [0.0, 180.0]}}],  # no direction is stronger than another
+        [
+            {"motion_blur": {"length": 5.0, "angle": [0.0, 180.0]}}
+        ],  # no direction is stronger than another
     ],
 )
 def test_without_a_range_of_one_strength_there_are_no_levels(steps):

@@ -20,7 +20,10 @@ MASKS = [
 @pytest.mark.parametrize("step", MASKS)
 def test_a_mask_hides_all_channels_alike_and_says_where(step):
     x_BCHW, steps, seeds = images(20, 3) * 0.4, [step], range(20)
-    y_BCHW, hidden_B1HW = degrade_fixed(x_BCHW, steps, seeds), hidden_pixels(x_BCHW.shape, steps, seeds)
+    y_BCHW, hidden_B1HW = (
+        degrade_fixed(x_BCHW, steps, seeds),
+        hidden_pixels(x_BCHW.shape, steps, seeds),
+    )
     assert torch.equal(y_BCHW == 0.5, hidden_B1HW.expand_as(y_BCHW))
     assert torch.equal(y_BCHW[y_BCHW != 0.5], x_BCHW[y_BCHW != 0.5])
     assert hidden_B1HW.flatten(1).any(dim=1).all() and not hidden_B1HW.flatten(1).all(dim=1).any()
@@ -32,14 +35,18 @@ def test_boxes_have_every_size_number_and_place_of_their_ranges():
 
     sizes = {int(math.isqrt(int(area))) for area in hidden(size=[2, 4]).sum(dim=(1, 2)).unique()}
     assert sizes == {2, 3, 4}
-    _, num_boxes = zip(*(ndimage.label(box) for box in hidden(size=1, count=[1, 3]).numpy()), strict=True)
+    _, num_boxes = zip(
+        *(ndimage.label(box) for box in hidden(size=1, count=[1, 3]).numpy()), strict=True
+    )
     assert set(num_boxes) == {1, 2, 3}
     corners = {tuple(box.nonzero()[0].tolist()) for box in hidden(size=[12, 13])}
     assert corners == {(top, left) for top in range(3) for left in range(2)}
 
 
 def test_missing_pixels_are_of_the_asked_share():
-    hidden_B1HW = hidden_pixels(torch.Size((64, 3, 37, 31)), [{"missing_pixels": {"fraction": 0.3}}], range(64))
+    hidden_B1HW = hidden_pixels(
+        torch.Size((64, 3, 37, 31)), [{"missing_pixels": {"fraction": 0.3}}], range(64)
+    )
     assert hidden_B1HW.float().mean().item() == pytest.approx(0.3, rel=0.02)
 
 

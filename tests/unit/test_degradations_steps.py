@@ -60,7 +60,9 @@ def test_every_step_takes_any_size_in_grey_and_colour(values, name, channels, he
 
 @pytest.mark.parametrize("name", STEPS)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_fixed_degradation_does_not_depend_on_the_batch_or_the_memory_layout(values, name, channels):
+def test_fixed_degradation_does_not_depend_on_the_batch_or_the_memory_layout(
+    values, name, channels
+):
     step, seeds = {name: values[name]}, [2**63 + 5, 7, -3, 0, 7, 11]
     x_BCHW = images(6, channels, *fitting(name, 37, 31))
     whole_BCHW = degrade_fixed(x_BCHW, [step], seeds)
@@ -68,7 +70,9 @@ def test_fixed_degradation_does_not_depend_on_the_batch_or_the_memory_layout(val
         alone_BCHW = degrade_fixed(x_BCHW[index : index + 1], [step], seeds[index : index + 1])
         assert torch.equal(alone_BCHW[0], whole_BCHW[index])
     other_layout_BCHW = x_BCHW.contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(degrade_fixed(other_layout_BCHW, [step], seeds), whole_BCHW, rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        degrade_fixed(other_layout_BCHW, [step], seeds), whole_BCHW, rtol=0, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", sorted(set(STEPS) - {"downsample", "decolourise"}))
@@ -94,26 +98,42 @@ def test_a_linear_step_passes_the_dot_product_test(values, name, channels, heigh
 
 
 def test_a_chain_of_linear_steps_passes_the_dot_product_test(values):
-    names = ["decolourise", "motion_blur", "speckle", "strokes", "gaussian_blur", "downsample", "noise"]
+    names = [
+        "decolourise",
+        "motion_blur",
+        "speckle",
+        "strokes",
+        "gaussian_blur",
+        "downsample",
+        "noise",
+    ]
     check_adjoint([{name: values[name]} for name in names], (2, 3, 38, 32))
 
 
 def check_adjoint(steps, shape_BCHW):
     seeds = range(shape_BCHW[0])
-    x_BCHW = torch.randn(shape_BCHW, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    x_BCHW = torch.randn(
+        shape_BCHW, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+    )
     constant_BChw = degrade_fixed(torch.zeros_like(x_BCHW), steps, seeds)
     A_x_BChw = degrade_fixed(x_BCHW, steps, seeds) - constant_BChw
-    v_BChw = torch.randn(A_x_BChw.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    v_BChw = torch.randn(
+        A_x_BChw.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
+    )
     At_v_BCHW = adjoint(v_BChw, x_BCHW.shape, steps, seeds)
     assert At_v_BCHW.shape == x_BCHW.shape and At_v_BCHW.dtype == torch.float64
     # x was no part of A'v, so this holds only if A is linear and A' its transpose.
-    torch.testing.assert_close((A_x_BChw * v_BChw).sum(), (x_BCHW * At_v_BCHW).sum(), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        (A_x_BChw * v_BChw).sum(), (x_BCHW * At_v_BCHW).sum(), rtol=1e-9, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("name", [name for name, step in STEPS.items() if not step.linear])
 def test_a_step_without_an_adjoint_says_so_and_is_not_linear(values, name):
     steps = [{"noise": {"sigma": 0.1}}, {name: values[name]}]
-    with pytest.raises(ValueError, match=rf"degradation\[1\]: '{name}' is not linear, so it has no adjoint"):
+    with pytest.raises(
+        ValueError, match=rf"degradation\[1\]: '{name}' is not linear, so it has no adjoint"
+    ):
         adjoint(images(2), torch.Size((2, 1, 37, 31)), steps, [0, 1])
     x_BCHW = images(2) / 2
     doubled_BCHW, once_BCHW = (degrade_fixed(x, steps[1:], [0, 1]) for x in (2 * x_BCHW, x_BCHW))
@@ -131,13 +151,17 @@ def test_a_range_of_noise_is_drawn_uniformly_and_its_level_is_known():
     assert sigma_B.mean().item() == pytest.approx(0.2, abs=0.015)  # 5 standard errors
     assert sigma_B.std().item() == pytest.approx(0.2 / math.sqrt(12), rel=0.1)
     found_B = (y_BCHW - x_BCHW).std(dim=(1, 2, 3))
-    torch.testing.assert_close(found_B, sigma_B, rtol=0.12, atol=0)  # 1147 pixels: 2 % is one standard error
+    torch.testing.assert_close(
+        found_B, sigma_B, rtol=0.12, atol=0
+    )  # 1147 pixels: 2 % is one standard error
     fixed_B = noise_levels(x_BCHW.shape, steps, range(400))
     found_B = (degrade_fixed(x_BCHW, steps, range(400)) - x_BCHW).std(dim=(1, 2, 3))
     torch.testing.assert_close(found_B, fixed_B, rtol=0.12, atol=0)
 
 
-@pytest.mark.parametrize("steps", [[], [{"jpeg": {"quality": 10}}], [{"noise": {"sigma": 1}}, {"decolourise": {}}]])
+@pytest.mark.parametrize(
+    "steps", [[], [{"jpeg": {"quality": 10}}], [{"noise": {"sigma": 1}}, {"decolourise": {}}]]
+)
 def test_the_noise_level_of_another_chain_is_refused(steps):
     with pytest.raises(ValueError, match="known only where `noise` is the last step"):
         degrade_with_level(images(2), steps, torch.Generator())
@@ -152,7 +176,9 @@ def test_poisson_noise_has_the_mean_and_the_variance_of_counts():
         torch.testing.assert_close(counts_BCHW, counts_BCHW.round(), atol=1e-4, rtol=0)
         assert y_BCHW.mean().item() == pytest.approx(level, rel=0.02)
         assert y_BCHW.var().item() == pytest.approx(level / 20, rel=0.04)
-    assert (draw(torch.full((2, 1, 5, 5), -0.3), {"poisson": {"peak": 20}}) == 0).all()  # after noise
+    assert (
+        draw(torch.full((2, 1, 5, 5), -0.3), {"poisson": {"peak": 20}}) == 0
+    ).all()  # after noise
 
 
 def test_salt_and_pepper_are_equally_frequent_and_leave_the_rest():
@@ -178,7 +204,9 @@ def test_speckle_grows_with_the_brightness():
 @pytest.mark.parametrize("factor", [2, 3, 4])
 def test_downsampling_equals_pillows_antialiased_bicubic(factor):
     x_BCHW = images(1, 1, 12 * factor, 9 * factor)
-    image = Image.fromarray(x_BCHW[0, 0].numpy()).resize((9, 12), Image.Resampling.BICUBIC)  # mode F: not rounded
+    image = Image.fromarray(x_BCHW[0, 0].numpy()).resize(
+        (9, 12), Image.Resampling.BICUBIC
+    )  # mode F: not rounded
     y_BChw = draw(x_BCHW, {"downsample": {"factor": factor}})
     np.testing.assert_allclose(y_BChw[0, 0].numpy(), np.array(image), atol=1e-5)
 
@@ -207,7 +235,9 @@ def test_jpeg_is_what_the_codec_makes_of_the_clipped_picture(channels):
 
 def test_a_higher_jpeg_quality_is_nearer_to_the_picture():
     x_BCHW = images(2)
-    errors = [(draw(x_BCHW, {"jpeg": {"quality": q}}) - x_BCHW).square().mean() for q in (5, 20, 50, 95)]
+    errors = [
+        (draw(x_BCHW, {"jpeg": {"quality": q}}) - x_BCHW).square().mean() for q in (5, 20, 50, 95)
+    ]
     assert errors == sorted(errors, reverse=True)
 
 

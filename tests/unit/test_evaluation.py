@@ -52,7 +52,9 @@ def restored(fashion, classifier, crnn):
 def generate():
     """A generator that draws real noise, as the stage hands it over."""
     torch.manual_seed(0)
-    network = randomised(build_generator("dcgan", channels=1, image_size=28, num_classes=10, latent_dim=8, width=4))
+    network = randomised(
+        build_generator("dcgan", channels=1, image_size=28, num_classes=10, latent_dim=8, width=4)
+    )
 
     def draw(num_images, seed):
         labels_M = torch.arange(num_images) % 10
@@ -139,7 +141,9 @@ def evaluate_again(kind, request):
     if kind == "classification":
         return evaluate_classifier(classifier, fashion, PROTOCOL)
     if kind == "restoration":
-        return evaluate_restorer(request.getfixturevalue("crnn"), [NOISE, MASK], fashion, classifier, PROTOCOL)
+        return evaluate_restorer(
+            request.getfixturevalue("crnn"), [NOISE, MASK], fashion, classifier, PROTOCOL
+        )
     generate, extractor = request.getfixturevalue("generate"), request.getfixturevalue("extractor")
     return evaluate_generator(generate, CLASSIFIER, extractor, fashion, PROTOCOL)
 
@@ -191,7 +195,9 @@ def test_each_class_has_its_recall(fashion, seen):
     ],
     ids=["noise", "mask", "downsample"],
 )
-def test_baselines_stand_beside_the_model_and_a_perfect_restorer_beats_all(fashion, steps, baselines):
+def test_baselines_stand_beside_the_model_and_a_perfect_restorer_beats_all(
+    fashion, steps, baselines
+):
     evaluated = evaluate_restorer(Answer(clean(fashion)), steps, fashion, None, PROTOCOL)
     subjects = ["model", *(f"baseline:{name}" for name in baselines)]
     assert list(rows(evaluated, slice="all").subject.unique()) == subjects
@@ -199,11 +205,21 @@ def test_baselines_stand_beside_the_model_and_a_perfect_restorer_beats_all(fashi
         values = rows(evaluated, slice="all", metric=metric).set_index("subject").value
         assert sorted(values.index) == sorted(subjects)
         others = values.drop("model")
-        assert (others < values["model"]).all() if higher_is_better(metric) else (others > values["model"]).all()
-    best = rows(evaluated, slice="all", metric="psnr").set_index("subject").value.drop("model").max()
+        assert (
+            (others < values["model"]).all()
+            if higher_is_better(metric)
+            else (others > values["model"]).all()
+        )
+    best = (
+        rows(evaluated, slice="all", metric="psnr").set_index("subject").value.drop("model").max()
+    )
     assert evaluated.scores["psnr"].value == 100  # the cap of equal images
     assert evaluated.scores["psnr_gain"].value == pytest.approx(100 - best)
-    assert sorted(evaluated.scores) == [*PIXEL_METRICS[:2], "psnr_gain", "ssim"]  # no classifier, no classes
+    assert sorted(evaluated.scores) == [
+        *PIXEL_METRICS[:2],
+        "psnr_gain",
+        "ssim",
+    ]  # no classifier, no classes
 
 
 def test_the_identity_gains_nothing_over_itself(fashion, classifier):
@@ -221,7 +237,11 @@ def test_the_identity_gains_nothing_over_itself(fashion, classifier):
 def test_the_classifier_sees_clean_degraded_and_restored_images(fashion, classifier, seen):
     evaluated = evaluate_restorer(Answer(clean(fashion)), [NOISE], fashion, classifier, PROTOCOL)
     for metric in ("accuracy", "macro_recall", "macro_f1"):
-        assert evaluated.scores[f"{metric}_clean"] == evaluated.scores[f"{metric}_restored"] == seen.scores[metric]
+        assert (
+            evaluated.scores[f"{metric}_clean"]
+            == evaluated.scores[f"{metric}_restored"]
+            == seen.scores[metric]
+        )
     gain = evaluated.scores["accuracy_clean"].value - evaluated.scores["accuracy_degraded"].value
     assert evaluated.scores["accuracy_gain"].value == pytest.approx(gain)
     assert gain > 0
@@ -238,7 +258,9 @@ def test_each_image_is_degraded_by_its_own_content_alone(fashion, monkeypatch):
     degraded = []
     for chunk, num_images in ((500, 300), (37, 300), (500, 120)):
         monkeypatch.setattr(common, "CHUNK", chunk)
-        evaluate_restorer(Recorder(), [NOISE, MASK], fashion, None, protocol_of(num_images=num_images))
+        evaluate_restorer(
+            Recorder(), [NOISE, MASK], fashion, None, protocol_of(num_images=num_images)
+        )
         degraded.append(torch.cat(seen))
         seen.clear()
     seeds = [int(sha256[:12], 16) for sha256 in fashion.hashes("test")[:300]]
@@ -265,19 +287,34 @@ def test_a_restorer_of_one_pass_has_no_iterations(fashion):
 
 
 @pytest.mark.parametrize("name", ["cnn", "crnn"])
-def test_another_restorer_is_scored_beside_the_model_and_the_difference_is_paired(fashion, crnn, name):
+def test_another_restorer_is_scored_beside_the_model_and_the_difference_is_paired(
+    fashion, crnn, name
+):
     torch.manual_seed(1)
-    other = crnn if name == "crnn" else randomised(build_restorer("cnn", width=4, channels=1, depth=2))
+    other = (
+        crnn if name == "crnn" else randomised(build_restorer("cnn", width=4, channels=1, depth=2))
+    )
     evaluated = evaluate_restorer(crnn, [NOISE], fashion, None, PROTOCOL, {"other/2": other})
-    alone = [evaluate_restorer(network, [NOISE], fashion, None, PROTOCOL) for network in (crnn, other)]
+    alone = [
+        evaluate_restorer(network, [NOISE], fashion, None, PROTOCOL) for network in (crnn, other)
+    ]
     for metric in PIXEL_METRICS:
         (value,) = rows(evaluated, subject="compared:other/2", metric=metric).value
         assert value == pytest.approx(alone[1].scores[metric].value, rel=1e-6)
-    assert {**evaluated.scores, "psnr_difference": None} == {**alone[0].scores, "psnr_difference": None}
+    assert {**evaluated.scores, "psnr_difference": None} == {
+        **alone[0].scores,
+        "psnr_difference": None,
+    }
     difference = evaluated.scores["psnr_difference"]
-    assert difference.value == pytest.approx(alone[0].scores["psnr"].value - alone[1].scores["psnr"].value, abs=1e-6)
+    assert difference.value == pytest.approx(
+        alone[0].scores["psnr"].value - alone[1].scores["psnr"].value, abs=1e-6
+    )
     assert difference.protocol.startswith("paired difference to other/2, dB")
-    assert (difference.low, difference.high) == (0, 0) if name == "crnn" else difference.low < difference.value
+    assert (
+        (difference.low, difference.high) == (0, 0)
+        if name == "crnn"
+        else difference.low < difference.value
+    )
 
 
 def test_another_restorer_is_told_the_noise_level_if_it_asks_for_it(fashion):
@@ -311,15 +348,21 @@ def test_a_generator_without_classes_is_scored_without_what_needs_them(fashion, 
     assert list(evaluated.pictures) == ["generated.png", "memorisation.png"]
 
 
-def test_real_training_images_pass_for_generated_ones_but_are_told_to_be_copies(fashion, extractor, generated):
+def test_real_training_images_pass_for_generated_ones_but_are_told_to_be_copies(
+    fashion, extractor, generated
+):
     labels_N = fashion.labels("train")[:300]
     order = np.argsort(labels_N, kind="stable")
 
     def draw(num_images, seed):
         pixels_MHWC = fashion.images("train")[order][:num_images]
-        return np.moveaxis(pixels_MHWC, -1, 1).astype(np.float32) / 255, labels_N[order][:num_images]
+        return np.moveaxis(pixels_MHWC, -1, 1).astype(np.float32) / 255, labels_N[order][
+            :num_images
+        ]
 
-    real = evaluate_generator(draw, CLASSIFIER, extractor, fashion, protocol_of(cas_kimg=1.6)).scores
+    real = evaluate_generator(
+        draw, CLASSIFIER, extractor, fashion, protocol_of(cas_kimg=1.6)
+    ).scores
     copied, drawn = (scores.pop("memorisation") for scores in (real, dict(generated.scores)))
     assert copied.low > 0.9 > drawn.high
     for metric in real:
@@ -329,13 +372,21 @@ def test_real_training_images_pass_for_generated_ones_but_are_told_to_be_copies(
     assert real["cas"].value > 0.4
 
 
-def test_what_a_gan_draws_without_its_restorer_stands_beside_it(fashion, extractor, generate, generated):
+def test_what_a_gan_draws_without_its_restorer_stands_beside_it(
+    fashion, extractor, generate, generated
+):
     def darker(num_images, seed):
         x_MCHW, labels_M = generate(num_images, seed)
         return 0.5 * x_MCHW, labels_M
 
-    evaluated = evaluate_generator(generate, CLASSIFIER, extractor, fashion, PROTOCOL, unrefined=darker)
-    own = {name: score for name, score in evaluated.scores.items() if name != "kid_classifier_difference"}
+    evaluated = evaluate_generator(
+        generate, CLASSIFIER, extractor, fashion, PROTOCOL, unrefined=darker
+    )
+    own = {
+        name: score
+        for name, score in evaluated.scores.items()
+        if name != "kid_classifier_difference"
+    }
     assert own == generated.scores
     values = rows(evaluated, subject="unrefined").set_index("metric").value
     assert sorted(values.index) == sorted(GAN_METRICS)

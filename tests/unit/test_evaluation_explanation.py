@@ -34,7 +34,9 @@ def test_details_of_the_middle_come_from_where_the_network_takes_them():
     shares_HW = local_attribution(Shift(), y)
     assert shares_HW.shape == (32, 32)
     assert shares_HW.sum() == pytest.approx(1, rel=1e-4)
-    assert shares_HW[12:20, 2:10].sum() == pytest.approx(1, rel=1e-4)  # the central patch is 12:20, 12:20
+    assert shares_HW[12:20, 2:10].sum() == pytest.approx(
+        1, rel=1e-4
+    )  # the central patch is 12:20, 12:20
 
 
 def test_a_wider_network_takes_its_details_from_farther_away():
@@ -70,10 +72,16 @@ def test_grad_cam_finds_the_part_that_decides():
     x[0, 0, 2:5, 2:5] = x[1, 0, 10:13, 11:14] = 1
     network = Spots().requires_grad_(False)
     picture = class_maps(network, x, np.array([1, 1]))
-    maps = picture[2 + 34 :, :, 0].astype(int)  # below the images; each pixel is 2 x 2, with a margin of 2
+    maps = picture[2 + 34 :, :, 0].astype(
+        int
+    )  # below the images; each pixel is 2 x 2, with a margin of 2
     first, second = maps[:32, 2:34], maps[:32, 36:68]
     assert np.unravel_index(first.argmax(), first.shape) < (12, 12)
-    assert first[20:, 20:].max() == 0 and second[:16, :16].max() == 0 and second[20:26, 22:28].min() == 255
+    assert (
+        first[20:, 20:].max() == 0
+        and second[:16, :16].max() == 0
+        and second[20:26, 22:28].min() == 255
+    )
     assert not any(weight.requires_grad for weight in network.parameters())  # as it was
 
 
@@ -90,12 +98,16 @@ def test_errors_are_shown_where_they_are():
 
 def test_heat_goes_from_black_over_red_and_yellow_to_white():
     colours = heat(np.array([[[0, 1 / 3, 2 / 3, 1, 2]]]))[0, :, 0].T
-    np.testing.assert_allclose(colours, [[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1], [1, 1, 1]], atol=1e-6)
+    np.testing.assert_allclose(
+        colours, [[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1], [1, 1, 1]], atol=1e-6
+    )
 
 
 def test_interpolations_begin_and_end_at_their_latents_and_change_in_between():
     torch.manual_seed(0)
-    generator = build_generator("dcgan", width=4, latent_dim=8, channels=1, image_size=28, num_classes=3).eval()
+    generator = build_generator(
+        "dcgan", width=4, latent_dim=8, channels=1, image_size=28, num_classes=3
+    ).eval()
     picture = interpolations(generator, 8, [0, 2], seed=5, steps=4)
     assert picture.shape == (2 + 2 * 58, 2 + 4 * 58, 1)
     start_Z, end_Z = torch.randn(2, 8, generator=torch.Generator().manual_seed(5))
@@ -104,7 +116,12 @@ def test_interpolations_begin_and_end_at_their_latents_and_change_in_between():
     for x_CHW, left in zip(ends, (2, 2 + 3 * 58), strict=True):
         shown = picture[2:58:2, left : left + 56 : 2, 0] / 255
         np.testing.assert_allclose(shown, x_CHW[0].clamp(0, 1).numpy(), atol=0.003)
-    assert explain_generator(generator, {"num_classes": 3, "latent_dim": 8}, 0)["interpolation.png"].shape[0] == 176
+    assert (
+        explain_generator(generator, {"num_classes": 3, "latent_dim": 8}, 0)[
+            "interpolation.png"
+        ].shape[0]
+        == 176
+    )
 
 
 @pytest.mark.parametrize(
@@ -131,7 +148,9 @@ def test_restorers_of_photographs_are_explained_on_their_worst_images(photos, st
 def test_a_classifier_is_explained_on_what_it_takes_for_something_else(fashion):
     torch.manual_seed(0)
     classifier = (
-        build_classifier("cnn", channels=1, num_classes=10, image_size=28, width=4).eval().requires_grad_(False)
+        build_classifier("cnn", channels=1, num_classes=10, image_size=28, width=4)
+        .eval()
+        .requires_grad_(False)
     )
     units = pd.DataFrame({"unit": fashion.hashes("test"), "accuracy": [1.0, 0.0] * 200})
     (picture,) = explain_classifier(classifier, fashion, units, CPU).values()

@@ -64,7 +64,11 @@ def efficientnet():
 
 def untrained(seed=0):
     torch.manual_seed(seed)
-    return build_classifier("cnn", channels=1, num_classes=10, image_size=28, width=4).eval().requires_grad_(False)
+    return (
+        build_classifier("cnn", channels=1, num_classes=10, image_size=28, width=4)
+        .eval()
+        .requires_grad_(False)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -93,14 +97,18 @@ def test_features_dont_depend_on_how_many_images_are_in_one_pass(every):
     features = every.of(x_NCHW)
     assert features.dtype == np.float32 and len(features) == 7 and features.std(axis=0).max() > 0
     for batch in (1, 3, 7):
-        np.testing.assert_allclose(replace(every, batch=batch).of(x_NCHW), features, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            replace(every, batch=batch).of(x_NCHW), features, rtol=1e-4, atol=1e-5
+        )
 
 
 def test_a_classifier_gives_its_own_features_and_probabilities(classifier):
     network, x_NCHW = untrained(), torch.from_numpy(images())
     features = classifier.of(x_NCHW)
     np.testing.assert_array_equal(features, network.features(x_NCHW).numpy())
-    np.testing.assert_allclose(classifier.probabilities(features), network(x_NCHW).softmax(dim=1).numpy(), rtol=1e-5)
+    np.testing.assert_allclose(
+        classifier.probabilities(features), network(x_NCHW).softmax(dim=1).numpy(), rtol=1e-5
+    )
 
 
 def test_published_weights_know_no_classes(inception, efficientnet):
@@ -120,27 +128,39 @@ def test_efficientnet_knows_a_cat_and_a_cup_of_coffee():
     from efficientnet_lite_pytorch import EfficientNet
 
     network = EfficientNet.from_name("efficientnet-lite0").eval()
-    network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    network.load_state_dict(
+        torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    )
     extractor = efficientnet_extractor(224, EFFICIENTNET_SHA256, "", CPU)
-    for picture, classes in ((skimage.data.chelsea(), {281, 282, 285}), (skimage.data.coffee(), {967, 504, 968})):
+    for picture, classes in (
+        (skimage.data.chelsea(), {281, 282, 285}),
+        (skimage.data.coffee(), {967, 504, 968}),
+    ):
         side = min(picture.shape[:2])
         left = (picture.shape[1] - side) // 2
-        x_1CHW = np.moveaxis(picture[:side, left : left + side], -1, 0)[None].astype(np.float32) / 255
+        x_1CHW = (
+            np.moveaxis(picture[:side, left : left + side], -1, 0)[None].astype(np.float32) / 255
+        )
         features = extractor.of(x_1CHW)
         assert features.shape == (1, 1280)
         assert int(network._fc(torch.from_numpy(features)).argmax()) in classes
 
 
 def test_an_image_of_its_size_reaches_efficientnet_unchanged_and_another_one_resized(efficientnet):
-    pictures = torch.from_numpy(np.moveaxis(skimage.data.astronaut(), -1, 0)[None].astype(np.float32) / 255)
+    pictures = torch.from_numpy(
+        np.moveaxis(skimage.data.astronaut(), -1, 0)[None].astype(np.float32) / 255
+    )
     shrunk = F.interpolate(pictures, size=(32, 32), mode="bicubic", antialias=True).clamp(0, 1)
-    np.testing.assert_allclose(efficientnet.of(pictures), efficientnet.of(shrunk), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        efficientnet.of(pictures), efficientnet.of(shrunk), rtol=1e-3, atol=1e-4
+    )
 
 
 def test_efficientnet_tells_what_to_install_where_it_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
     with pytest.raises(
-        EvaluationError, match=r"needs the package efficientnet_lite_pytorch.*'atelier\[efficientnet\]'"
+        EvaluationError,
+        match=r"needs the package efficientnet_lite_pytorch.*'atelier\[efficientnet\]'",
     ):
         efficientnet_extractor(64, EFFICIENTNET_SHA256, "", CPU)
 
@@ -152,7 +172,9 @@ def test_another_file_is_not_opened(inception_file, tmp_path):
     path, sha256 = inception_file
     other = tmp_path / "other.pt"
     other.write_bytes(path.read_bytes() + b"x")
-    with pytest.raises(EvaluationError, match=f"other.pt has the sha256 .*, expected {sha256}.*not opened"):
+    with pytest.raises(
+        EvaluationError, match=f"other.pt has the sha256 .*, expected {sha256}.*not opened"
+    ):
         inception_extractor(other, sha256, "", CPU)
     with pytest.raises(EvaluationError, match="can't be read: No such file"):
         inception_extractor(tmp_path / "missing.pt", sha256, "", CPU)
@@ -201,7 +223,9 @@ class Counting:
 
 def test_features_are_taken_once_and_come_back_the_same(fashion, tmp_path):
     counting = Counting()
-    (first, looked), (again, not_looked) = (counting.take(fashion, tmp_path / "features") for _ in range(2))
+    (first, looked), (again, not_looked) = (
+        counting.take(fashion, tmp_path / "features") for _ in range(2)
+    )
     assert (looked, not_looked) == (250, 0)
     np.testing.assert_array_equal(again, first)
     without, looked = counting.take(fashion, None)
@@ -290,9 +314,13 @@ def test_published_weights_score_a_gan_and_a_restorer_without_originals(fashion,
     if name == "efficientnet":  # 200 images are too few for 1280 features
         expected.remove("fd_efficientnet")
     assert sorted(evaluated.scores) == sorted(expected)
-    assert set(rows(evaluated, subject="floor:real training images").metric) == set(expected) - {"memorisation"}
+    assert set(rows(evaluated, subject="floor:real training images").metric) == set(expected) - {
+        "memorisation"
+    }
     assert list(evaluated.units) == ["unit", f"kid_{name}"]
-    assert evaluated.units[f"kid_{name}"].mean() == pytest.approx(evaluated.scores[f"kid_{name}"].value)
+    assert evaluated.units[f"kid_{name}"].mean() == pytest.approx(
+        evaluated.scores[f"kid_{name}"].value
+    )
     assert evaluated.table.protocol.str.contains(f"features of {extractor.identity}").all()
     assert evaluated.scores["memorisation"].value < 0.05
 
@@ -305,7 +333,9 @@ def test_an_evaluation_uses_the_kept_features_and_gives_the_same(fashion, traine
     draw = draw_test_images(fashion)
     plain = protocol_of(num_images=200)
     protocol = Protocol(plain.params, plain.seed, plain.device, tmp_path / "features")
-    results = [evaluate_generator(draw, None, trained, fashion, how) for how in (plain, protocol, protocol)]
+    results = [
+        evaluate_generator(draw, None, trained, fashion, how) for how in (plain, protocol, protocol)
+    ]
     assert len(list((tmp_path / "features").iterdir())) == 2  # test and training images
     for result in results[1:]:
         assert result.scores == results[0].scores and result.table.equals(results[0].table)
@@ -320,7 +350,10 @@ def test_the_closest_pairs_are_a_picture_of_copies_above_what_was_copied(fashion
         return x_NCHW, None
 
     evaluated = evaluate_generator(draw, None, trained, fashion, protocol_of(num_images=200))
-    assert evaluated.scores["memorisation"].low > 0.01 and evaluated.scores["memorisation"].value >= 0.1
+    assert (
+        evaluated.scores["memorisation"].low > 0.01
+        and evaluated.scores["memorisation"].value >= 0.1
+    )
     picture = evaluated.pictures["memorisation.png"]
     side = 2 * 28 + 2
     above, below = picture[2:side], picture[2 + side : 2 * side]
@@ -345,7 +378,11 @@ def test_more_noise_and_more_blur_are_worse_by_every_distance(fashion, trained, 
     levels = (0, 0.1, 0.3, 0.8) if change is noisy else (0, 0.7, 1.5, 4.0)
     scores = [
         evaluate_generator(
-            draw_test_images(fashion, change(level)), None, trained, fashion, protocol_of(num_images=200)
+            draw_test_images(fashion, change(level)),
+            None,
+            trained,
+            fashion,
+            protocol_of(num_images=200),
         ).scores
         for level in levels
     ]

@@ -37,7 +37,10 @@ def scored_photos(photos, max_side=64, factor=2):
         pixels_HWC = photos.images("test")[i]
         height, width = (min(side, max_side) // factor * factor for side in pixels_HWC.shape[:2])
         top, left = (pixels_HWC.shape[0] - height) // 2, (pixels_HWC.shape[1] - width) // 2
-        x_HWC = torch.from_numpy(pixels_HWC[top : top + height, left : left + width].copy()).float() / 255
+        x_HWC = (
+            torch.from_numpy(pixels_HWC[top : top + height, left : left + width].copy()).float()
+            / 255
+        )
         cut.append(x_HWC.permute(2, 0, 1)[None])
     return cut
 
@@ -49,7 +52,9 @@ def test_photographs_of_differing_sizes_are_scored_one_by_one(photos, doubling, 
         y_1Chw = degrade_fixed(x_1CHW, [MASK, HALF], [seed])
         bicubic = baselines_for([MASK, HALF])["bicubic"]
         guess = bicubic(y_1Chw, hidden_pixels(x_1CHW.shape, [MASK, HALF], [seed]))
-        parts.append({"x": x_1CHW.numpy(), "x_hat": doubling(y_1Chw).numpy(), "bicubic": guess.numpy()})
+        parts.append(
+            {"x": x_1CHW.numpy(), "x_hat": doubling(y_1Chw).numpy(), "bicubic": guess.numpy()}
+        )
     assert len({part["x"].shape for part in parts}) > 10
     for subject, key in (("model", "x_hat"), ("baseline:bicubic", "bicubic")):
         for metric, measure in (("mse", mse_N), ("psnr", psnr_N), ("ssim", ssim_N)):
@@ -69,14 +74,21 @@ def test_photographs_have_the_scores_and_rows_of_other_images(of_photos):
 
 def test_the_picture_of_photographs_is_one_of_equal_pieces(photos, of_photos):
     picture = of_photos.pictures["restored.png"]
-    smallest = [min(sides) for sides in zip(*(x.shape[-2:] for x in scored_photos(photos)[:10]), strict=True)]
+    smallest = [
+        min(sides)
+        for sides in zip(*(x.shape[-2:] for x in scored_photos(photos)[:10]), strict=True)
+    ]
     assert picture.shape == (4 * (2 * smallest[0] + 2) + 2, 10 * (2 * smallest[1] + 2) + 2, 3)
 
 
 def test_photographs_no_larger_than_the_limit_are_scored_whole(photos):
     evaluated = evaluate_restorer(nn.Identity(), [NOISE], photos, None, protocol_of(max_side=90))
     means = [
-        float(np.square(degrade_fixed(x, [NOISE], [int(sha256[:12], 16)]).numpy().clip(0, 1) - x.numpy()).mean())
+        float(
+            np.square(
+                degrade_fixed(x, [NOISE], [int(sha256[:12], 16)]).numpy().clip(0, 1) - x.numpy()
+            ).mean()
+        )
         for x, sha256 in zip(scored_photos(photos, 90, 1), photos.hashes("test"), strict=True)
     ]
     assert evaluated.scores["mse"].value == pytest.approx(np.mean(means), rel=1e-5)
@@ -90,12 +102,16 @@ def test_a_pass_holds_neighbours_of_one_size_and_no_more_than_fit(monkeypatch, c
     parts = [list(range(len(sizes_N2)))[run] for run in common.runs_of_one_size(sizes_N2)]
     assert [i for part in parts for i in part] == list(range(11))
     assert all(len({tuple(sizes_N2[i]) for i in part}) == 1 for part in parts)
-    assert all(len(part) <= chunk and (len(part) == 1 or len(part) * 16 <= pixels) for part in parts)
+    assert all(
+        len(part) <= chunk and (len(part) == 1 or len(part) * 16 <= pixels) for part in parts
+    )
     assert len(parts) == {(500, 2**19): 4, (3, 2**19): 6, (500, 48): 7, (500, 1): 11}[chunk, pixels]
 
 
 def test_a_dataset_without_test_images_is_refused(photos):
     emptied = dataclasses.replace(photos.info, counts={**photos.info.counts, "test": 1})
     dataset = dataclasses.replace(photos, info=emptied)
-    with pytest.raises(EvaluationError, match=r"datasets\.photos: the test split has 1 images.*test_fraction"):
+    with pytest.raises(
+        EvaluationError, match=r"datasets\.photos: the test split has 1 images.*test_fraction"
+    ):
         evaluate_restorer(nn.Identity(), [NOISE], dataset, None, PROTOCOL)

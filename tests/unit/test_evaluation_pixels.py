@@ -54,9 +54,13 @@ def test_every_score_in_pixels_is_of_the_protocol_that_was_asked_for_and_says_so
     for i, seed in enumerate(seeds_of(photos, 18)):
         pixels_HWC = photos.images("test")[i]
         (height, width), (top, left) = centre_of(pixels_HWC)
-        x_1CHW = torch.from_numpy(pixels_HWC[top : top + height, left : left + width].copy()).permute(2, 0, 1)[None]
+        x_1CHW = torch.from_numpy(
+            pixels_HWC[top : top + height, left : left + width].copy()
+        ).permute(2, 0, 1)[None]
         x_1CHW = (x_1CHW.float() / 255).contiguous()
-        psnr.append(psnr_N(degrade_fixed(x_1CHW, [NOISE], [seed]).numpy(), x_1CHW.numpy(), pixels).item())
+        psnr.append(
+            psnr_N(degrade_fixed(x_1CHW, [NOISE], [seed]).numpy(), x_1CHW.numpy(), pixels).item()
+        )
     assert evaluated.scores["psnr"].value == pytest.approx(np.mean(psnr), rel=1e-6)
     for metric in ("mse", "psnr", "ssim", "psnr_gain"):
         assert pixels.text in evaluated.scores[metric].protocol
@@ -75,8 +79,13 @@ def test_lpips_is_scored_where_its_weights_are_given(fashion, cnn, tmp_path):
         def forward(self, a_NCHW: torch.Tensor, b_NCHW: torch.Tensor) -> torch.Tensor:
             return (a_NCHW - b_NCHW).abs().mean(dim=(1, 2, 3))
 
-    torch.jit.save(torch.jit.trace(Distance(), torch.rand(2, 2, 3, 28, 28).unbind()), tmp_path / "lpips.pt")
-    given = {"path": "lpips.pt", "sha256": hashlib.sha256((tmp_path / "lpips.pt").read_bytes()).hexdigest()}
+    torch.jit.save(
+        torch.jit.trace(Distance(), torch.rand(2, 2, 3, 28, 28).unbind()), tmp_path / "lpips.pt"
+    )
+    given = {
+        "path": "lpips.pt",
+        "sha256": hashlib.sha256((tmp_path / "lpips.pt").read_bytes()).hexdigest(),
+    }
     protocol = protocol_of(lpips=given)
     located = replace(protocol, params=protocol.params.located(tmp_path))
     evaluated = evaluate_restorer(cnn, [NOISE], fashion, None, located)
@@ -109,7 +118,12 @@ def test_ms_ssim_is_scored_on_the_pictures_that_are_large_enough(large, cnn):
     assert (score.num_samples, evaluated.scores["ssim"].num_samples) == (3, 4)
     assert evaluated.units.ms_ssim.isna().sum() == 1
     assert score.value == pytest.approx(evaluated.units.ms_ssim.mean())
-    assert rows(evaluated, subject="baseline:identity", slice="all", metric="ms_ssim").num_samples.item() == 3
+    assert (
+        rows(
+            evaluated, subject="baseline:identity", slice="all", metric="ms_ssim"
+        ).num_samples.item()
+        == 3
+    )
     small = evaluate_restorer(cnn, [NOISE], large, None, protocol_of(max_side=160))
     assert "ms_ssim" not in small.scores and "ms_ssim" not in small.units
 
@@ -125,7 +139,9 @@ def test_each_class_and_each_level_has_its_scores(fashion, of_range):
         found = table[table.slice.str.startswith(f"{column}:") & (table.metric == "psnr")]
         assert list(found.slice) == [f"{column}:{name}" for name in names]
         assert (found.subject == "model").all() and found.num_samples.sum() == 300
-        assert found.value.to_numpy() == pytest.approx(units.groupby(column).psnr.mean()[list(names)].to_numpy())
+        assert found.value.to_numpy() == pytest.approx(
+            units.groupby(column).psnr.mean()[list(names)].to_numpy()
+        )
         weighted = (found.value * found.num_samples).sum() / 300
         assert weighted == pytest.approx(of_range.scores["psnr"].value)
         assert ((found.low < found.value) & (found.value < found.high)).all()
@@ -135,7 +151,9 @@ def test_each_class_and_each_level_has_its_scores(fashion, of_range):
 def test_levels_are_those_of_the_noise_that_was_added(fashion, of_range):
     shape = torch.Size((300, 1, 28, 28))
     sigma_N = noise_levels(shape, [MASK, RANGE], seeds_of(fashion)).numpy()
-    low, middle, high = (sigma_N[of_range.units.level == level] for level in sorted(set(of_range.units.level)))
+    low, middle, high = (
+        sigma_N[of_range.units.level == level] for level in sorted(set(of_range.units.level))
+    )
     assert low.max() <= 0.1 <= middle.min() < middle.max() <= 0.15 <= high.min()
     psnr = rows(of_range, metric="psnr").set_index("slice").value.filter(like="level:")
     assert psnr.iloc[0] > psnr.iloc[1] > psnr.iloc[2]
@@ -148,10 +166,14 @@ def test_without_a_range_there_is_no_level_and_without_classes_no_class(fashion,
 
 
 def test_a_slice_of_one_image_has_no_row(large):
-    evaluated = evaluate_restorer(nn.Identity(), [{"jpeg": {"quality": [5, 95]}}], large, None, protocol_of())
+    evaluated = evaluate_restorer(
+        nn.Identity(), [{"jpeg": {"quality": [5, 95]}}], large, None, protocol_of()
+    )
     counts = evaluated.units.level.value_counts()
     assert 1 in set(counts)
-    found = {name.removeprefix("level:") for name in evaluated.table.slice if name.startswith("level:")}
+    found = {
+        name.removeprefix("level:") for name in evaluated.table.slice if name.startswith("level:")
+    }
     assert found == set(counts[counts > 1].index)
 
 
@@ -165,14 +187,22 @@ def test_non_local_means_and_the_model_are_compared_on_the_same_first_images(fas
     values = slow.set_index(["subject", "metric"]).value
     own = evaluated.units.psnr[:100]
     assert values["model", "psnr"] == pytest.approx(own.mean())
-    x_NCHW, y_NCHW = clean(fashion, 100), degrade_fixed(clean(fashion), [NOISE], seeds_of(fashion))[:100]
+    x_NCHW, y_NCHW = (
+        clean(fashion, 100),
+        degrade_fixed(clean(fashion), [NOISE], seeds_of(fashion))[:100],
+    )
     nlm = denoisers.denoisers_for([NOISE])["nlm"]
-    x_hat = np.stack([nlm.restore(y_HW[0].double().numpy()[..., None], 0.2)[None, ..., 0] for y_HW in y_NCHW])
+    x_hat = np.stack(
+        [nlm.restore(y_HW[0].double().numpy()[..., None], 0.2)[None, ..., 0] for y_HW in y_NCHW]
+    )
     assert values["baseline:nlm", "psnr"] == pytest.approx(psnr_N(x_hat, x_NCHW.numpy()).mean())
     assert values["baseline:nlm", "ssim"] == pytest.approx(ssim_N(x_hat, x_NCHW.numpy()).mean())
     gain = slow[slow.metric == "psnr_gain_nlm"]
     assert gain.value.item() == pytest.approx((own - psnr_N(x_hat, x_NCHW.numpy())).mean())
-    assert "the first 100 test images" in gain.protocol.item() and "told sigma 0.2" in gain.protocol.item()
+    assert (
+        "the first 100 test images" in gain.protocol.item()
+        and "told sigma 0.2" in gain.protocol.item()
+    )
     assert not slow.duplicated(["subject", "metric"]).any()
 
 
@@ -210,7 +240,9 @@ def test_images_that_a_denoiser_can_not_work_on_have_no_row_of_it(fashion, cnn, 
 def pictures_of(name):
     """A benchmark's folder."""
     if not (SHARED / name).is_dir():
-        pytest.skip(f"{SHARED / name} is not here; ATELIER_SHARED can name the folder that holds data/")
+        pytest.skip(
+            f"{SHARED / name} is not here; ATELIER_SHARED can name the folder that holds data/"
+        )
     return SHARED / name
 
 
@@ -222,7 +254,9 @@ class Dncnn(nn.Module):
         state, layers = torch.load(weights, weights_only=True), []
         for key in [key for key in state if key.endswith("weight")]:
             conv = nn.Conv2d(*state[key].shape[1::-1], 3, padding=1)
-            conv.load_state_dict({"weight": state[key], "bias": state[key.replace("weight", "bias")]})
+            conv.load_state_dict(
+                {"weight": state[key], "bias": state[key.replace("weight", "bias")]}
+            )
             layers += [conv, nn.ReLU()]
         self.layers = nn.Sequential(*layers[:-1])
 
@@ -237,7 +271,9 @@ def stored(folder, project, channels):
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
         pictures.append((pixels.reshape(*pixels.shape[:2], channels), "", "test"))
-    return store_pictures(project, "published", Dataset(source="folder", path="raw", channels=channels), pictures)
+    return store_pictures(
+        project, "published", Dataset(source="folder", path="raw", channels=channels), pictures
+    )
 
 
 @pytest.mark.slow
@@ -245,7 +281,9 @@ def test_dncnn_reaches_its_published_figure_in_an_evaluation(tmp_path):
     network = Dncnn(pictures_of("weights") / "dncnn_25.pth").eval()
     dataset = stored(pictures_of("set12"), tmp_path, channels=1)
     steps = [{"noise": {"sigma": 25 / 255}}]
-    evaluated = evaluate_restorer(network, steps, dataset, None, protocol_of(pixels={"round": True}))
+    evaluated = evaluate_restorer(
+        network, steps, dataset, None, protocol_of(pixels={"round": True})
+    )
     assert evaluated.scores["psnr"].num_samples == 12
     assert evaluated.scores["psnr"].value == pytest.approx(30.44, abs=0.02)
 

@@ -36,8 +36,12 @@ class Invert(nn.Module):
         return 1 - y_BCHW
 
 
-@pytest.mark.parametrize(("network", "is_good"), [(nn.Identity(), False), (Invert(), True)], ids=["nothing", "all"])
-def test_what_is_restored_without_originals_is_compared_with_clean_pictures(fashion, classifier, network, is_good):
+@pytest.mark.parametrize(
+    ("network", "is_good"), [(nn.Identity(), False), (Invert(), True)], ids=["nothing", "all"]
+)
+def test_what_is_restored_without_originals_is_compared_with_clean_pictures(
+    fashion, classifier, network, is_good
+):
     extractor = classifier_extractor(classifier, "classifier/1", torch.device("cpu"))
     evaluated = evaluate_unpaired(network, Inverted(fashion), fashion, extractor, protocol_of())
     assert list(evaluated.scores) == distances("classifier")
@@ -48,6 +52,8 @@ def test_what_is_restored_without_originals_is_compared_with_clean_pictures(fash
         loss = -values if higher_is_better(metric) else values
         assert loss["floor:real training images"] < loss["baseline:identity"]
         assert (loss["model"] < loss["floor:real training images"]) == is_good
-        assert (values["model"] == pytest.approx(values["baseline:identity"], rel=1e-4)) == (not is_good)
+        assert (values["model"] == pytest.approx(values["baseline:identity"], rel=1e-4)) == (
+            not is_good
+        )
     (picture,) = evaluated.pictures.values()
     assert picture.dtype == np.uint8

@@ -28,7 +28,9 @@ MODELS = ("fashion-classifier", "fashion-gan", "fashion-denoise", "fashion-inpai
 GAN = "models.fashion-gan"
 JSON = st.recursive(
     st.one_of(st.integers(), st.booleans(), st.none(), st.text(max_size=4)),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=3)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 
@@ -52,7 +54,9 @@ def evaluated(name, *overrides, version="m/1", data="d0", extractor="fashion-cla
 def package(tmp_path, monkeypatch):
     """A copy of the package that may be edited; `package(file, old, new)` gives the files whose hash changed."""
     copy = tmp_path / "atelier"
-    shutil.copytree(REPOSITORY / "src" / "atelier", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        REPOSITORY / "src" / "atelier", copy, ignore=shutil.ignore_patterns("__pycache__")
+    )
     monkeypatch.setattr(fingerprint, "_PACKAGE", copy)
 
     def hashes(entry):
@@ -65,7 +69,9 @@ def package(tmp_path, monkeypatch):
         assert old in text, f"{file} has no {old!r} any more"
         path.write_text(text.replace(old, new, 1), encoding="utf-8")
         after = hashes(entry)
-        return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+        return sorted(
+            name for name in before.keys() | after.keys() if before.get(name) != after.get(name)
+        )
 
     yield change
     module_hashes.cache_clear()
@@ -81,19 +87,28 @@ def first_formula(file):
 
 def test_a_changed_formula_changes_the_hash_of_its_file_alone(package):
     formula = first_formula("losses.py")
-    changed = package(TRAINING_MODULES["gan"], "losses.py", formula, formula.replace("return ", "return 2 * "))
+    changed = package(
+        TRAINING_MODULES["gan"], "losses.py", formula, formula.replace("return ", "return 2 * ")
+    )
     assert changed == ["losses.py"]
 
 
 def test_a_changed_constant_changes_the_hash(package):
-    assert package(EVALUATION_MODULE, "evaluation/common.py", "CHUNK = 500", "CHUNK = 501") == ["evaluation/common.py"]
+    assert package(EVALUATION_MODULE, "evaluation/common.py", "CHUNK = 500", "CHUNK = 501") == [
+        "evaluation/common.py"
+    ]
 
 
 def test_comments_docstrings_layout_and_log_calls_change_nothing(package):
     gan, formula = TRAINING_MODULES["gan"], first_formula("losses.py")
     assert package(gan, "losses.py", formula, f"\n    # a remark{formula}  # another") == []
     assert package(gan, "losses.py", '"""', '"""Another text. ') == []
-    assert package(gan, "losses.py", formula, f'\n    """A docstring where there was none."""{formula}') == []
+    assert (
+        package(
+            gan, "losses.py", formula, f'\n    """A docstring where there was none."""{formula}'
+        )
+        == []
+    )
     assert package(gan, "losses.py", formula, f'\n    log.info("a new line"){formula}') == []
     loop = "training/gan.py"
     log = next(line for line in source(loop).splitlines() if "course.log(" in line)
@@ -104,19 +119,26 @@ def source(file):
     return (REPOSITORY / "src" / "atelier" / file).read_text(encoding="utf-8")
 
 
-PACKAGE = [f"degradations/{name}.py" for name in ("__init__", "blur", "cameras", "masks", "noise", "step")]
+PACKAGE = [
+    f"degradations/{name}.py" for name in ("__init__", "blur", "cameras", "masks", "noise", "step")
+]
 
 
 def test_a_module_that_is_newly_imported_counts(package):
     changed = package(
-        TRAINING_MODULES["gan"], "losses.py", "import torch", "from atelier import degradations\nimport torch"
+        TRAINING_MODULES["gan"],
+        "losses.py",
+        "import torch",
+        "from atelier import degradations\nimport torch",
     )
     assert changed == [*PACKAGE, "losses.py"]
 
 
 def test_an_import_inside_a_function_counts(package):
     formula = first_formula("losses.py")
-    changed = package(TRAINING_MODULES["gan"], "losses.py", formula, f"\n    import atelier.degradations{formula}")
+    changed = package(
+        TRAINING_MODULES["gan"], "losses.py", formula, f"\n    import atelier.degradations{formula}"
+    )
     assert changed == [*PACKAGE, "losses.py"]
 
 
@@ -131,14 +153,22 @@ MUST_HAVE = {
     },
 }
 MUST_HAVE["translation"] = {*MUST_HAVE["restoration"], "training/translation.py"}
-SHARED = {"training/session.py", "training/batches.py", "training/ema.py", "training/schedules.py", "data/store.py"}
+SHARED = {
+    "training/session.py",
+    "training/batches.py",
+    "training/ema.py",
+    "training/schedules.py",
+    "data/store.py",
+}
 
 
 @pytest.mark.parametrize("kind", TRAINING_MODULES)
 def test_a_training_covers_its_code_and_no_evaluation(kind):
     files = set(module_hashes(TRAINING_MODULES[kind]))
     assert files >= MUST_HAVE[kind] | SHARED
-    others = set().union(*(own for other, own in MUST_HAVE.items() if other != kind)) - MUST_HAVE[kind]
+    others = (
+        set().union(*(own for other, own in MUST_HAVE.items() if other != kind)) - MUST_HAVE[kind]
+    )
     assert not files & others
     unrelated = (
         "evaluation/",
@@ -155,7 +185,10 @@ def test_a_training_covers_its_code_and_no_evaluation(kind):
 
 def test_an_evaluation_covers_every_metric_and_no_gan():
     files = set(module_hashes(EVALUATION_MODULE))
-    metrics = {f"metrics/{name}.py" for name in ("pixels", "classification", "generation", "distances", "intervals")}
+    metrics = {
+        f"metrics/{name}.py"
+        for name in ("pixels", "classification", "generation", "distances", "intervals")
+    }
     assert files >= metrics | {"evaluation/restoration.py", *PACKAGE, "training/classification.py"}
     assert not files & {"training/gan.py", "promotion/gate.py", "registry/versions.py"}
 
@@ -165,10 +198,15 @@ def test_every_import_of_a_hashed_module_is_hashed():
     for entry in (*TRAINING_MODULES.values(), EVALUATION_MODULE):
         hashed = module_hashes(entry)
         for file in hashed:
-            for module in re.findall(r"^\s*(?:from|import) (atelier\.[\w.]+)", source(file), re.MULTILINE):
+            for module in re.findall(
+                r"^\s*(?:from|import) (atelier\.[\w.]+)", source(file), re.MULTILINE
+            ):
                 path = module.removeprefix("atelier.").replace(".", "/")
                 found = hashed.keys() & {f"{path}.py", f"{path}/__init__.py"}
-                assert found or module in IGNORED_MODULES or module.endswith(".params"), (file, module)
+                assert found or module in IGNORED_MODULES or module.endswith(".params"), (
+                    file,
+                    module,
+                )
             ast.parse(source(file))
 
 
@@ -194,12 +232,19 @@ def test_a_training_does_not_depend_on_other_models(name):
 
 def test_a_training_depends_on_its_parameters_data_and_seed():
     base = digest(trained("fashion-gan"))
-    changed = [trained("fashion-gan", override) for override in (f"{GAN}.loss=minimax", f"{GAN}.r1_gamma=2", "seed=8")]
+    changed = [
+        trained("fashion-gan", override)
+        for override in (f"{GAN}.loss=minimax", f"{GAN}.r1_gamma=2", "seed=8")
+    ]
     assert len({base, *map(digest, changed), digest(trained("fashion-gan", data="d1"))}) == 5
-    assert digest(trained("fashion-gan", f"{GAN}.training.log_every_kimg=1.0")) == base  # only how often it reports
+    assert (
+        digest(trained("fashion-gan", f"{GAN}.training.log_every_kimg=1.0")) == base
+    )  # only how often it reports
 
 
-@pytest.mark.parametrize("override", ["data={limit: 500}", "training.crop_size=20", "training.augment.cutout=4"])
+@pytest.mark.parametrize(
+    "override", ["data={limit: 500}", "training.crop_size=20", "training.augment.cutout=4"]
+)
 def test_a_training_depends_on_what_it_sees_of_the_data(override):
     name, key = "fashion-denoise", override.split("=")[0]
     (reason,) = differences(trained(name), trained(name, f"models.{name}.{override}"))
@@ -210,31 +255,43 @@ def test_a_training_depends_on_what_it_sees_of_the_data(override):
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("override", ["evaluation.num_images=500", "evaluation.confidence=0.9", "seed=8"])
+@pytest.mark.parametrize(
+    "override", ["evaluation.num_images=500", "evaluation.confidence=0.9", "seed=8"]
+)
 def test_every_evaluation_depends_on_the_protocol(name, override):
     assert digest(evaluated(name, override)) != digest(evaluated(name))
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_an_evaluation_depends_on_version_data_and_extractor(name):
-    changed = [evaluated(name, version="m/2"), evaluated(name, data="d1"), evaluated(name, extractor="")]
+    changed = [
+        evaluated(name, version="m/2"),
+        evaluated(name, data="d1"),
+        evaluated(name, extractor=""),
+    ]
     assert len({digest(evaluated(name)), *map(digest, changed)}) == 4
 
 
 def test_the_classifier_that_learns_from_generated_images_matters_to_the_gan_alone():
     for override in ("evaluation.cas_kimg=3", "models.fashion-classifier.network.width=8"):
-        changed = [name for name in MODELS if digest(evaluated(name, override)) != digest(evaluated(name))]
+        changed = [
+            name for name in MODELS if digest(evaluated(name, override)) != digest(evaluated(name))
+        ]
         assert changed == ["fashion-gan"], override
     for override in (
         "training.kimg=3",
         "data={limit: 500}",
     ):  # its own length is cas_kimg; it sees all generated images
-        assert evaluated("fashion-gan", f"models.fashion-classifier.{override}") == evaluated("fashion-gan")
+        assert evaluated("fashion-gan", f"models.fashion-classifier.{override}") == evaluated(
+            "fashion-gan"
+        )
 
 
 def test_the_degradation_of_the_test_images_matters_to_its_restorer_alone():
     override = "models.fashion-denoise.degradation.0.noise.sigma=0.3"
-    changed = [name for name in MODELS if digest(evaluated(name, override)) != digest(evaluated(name))]
+    changed = [
+        name for name in MODELS if digest(evaluated(name, override)) != digest(evaluated(name))
+    ]
     assert changed == ["fashion-denoise"]
 
 
@@ -243,15 +300,21 @@ def test_the_largest_side_matters_where_pictures_keep_their_size(tmp_path):
     own = ["datasets.photos={source: folder, path: raw, channels: 1}", "models.fashion-denoise.dataset=photos",
            "models.fashion-denoise.training.crop_size=32"]  # fmt: skip
     larger = evaluated("fashion-denoise", *own, "evaluation.max_side=100")
-    assert differences(evaluated("fashion-denoise", *own), larger) == ["params: max_side 512 -> 100"]
+    assert differences(evaluated("fashion-denoise", *own), larger) == [
+        "params: max_side 512 -> 100"
+    ]
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_how_pixels_are_compared_matters_to_restorers_alone(name):
     restorer = name in ("fashion-denoise", "fashion-inpaint")
     rounded = evaluated(name, "evaluation.pixels={round: true}")
-    assert differences(evaluated(name), rounded) == (["params: pixels.round False -> True"] if restorer else [])
-    weights = [f"evaluation.lpips={{path: {path}, sha256: {sha * 64}}}" for path, sha in ("aa", "ba", "ab")]
+    assert differences(evaluated(name), rounded) == (
+        ["params: pixels.round False -> True"] if restorer else []
+    )
+    weights = [
+        f"evaluation.lpips={{path: {path}, sha256: {sha * 64}}}" for path, sha in ("aa", "ba", "ab")
+    ]
     first, moved, others = (evaluated(name, given) for given in weights)
     assert first == moved
     assert (first != evaluated(name), first != others) == (restorer, restorer)
@@ -266,14 +329,20 @@ def test_the_extractor_scores_the_models_of_its_own_dataset(tmp_path):
     )
     (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
     loaded = load_params(tmp_path / "params.yaml")
-    assert [name for name in MODELS if uses_extractor(loaded, name)] == ["fashion-gan", "fashion-inpaint"]
+    assert [name for name in MODELS if uses_extractor(loaded, name)] == [
+        "fashion-gan",
+        "fashion-inpaint",
+    ]
 
 
 # -- reasons ---------------------------------------------------------------------------------------------------------
 
 
 def test_reasons_name_the_parameter_with_both_values():
-    before, after = trained("fashion-gan"), trained("fashion-gan", f"{GAN}.training.kimg=200", f"{GAN}.loss=minimax")
+    before, after = (
+        trained("fashion-gan"),
+        trained("fashion-gan", f"{GAN}.training.kimg=200", f"{GAN}.loss=minimax"),
+    )
     assert differences(before, after) == [
         "params: loss relativistic -> minimax",
         "params: training.kimg 500 -> 200",
@@ -292,17 +361,26 @@ def test_reasons_name_data_code_and_extractor():
         "code: losses.py, metrics/pixels.py",
     ]
     assert differences({}, trained("fashion-gan"))[0] == "params: seed (not set) -> 7"
-    older, newer = (training_inputs(params(), "fashion-gan", {"fashion": "d0"}, f"r/{n}") for n in (1, 2))
+    older, newer = (
+        training_inputs(params(), "fashion-gan", {"fashion": "d0"}, f"r/{n}") for n in (1, 2)
+    )
     assert differences(older, newer) == ["source: r/1 -> r/2"]
     assert differences(trained("fashion-gan"), newer) == ["source: none -> r/2"]
-    compared = evaluation_inputs(params(), "fashion-gan", "m/1", {"fashion": "d0"}, "fashion-classifier/1", "twin/3")
+    compared = evaluation_inputs(
+        params(), "fashion-gan", "m/1", {"fashion": "d0"}, "fashion-classifier/1", "twin/3"
+    )
     assert differences(evaluated("fashion-gan"), compared) == ["compared: none -> twin/3"]
 
 
 def test_another_way_to_name_the_same_version_is_no_other_training():
     extend, refine = "models.fashion-denoise.data.extend", f"{GAN}.refine"
-    for name, key, other in (("fashion-denoise", extend, "fashion-gan"), ("fashion-gan", refine, "fashion-denoise")):
-        one, two = (training_inputs(params(f"{key}={other}{end}"), name, {}, "x/1") for end in ("", "/1"))
+    for name, key, other in (
+        ("fashion-denoise", extend, "fashion-gan"),
+        ("fashion-gan", refine, "fashion-denoise"),
+    ):
+        one, two = (
+            training_inputs(params(f"{key}={other}{end}"), name, {}, "x/1") for end in ("", "/1")
+        )
         assert one == two
 
 

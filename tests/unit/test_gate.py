@@ -39,9 +39,13 @@ def generator(low, value, high, cas=0.8, fd=10.0):
 
 def restorer(name, psnr_N, gain=1.0, **slices):
     """A version that was scored on as many images as `psnr_N` has values."""
-    units = pd.DataFrame({"unit": [f"image {i}" for i in range(len(psnr_N))], "psnr": psnr_N, **slices})
+    units = pd.DataFrame(
+        {"unit": [f"image {i}" for i in range(len(psnr_N))], "psnr": psnr_N, **slices}
+    )
     mean = float(np.mean(psnr_N))
-    return Measured(name, {"psnr": score(mean - 1, mean, mean + 1), "psnr_gain": score(gain, gain, gain)}, units)
+    return Measured(
+        name, {"psnr": score(mean - 1, mean, mean + 1), "psnr_gain": score(gain, gain, gain)}, units
+    )
 
 
 def images(rng, count=400):
@@ -65,8 +69,13 @@ def test_a_floor_that_does_not_hold_refuses_the_blessing():
 
 
 def test_every_floor_that_does_not_hold_is_named():
-    quality = judge(KID, ALPHA, generator(0.01, 0.02, 0.03, cas=0.4, fd=31), generator(0.1, 0.2, 0.3))
-    assert quality.failures == ("cas is 0.4, below the floor 0.5", "fd_classifier is 31, above the floor 30")
+    quality = judge(
+        KID, ALPHA, generator(0.01, 0.02, 0.03, cas=0.4, fd=31), generator(0.1, 0.2, 0.3)
+    )
+    assert quality.failures == (
+        "cas is 0.4, below the floor 0.5",
+        "fd_classifier is 31, above the floor 30",
+    )
     assert not quality.better
 
 
@@ -98,7 +107,9 @@ def test_a_champion_that_was_not_measured_stays():
 def test_a_small_gain_on_every_image_is_proven_although_images_differ_much():
     rng = np.random.default_rng(0)
     old = images(rng)
-    quality = judge(PSNR, ALPHA, restorer("a/2", old + 0.1 + rng.normal(0, 0.2, 400)), restorer("a/1", old))
+    quality = judge(
+        PSNR, ALPHA, restorer("a/2", old + 0.1 + rng.normal(0, 0.2, 400)), restorer("a/1", old)
+    )
     assert quality.better
     assert quality.reasons[0].startswith("better than a/1: psnr +0.0968")
     assert "on 400 pairs (p = " in quality.reasons[0]
@@ -109,7 +120,9 @@ def test_what_the_test_says_is_what_scipy_says():
 
     rng = np.random.default_rng(1)
     found = compare("psnr", rng.normal(0.05, 0.3, 200), "a/1", margin=0.02, alpha=0.05)
-    again = ttest_1samp(np.random.default_rng(1).normal(0.05, 0.3, 200), 0.02, alternative="greater")
+    again = ttest_1samp(
+        np.random.default_rng(1).normal(0.05, 0.3, 200), 0.02, alternative="greater"
+    )
     assert found.p == pytest.approx(again.pvalue)
     assert found.at_least == pytest.approx(again.confidence_interval(0.95).low)
     assert found.better == (again.pvalue < 0.05)
@@ -122,7 +135,9 @@ def test_less_is_better_for_a_distance_and_blocks_are_paired():
 
     rng = np.random.default_rng(2)
     old = rng.normal(0.03, 0.01, 10)
-    better = judge(KID, ALPHA, blocks("g/2", old - 0.004 + rng.normal(0, 0.001, 10)), blocks("g/1", old))
+    better = judge(
+        KID, ALPHA, blocks("g/2", old - 0.004 + rng.normal(0, 0.001, 10)), blocks("g/1", old)
+    )
     assert better.better and better.reasons[0].startswith("better than g/1: kid_classifier -0.00")
     assert not judge(KID, ALPHA, blocks("g/2", old + 0.004), blocks("g/1", old)).better
 
@@ -134,7 +149,10 @@ def test_the_gain_has_to_exceed_the_margin():
     assert judge(Gate(metric="psnr", margin=0.05), ALPHA, new, restorer("a/1", old)).better
     quality = judge(Gate(metric="psnr", margin=0.2), ALPHA, new, restorer("a/1", old))
     assert not quality.better
-    assert quality.reasons[0].startswith("not proven better than a/1") and "margin 0.2" in quality.reasons[0]
+    assert (
+        quality.reasons[0].startswith("not proven better than a/1")
+        and "margin 0.2" in quality.reasons[0]
+    )
 
 
 def test_the_same_weights_are_not_better_and_a_constant_gain_is():
@@ -166,7 +184,9 @@ def test_a_metric_of_the_whole_set_needs_intervals_apart():
     )
     for low, high in ((0.5, 2.0), (0.5, 2.1), (5.0, 6.0)):
         assert not judge(FD, ALPHA, distance("g/2", low, low, high), champion).better
-    assert not judge(Gate(metric="fd_classifier", margin=0.2), ALPHA, distance("g/2", 0.5, 1.0, 1.9), champion).better
+    assert not judge(
+        Gate(metric="fd_classifier", margin=0.2), ALPHA, distance("g/2", 0.5, 1.0, 1.9), champion
+    ).better
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(-0.5, 0.5))
@@ -226,7 +246,12 @@ def test_of_equal_generators_no_more_than_alpha_are_promoted():
             Measured(
                 name,
                 generator(0.01, 0.02, 0.03).scores,
-                pd.DataFrame({"unit": list("0123456789"), "kid_classifier": shared + rng.normal(0, 0.002, 10)}),
+                pd.DataFrame(
+                    {
+                        "unit": list("0123456789"),
+                        "kid_classifier": shared + rng.normal(0, 0.002, 10),
+                    }
+                ),
             )
             for name in ("g/1", "g/2")
         ]
@@ -249,7 +274,9 @@ def test_half_of_the_gains_of_a_size_that_has_even_odds_are_found():
 
     def on_the_edge(rng):
         hard = images(rng)
-        return restorer("a/1", hard), restorer("a/2", hard + 1.645 * 0.5 / 20 + rng.normal(0, 0.5, 400))
+        return restorer("a/1", hard), restorer(
+            "a/2", hard + 1.645 * 0.5 / 20 + rng.normal(0, 0.5, 400)
+        )
 
     assert share_promoted(PSNR, on_the_edge) == pytest.approx(0.5, abs=monte_carlo_error(0.5))
 
@@ -264,12 +291,20 @@ def test_a_version_that_is_better_on_the_whole_and_worse_in_a_class_is_refused()
     rng = np.random.default_rng(5)
     old = images(rng)
     change = np.where(np.array(CLASSES) == "shoe", -0.5, 1.5) + rng.normal(0, 0.3, 400)
-    new, champion = (restorer(name, psnr, **{"class": CLASSES}) for name, psnr in (("a/2", old + change), ("a/1", old)))
+    new, champion = (
+        restorer(name, psnr, **{"class": CLASSES})
+        for name, psnr in (("a/2", old + change), ("a/1", old))
+    )
     quality = judge(SLICED, ALPHA, new, champion)
     assert quality.better
     (failure,) = quality.failures
-    assert failure.startswith("worse in the slice class shoe: psnr by 0.") and "on 200 images" in failure
-    assert not judge(Gate(metric="psnr"), ALPHA, new, champion).failures  # only where the parameters ask for it
+    assert (
+        failure.startswith("worse in the slice class shoe: psnr by 0.")
+        and "on 200 images" in failure
+    )
+    assert not judge(
+        Gate(metric="psnr"), ALPHA, new, champion
+    ).failures  # only where the parameters ask for it
     assert not judge(Gate(metric="psnr", slice_margin=0.6), ALPHA, new, champion).failures
 
 
@@ -278,10 +313,14 @@ def test_levels_are_slices_and_small_slices_prove_nothing():
     old = images(rng)
     levels = ["low"] * 381 + ["high"] * 19
     change = np.where(np.array(levels) == "high", -2.0, 0.1)
-    new, champion = (restorer(name, psnr, level=levels) for name, psnr in (("a/2", old + change), ("a/1", old)))
+    new, champion = (
+        restorer(name, psnr, level=levels) for name, psnr in (("a/2", old + change), ("a/1", old))
+    )
     assert slice_failures(SLICED, ALPHA, new, champion) == []
     levels[380] = "high"
-    new, champion = (restorer(name, psnr, level=levels) for name, psnr in (("a/2", old + change), ("a/1", old)))
+    new, champion = (
+        restorer(name, psnr, level=levels) for name, psnr in (("a/2", old + change), ("a/1", old))
+    )
     assert [failure.split(":")[0] for failure in slice_failures(SLICED, ALPHA, new, champion)] == [
         "worse in the slice level high"
     ]
@@ -292,8 +331,13 @@ def test_of_versions_that_are_worse_nowhere_no_more_than_alpha_are_refused_for_a
     refused = 0
     for _ in range(PAIRS):
         old = images(rng)
-        change = -0.2 + rng.normal(0, 0.5, 400)  # in every class exactly as much worse as is allowed
+        change = -0.2 + rng.normal(
+            0, 0.5, 400
+        )  # in every class exactly as much worse as is allowed
         names = [str(i % 10) for i in range(400)]
-        versions = [restorer(name, psnr, **{"class": names}) for name, psnr in (("a/2", old + change), ("a/1", old))]
+        versions = [
+            restorer(name, psnr, **{"class": names})
+            for name, psnr in (("a/2", old + change), ("a/1", old))
+        ]
         refused += bool(slice_failures(SLICED, ALPHA, *versions))
     assert refused / PAIRS <= ALPHA + monte_carlo_error(ALPHA)

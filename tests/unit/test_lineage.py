@@ -22,7 +22,9 @@ MD5 = "0123456789abcdef0123456789abcdef.dir"
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundles") / "bundle"
-    return write_bundle(folder, "classification", Trained(build_classifier(**CONFIG).eval(), CONFIG, 0), INFO)
+    return write_bundle(
+        folder, "classification", Trained(build_classifier(**CONFIG).eval(), CONFIG, 0), INFO
+    )
 
 
 @pytest.fixture
@@ -30,7 +32,9 @@ def made(registry, bundle, request):
     """Registers a version that has every link but those to git and DVC, which this folder hasn't."""
 
     def make(without=(), **tags):
-        name = hashlib.sha256(request.node.name.encode()).hexdigest()[:8]  # MLflow takes no colon in a name
+        name = hashlib.sha256(request.node.name.encode()).hexdigest()[
+            :8
+        ]  # MLflow takes no colon in a name
         inputs = {"params": {"lr": 1}, "data": {"d": "x"}, "code": {}, "model": name}
         files = {
             "fingerprint.json": json.dumps(inputs),
@@ -43,9 +47,13 @@ def made(registry, bundle, request):
         }  # fmt: skip
         kept = {key: value for key, value in complete.items() if key not in without}
         run_id = registry.runs.start(name, complete["fingerprint"], kept)
-        registry.runs.log_files(run_id, "", {key: value for key, value in files.items() if key not in without})
+        registry.runs.log_files(
+            run_id, "", {key: value for key, value in files.items() if key not in without}
+        )
         settings = {"device": "cpu", "threads": 1, "processes": 1}
-        registry.runs.log_params(run_id, {key: value for key, value in settings.items() if key not in without})
+        registry.runs.log_params(
+            run_id, {key: value for key, value in settings.items() if key not in without}
+        )
         return registry.register(name, run_id, bundle, kept)
 
     return make
@@ -54,7 +62,9 @@ def made(registry, bundle, request):
 def problems(registry, version):
     """What is missing, without what this folder, which is no repository, hasn't."""
     found = [f"{link}: {problem}" for link, problem in trace(registry, version).missing]
-    assert found.pop(next(i for i, line in enumerate(found) if line.startswith("code: git knows no commit 0000")))
+    assert found.pop(
+        next(i for i, line in enumerate(found) if line.startswith("code: git knows no commit 0000"))
+    )
     return [line for line in found if "has no .dvc folder" not in line]
 
 
@@ -83,7 +93,9 @@ def test_each_missing_link_is_named(registry, made, what, named):
 
 def test_a_version_trained_outside_of_git_says_so(registry, made):
     found = trace(registry, made(**{"git.commit": ""}))
-    with pytest.raises(ProvenanceError, match="code: the project was no git repository, or had no commit"):
+    with pytest.raises(
+        ProvenanceError, match="code: the project was no git repository, or had no commit"
+    ):
         found.require("code")
     found.require("run", "params", "environment", "source")
 
@@ -95,8 +107,12 @@ def test_parameters_that_were_exchanged_are_noticed(registry, made):
 
 
 def test_a_source_or_an_extractor_that_is_gone_is_named(registry, made):
-    version = made(**{"built.from": "nobody/3", "evaluation.fingerprint": digest({"extractor": "nobody/4"})})
-    registry.runs.log_files(version.run_id, "evaluation", {"fingerprint.json": json.dumps({"extractor": "nobody/4"})})
+    version = made(
+        **{"built.from": "nobody/3", "evaluation.fingerprint": digest({"extractor": "nobody/4"})}
+    )
+    registry.runs.log_files(
+        version.run_id, "evaluation", {"fingerprint.json": json.dumps({"extractor": "nobody/4"})}
+    )
     source, extractor = problems(registry, version)
     assert source.startswith("source: it was built from nobody/3: no model 'nobody' is registered")
     assert extractor.startswith("evaluation: extractor: nobody/4: no model 'nobody' is registered")
@@ -129,7 +145,9 @@ def test_data_are_found_by_their_first_digits(registry, made):
     assert str(version) not in users_of_data(registry, MD5)["trained"]
     with pytest.raises(UsageError, match="'012345' may be one of 01234"):
         users_of_data(registry, "012345")
-    with pytest.raises(ProvenanceError, match="no registered version was trained or evaluated on data 'fff000'"):
+    with pytest.raises(
+        ProvenanceError, match="no registered version was trained or evaluated on data 'fff000'"
+    ):
         users_of_data(registry, "fff000")
 
 

@@ -4,7 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from atelier.losses import GAN_LOSSES, PIXEL_LOSSES, gradient_penalty, interpolated, unit_gradient_penalty
+from atelier.losses import (
+    GAN_LOSSES,
+    PIXEL_LOSSES,
+    gradient_penalty,
+    interpolated,
+    unit_gradient_penalty,
+)
 
 
 @pytest.fixture
@@ -16,9 +22,9 @@ def logits() -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("name", ["minimax", "non-saturating"])
 def test_discriminator_of_2014_is_binary_cross_entropy(name, logits):
     real, fake = logits
-    expected = F.binary_cross_entropy_with_logits(real, torch.ones(16)) + F.binary_cross_entropy_with_logits(
-        fake, torch.zeros(16)
-    )
+    expected = F.binary_cross_entropy_with_logits(
+        real, torch.ones(16)
+    ) + F.binary_cross_entropy_with_logits(fake, torch.zeros(16))
     torch.testing.assert_close(GAN_LOSSES[name].discriminator(real, fake), expected)
 
 
@@ -32,7 +38,9 @@ def test_minimax_game_is_zero_sum_in_the_fake_term(logits):
     real, fake = logits
     game = GAN_LOSSES["minimax"]
     real_term = F.softplus(-real).mean()
-    torch.testing.assert_close(game.discriminator(real, fake) - real_term, -game.generator(real, fake))
+    torch.testing.assert_close(
+        game.discriminator(real, fake) - real_term, -game.generator(real, fake)
+    )
 
 
 def test_non_saturating_generator_labels_its_images_real(logits):
@@ -44,17 +52,25 @@ def test_non_saturating_generator_labels_its_images_real(logits):
 def test_relativistic_losses_are_minus_log_sigmoid_of_paired_differences(logits):
     real, fake = logits
     game = GAN_LOSSES["relativistic"]
-    torch.testing.assert_close(game.discriminator(real, fake), -torch.log(torch.sigmoid(real - fake)).mean())
-    torch.testing.assert_close(game.generator(real, fake), -torch.log(torch.sigmoid(fake - real)).mean())
+    torch.testing.assert_close(
+        game.discriminator(real, fake), -torch.log(torch.sigmoid(real - fake)).mean()
+    )
+    torch.testing.assert_close(
+        game.generator(real, fake), -torch.log(torch.sigmoid(fake - real)).mean()
+    )
 
 
 def test_relativistic_losses_ignore_a_common_shift(logits):
     real, fake = logits
     game = GAN_LOSSES["relativistic"]
-    torch.testing.assert_close(game.discriminator(real + 5, fake + 5), game.discriminator(real, fake))
+    torch.testing.assert_close(
+        game.discriminator(real + 5, fake + 5), game.discriminator(real, fake)
+    )
 
 
-def test_least_squares_pulls_real_logits_to_one_and_fake_ones_to_zero_but_to_one_for_the_generator(logits):
+def test_least_squares_pulls_real_logits_to_one_and_fake_ones_to_zero_but_to_one_for_the_generator(
+    logits,
+):
     real, fake = logits
     game, ones, zeros = GAN_LOSSES["least-squares"], torch.ones(16), torch.zeros(16)
     expected = (F.mse_loss(real, ones) + F.mse_loss(fake, zeros)) / 2
@@ -73,7 +89,10 @@ def test_hinge_discriminator_is_two_multi_margin_losses(logits):
 
 
 def test_hinge_gives_no_gradient_beyond_its_margins():
-    real, fake = torch.tensor([0.9, 1.1]).requires_grad_(True), torch.tensor([-1.1, -0.9]).requires_grad_(True)
+    real, fake = (
+        torch.tensor([0.9, 1.1]).requires_grad_(True),
+        torch.tensor([-1.1, -0.9]).requires_grad_(True),
+    )
     GAN_LOSSES["hinge"].discriminator(real, fake).backward()
     assert real.grad.tolist() == [-0.5, 0]
     assert fake.grad.tolist() == [0, 0.5]
@@ -82,8 +101,12 @@ def test_hinge_gives_no_gradient_beyond_its_margins():
 def test_wasserstein_game_is_zero_sum_in_the_fake_term_and_ignores_a_common_shift(logits):
     real, fake = logits
     game = GAN_LOSSES["wasserstein"]
-    torch.testing.assert_close(game.discriminator(real, fake), -game.generator(real, fake) - real.mean())
-    torch.testing.assert_close(game.discriminator(real + 5, fake + 5), game.discriminator(real, fake))
+    torch.testing.assert_close(
+        game.discriminator(real, fake), -game.generator(real, fake) - real.mean()
+    )
+    torch.testing.assert_close(
+        game.discriminator(real + 5, fake + 5), game.discriminator(real, fake)
+    )
 
 
 @pytest.mark.parametrize("name", sorted(GAN_LOSSES))
@@ -107,7 +130,11 @@ def test_generator_needs_real_says_whether_the_real_logits_matter(name, logits):
 def test_losses_stay_finite_for_a_sure_discriminator(name):
     real, fake = torch.full((4,), 300.0), torch.full((4,), -300.0)
     game = GAN_LOSSES[name]
-    for loss in (game.discriminator(real, fake), game.discriminator(fake, real), game.generator(real, fake)):
+    for loss in (
+        game.discriminator(real, fake),
+        game.discriminator(fake, real),
+        game.generator(real, fake),
+    ):
         assert torch.isfinite(loss)
 
 
@@ -119,7 +146,9 @@ def test_gradient_penalty_of_a_linear_critic_is_its_squared_norm():
 
 
 def test_gradient_penalty_of_a_quadratic_critic_and_its_own_gradient():
-    x_BCHW = torch.randn(3, 1, 4, 4, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
+    x_BCHW = torch.randn(3, 1, 4, 4, generator=torch.Generator().manual_seed(0)).requires_grad_(
+        True
+    )
     scale = torch.tensor(1.5, requires_grad=True)
     penalty_B = gradient_penalty(scale / 2 * x_BCHW.square().sum(dim=(1, 2, 3)), x_BCHW)
     squared_norm_B = x_BCHW.detach().square().sum(dim=(1, 2, 3))
@@ -129,8 +158,12 @@ def test_gradient_penalty_of_a_quadratic_critic_and_its_own_gradient():
 
 
 @pytest.mark.parametrize(("norm", "expected"), [(0.0, 1.0), (1.0, 0.0), (3.0, 4.0)])
-def test_unit_gradient_penalty_of_a_linear_critic_is_the_squared_distance_of_its_slope_from_one(norm, expected):
-    weight_CHW = norm * F.normalize(torch.randn(30, generator=torch.Generator().manual_seed(0)), dim=0).view(2, 5, 3)
+def test_unit_gradient_penalty_of_a_linear_critic_is_the_squared_distance_of_its_slope_from_one(
+    norm, expected
+):
+    weight_CHW = norm * F.normalize(
+        torch.randn(30, generator=torch.Generator().manual_seed(0)), dim=0
+    ).view(2, 5, 3)
     weight_CHW.requires_grad_(True)
     x_BCHW = torch.randn(4, 2, 5, 3).requires_grad_(True)
     penalty_B = unit_gradient_penalty((x_BCHW * weight_CHW).sum(dim=(1, 2, 3)), x_BCHW)
@@ -146,7 +179,9 @@ def test_interpolated_images_lie_uniformly_on_the_line_between_real_and_fake():
     x_BCHW = interpolated(real_BCHW, fake_BCHW, rng)
     assert (x_BCHW == x_BCHW[:, :1, :1, :1]).all()  # one share an image
     shares_B = x_BCHW[:, 0, 0, 0].sort().values / 2 + 0.5
-    assert (shares_B - torch.linspace(0, 1, 2000)).abs().max() < 0.05  # Kolmogorov-Smirnov: 0.05 has p < 1e-4
+    assert (
+        shares_B - torch.linspace(0, 1, 2000)
+    ).abs().max() < 0.05  # Kolmogorov-Smirnov: 0.05 has p < 1e-4
     assert torch.equal(interpolated(real_BCHW, real_BCHW, rng), real_BCHW)
 
 
@@ -155,5 +190,8 @@ def test_interpolated_images_lie_uniformly_on_the_line_between_real_and_fake():
     [("l2", (0.25 + 0.0) / 2), ("l1", 0.25), ("charbonnier", ((0.25 + 1e-6) ** 0.5 + 1e-3) / 2)],
 )
 def test_pixel_losses_on_two_pixels(name, expected):
-    x_hat_BCHW, x_BCHW = torch.tensor([0.5, 0.3]).view(1, 1, 1, 2), torch.tensor([0.0, 0.3]).view(1, 1, 1, 2)
+    x_hat_BCHW, x_BCHW = (
+        torch.tensor([0.5, 0.3]).view(1, 1, 1, 2),
+        torch.tensor([0.0, 0.3]).view(1, 1, 1, 2),
+    )
     assert PIXEL_LOSSES[name](x_hat_BCHW, x_BCHW).item() == pytest.approx(expected)

@@ -6,7 +6,15 @@ import torch
 from scipy.ndimage import median_filter
 
 from atelier.degradations import degrade_fixed, hidden_pixels
-from atelier.metrics.baselines import baselines_for, bicubic, diffusion_fill, gaussian, mean_fill, median3, nearest
+from atelier.metrics.baselines import (
+    baselines_for,
+    bicubic,
+    diffusion_fill,
+    gaussian,
+    mean_fill,
+    median3,
+    nearest,
+)
 from atelier.metrics.pixels import psnr_N
 
 NOISE = {"noise": {"sigma": 0.2}}
@@ -48,7 +56,10 @@ def _hole(images, top=10, left=12, size=9):
         ([BLUR], {"identity", "sharpen"}),
         ([BLUR, MISSING, JPEG], {"identity", "sharpen", "gaussian", "mean_fill", "diffusion_fill"}),
         ([GREY], {"identity"}),
-        ([NOISE, MASK, DOWNSAMPLE], {"identity", "median3", "gaussian", "mean_fill", "diffusion_fill", "bicubic"}),
+        (
+            [NOISE, MASK, DOWNSAMPLE],
+            {"identity", "median3", "gaussian", "mean_fill", "diffusion_fill", "bicubic"},
+        ),
     ],
 )
 @pytest.mark.parametrize("channels", [1, 3])
@@ -85,7 +96,10 @@ def test_baselines_are_better_than_nothing(steps):
     x = _images(num_images=8, height=38, width=32)
     seeds = list(range(8))
     y, hidden = degrade_fixed(x, steps, seeds), hidden_pixels(x.shape, steps, seeds)
-    psnr = {name: psnr_N(f(y, hidden).numpy(), x.numpy()).mean() for name, f in baselines_for(steps).items()}
+    psnr = {
+        name: psnr_N(f(y, hidden).numpy(), x.numpy()).mean()
+        for name, f in baselines_for(steps).items()
+    }
     nothing = psnr.pop("identity")
     for name, restored in psnr.items():
         assert restored > nothing + 0.1, name
@@ -105,7 +119,12 @@ def test_identity_only_clips():
 
 def test_identity_of_a_downsampled_image_repeats_pixels():
     y = torch.tensor([[[[0.1, 0.2], [0.3, 0.4]]]])
-    expected = [[0.1, 0.1, 0.2, 0.2], [0.1, 0.1, 0.2, 0.2], [0.3, 0.3, 0.4, 0.4], [0.3, 0.3, 0.4, 0.4]]
+    expected = [
+        [0.1, 0.1, 0.2, 0.2],
+        [0.1, 0.1, 0.2, 0.2],
+        [0.3, 0.3, 0.4, 0.4],
+        [0.3, 0.3, 0.4, 0.4],
+    ]
     assert torch.equal(nearest(y, 2), torch.tensor([[expected]]))
 
 
@@ -185,7 +204,9 @@ def test_bicubic_reproduces_a_ramp_and_factor_one_changes_nothing():
     upsampled = bicubic(ramp, 2)
     assert upsampled.shape == (1, 1, 40, 40)
     centres = 0.2 + step * (torch.arange(40) / 2 - 0.25)
-    torch.testing.assert_close(upsampled[0, 0, 10, 6:-6], centres[6:-6])  # a = -0.75 bends a ramp by 0.0015
+    torch.testing.assert_close(
+        upsampled[0, 0, 10, 6:-6], centres[6:-6]
+    )  # a = -0.75 bends a ramp by 0.0015
     assert bicubic(ramp, 1) is ramp
 
 

@@ -20,7 +20,9 @@ def _predictions(num_images=600, num_classes=7, share_right=0.7, seed=0):
     rng = np.random.default_rng(seed)
     # Uneven classes, so that macro and micro averages differ.
     labels = rng.choice(
-        num_classes, size=num_images, p=np.arange(1, num_classes + 1) / (num_classes + 1) / num_classes * 2
+        num_classes,
+        size=num_images,
+        p=np.arange(1, num_classes + 1) / (num_classes + 1) / num_classes * 2,
     )
     wrong = rng.integers(num_classes, size=num_images)
     return labels, np.where(rng.random(num_images) < share_right, labels, wrong)
@@ -44,11 +46,17 @@ def test_scores_equal_torchmetrics(num_classes):
     assert (confusion_matrix(labels, predictions, num_classes) == matrix).all()
     per_class = multiclass_recall(preds, target, num_classes, average=None)
     recalls = recall_by_class(labels, predictions, num_classes, 0.95)
-    assert [recalls[k].value for k in range(num_classes)] == pytest.approx(per_class.tolist(), rel=1e-6)
+    assert [recalls[k].value for k in range(num_classes)] == pytest.approx(
+        per_class.tolist(), rel=1e-6
+    )
 
 
 def test_confusion_matrix_has_true_classes_in_rows():
-    assert confusion_matrix(np.array([0, 0, 2]), np.array([1, 1, 2]), 3).tolist() == [[0, 2, 0], [0, 0, 0], [0, 0, 1]]
+    assert confusion_matrix(np.array([0, 0, 2]), np.array([1, 1, 2]), 3).tolist() == [
+        [0, 2, 0],
+        [0, 0, 0],
+        [0, 0, 1],
+    ]
 
 
 def test_classes_without_images_are_left_out():
@@ -73,7 +81,10 @@ def test_scores_do_not_depend_on_the_order_and_follow_the_seed():
 
 
 def test_more_wrong_predictions_score_worse():
-    scores = [classification_scores(*_predictions(share_right=s), 7, 0.95, seed=0) for s in (0.95, 0.8, 0.5, 0.2)]
+    scores = [
+        classification_scores(*_predictions(share_right=s), 7, 0.95, seed=0)
+        for s in (0.95, 0.8, 0.5, 0.2)
+    ]
     for better, worse in pairwise(scores):
         for name in ("accuracy", "macro_recall", "macro_f1"):
             assert better[name].value > worse[name].value

@@ -25,7 +25,9 @@ def psnr(x_hat_HWC, x_HWC):
 @pytest.mark.parametrize("name", ["nlm", "bm3d"])
 def test_a_denoiser_takes_the_noise_out_the_same_way_each_time(name, colour):
     if name not in INSTALLED:
-        pytest.skip(f"{name} is not installed (pip install 'atelier[baselines]', or bm3d for non-commercial use)")
+        pytest.skip(
+            f"{name} is not installed (pip install 'atelier[baselines]', or bm3d for non-commercial use)"
+        )
     x_HWC = picture(colour)
     y_HWC = x_HWC + np.random.default_rng(0).normal(0, 0.1, x_HWC.shape)
     restored_HWC = INSTALLED[name].restore(y_HWC, 0.1)
@@ -33,7 +35,11 @@ def test_a_denoiser_takes_the_noise_out_the_same_way_each_time(name, colour):
     assert psnr(restored_HWC, x_HWC) > psnr(y_HWC, x_HWC) + 4
     np.testing.assert_array_equal(INSTALLED[name].restore(y_HWC, 0.1), restored_HWC)
     smallest = INSTALLED[name].smallest
-    assert INSTALLED[name].restore(y_HWC[:smallest, :smallest], 0.1).shape == (smallest, smallest, x_HWC.shape[2])
+    assert INSTALLED[name].restore(y_HWC[:smallest, :smallest], 0.1).shape == (
+        smallest,
+        smallest,
+        x_HWC.shape[2],
+    )
 
 
 @pytest.mark.parametrize("steps", [[NOISE], [{"poisson": {"peak": 30}}], SPECKLED])
@@ -41,7 +47,9 @@ def test_denoisers_fit_noise(steps):
     assert "nlm" in denoisers_for(steps)
 
 
-@pytest.mark.parametrize("kind", ["mask", "downsample", "jpeg", "gaussian_blur", "salt_and_pepper", "decolourise"])
+@pytest.mark.parametrize(
+    "kind", ["mask", "downsample", "jpeg", "gaussian_blur", "salt_and_pepper", "decolourise"]
+)
 def test_denoisers_fit_nothing_but_noise(kind):
     assert denoisers_for([{kind: {}}, NOISE]) == denoisers_for([NOISE, {kind: {}}]) == {}
 
@@ -56,7 +64,12 @@ def test_what_is_not_installed_or_does_not_run_here_is_left_out(monkeypatch):
 
 @pytest.mark.parametrize(
     ("steps", "sigma"),
-    [([NOISE], 0.1), ([{"noise": {"sigma": [0.1, 0.2]}}], None), (SPECKLED, None), ([{"poisson": {"peak": 9}}], None)],
+    [
+        ([NOISE], 0.1),
+        ([{"noise": {"sigma": [0.1, 0.2]}}], None),
+        (SPECKLED, None),
+        ([{"poisson": {"peak": 9}}], None),
+    ],
 )
 def test_the_noise_is_known_only_where_every_pixel_has_the_same(steps, sigma):
     assert known_sigma(steps) == sigma

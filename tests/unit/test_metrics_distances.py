@@ -28,8 +28,12 @@ class Identity(torch.nn.Module):
 def _features(num_images, num_features=8, shift=0.0, seed=0):
     """Correlated, rectified features, as a network's are."""
     rng = np.random.default_rng(seed)
-    mixing = np.random.default_rng(99).normal(size=(num_features, num_features)) / np.sqrt(num_features)
-    return np.maximum(rng.normal(size=(num_images, num_features)) @ mixing + 0.5 + shift, 0).astype(np.float32)
+    mixing = np.random.default_rng(99).normal(size=(num_features, num_features)) / np.sqrt(
+        num_features
+    )
+    return np.maximum(rng.normal(size=(num_images, num_features)) @ mixing + 0.5 + shift, 0).astype(
+        np.float32
+    )
 
 
 def _with_moments(mean, covariance, num_images, seed):
@@ -63,7 +67,10 @@ def test_frechet_distance_of_known_gaussians():
 
 def test_frechet_distance_of_gaussians_that_do_not_commute():
     cov_1, cov_2 = np.array([[2.0, 0.9], [0.9, 1.0]]), np.array([[1.0, -0.5], [-0.5, 3.0]])
-    real, fake = _with_moments(np.zeros(2), cov_1, 100, seed=0), _with_moments(np.zeros(2), cov_2, 100, seed=1)
+    real, fake = (
+        _with_moments(np.zeros(2), cov_1, 100, seed=0),
+        _with_moments(np.zeros(2), cov_2, 100, seed=1),
+    )
     expected = np.trace(cov_1 + cov_2 - 2 * sqrtm(cov_1 @ cov_2).real)
     assert frechet_distance(real, fake) == pytest.approx(expected, rel=1e-5)
 
@@ -72,18 +79,26 @@ def test_frechet_distance_is_zero_to_itself_symmetric_and_blind_to_order():
     real, fake = _features(300), _features(200, shift=0.3, seed=1)
     assert 0 <= frechet_distance(real, real) < 1e-9
     assert frechet_distance(real, fake) == pytest.approx(frechet_distance(fake, real), rel=1e-9)
-    assert frechet_distance(real[::-1], fake[::-1]) == pytest.approx(frechet_distance(real, fake), rel=1e-9)
+    assert frechet_distance(real[::-1], fake[::-1]) == pytest.approx(
+        frechet_distance(real, fake), rel=1e-9
+    )
 
 
 def test_frechet_distance_bears_features_that_are_always_zero():
     real, fake = _features(300), _features(200, shift=0.3, seed=1)
-    dead = [np.hstack([features, np.zeros((len(features), 3), dtype=np.float32)]) for features in (real, fake)]
+    dead = [
+        np.hstack([features, np.zeros((len(features), 3), dtype=np.float32)])
+        for features in (real, fake)
+    ]
     assert frechet_distance(*dead) == pytest.approx(frechet_distance(real, fake), rel=1e-6)
     assert frechet_distance(dead[0], dead[0]) < 1e-9
 
 
 def test_fd_interval_has_the_width_of_repeated_experiments():
-    pairs = [(_features(300, 4, seed=2 * i), _features(300, 4, shift=0.3, seed=2 * i + 1)) for i in range(60)]
+    pairs = [
+        (_features(300, 4, seed=2 * i), _features(300, 4, shift=0.3, seed=2 * i + 1))
+        for i in range(60)
+    ]
     scores = [fd(real, fake, 0.95, seed=0) for real, fake in pairs]
     claimed = np.mean([score.high - score.value for score in scores]) / stats.t.ppf(0.975, 29)
     observed = np.std([score.value for score in scores], ddof=1)
@@ -101,7 +116,9 @@ def test_fd_follows_its_seed_and_never_goes_below_zero():
 
 @pytest.mark.parametrize("sizes", [(8, 500), (500, 8)])
 def test_fd_refuses_fewer_images_than_features(sizes):
-    with pytest.raises(EvaluationError, match=r"8 features: a covariance needs more .*evaluation.num_images"):
+    with pytest.raises(
+        EvaluationError, match=r"8 features: a covariance needs more .*evaluation.num_images"
+    ):
         fd(_features(sizes[0]), _features(sizes[1]), 0.95, seed=0)
 
 
@@ -115,13 +132,19 @@ def test_polynomial_mmd2_equals_torchmetrics():
 
 
 def test_polynomial_mmd2_by_hand_with_unequal_numbers():
-    real, fake = np.array([[1.0], [0.0]], dtype=np.float32), np.array([[2.0], [1.0], [0.0]], dtype=np.float32)
+    real, fake = (
+        np.array([[1.0], [0.0]], dtype=np.float32),
+        np.array([[2.0], [1.0], [0.0]], dtype=np.float32),
+    )
     within_real, within_fake, between = 1.0, (27 + 1 + 1) / 3, (27 + 8 + 1 + 3 * 1) / 6
     assert polynomial_mmd2(real, fake) == pytest.approx(within_real + within_fake - 2 * between)
 
 
 def test_kid_covers_zero_between_equal_distributions():
-    scores = [kid(_features(200, 4, seed=2 * i), _features(240, 4, seed=2 * i + 1), 0.9, seed=i) for i in range(300)]
+    scores = [
+        kid(_features(200, 4, seed=2 * i), _features(240, 4, seed=2 * i + 1), 0.9, seed=i)
+        for i in range(300)
+    ]
     assert 0.84 < np.mean([score.low <= 0 <= score.high for score in scores]) < 0.96
     # Unbiased: the mean over experiments is 0 within 4 standard errors, and about half of them are negative.
     values = np.array([score.value for score in scores])

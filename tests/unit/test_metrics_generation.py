@@ -33,7 +33,10 @@ class Identity(torch.nn.Module):
 
 
 def _probabilities(num_images=500, num_classes=10, scale=2.0, seed=0):
-    logits = np.random.default_rng(seed).normal(size=(num_images, num_classes)).astype(np.float32) * scale
+    logits = (
+        np.random.default_rng(seed).normal(size=(num_images, num_classes)).astype(np.float32)
+        * scale
+    )
     return torch.from_numpy(logits).softmax(dim=1).numpy(), logits
 
 
@@ -42,16 +45,23 @@ def _features(num_images, seed):
 
 
 @pytest.mark.filterwarnings("ignore:Metric `Inception")  # it tells that it keeps all features
-@pytest.mark.filterwarnings("ignore:std")  # torchmetrics also takes the standard deviation over its one split
+@pytest.mark.filterwarnings(
+    "ignore:std"
+)  # torchmetrics also takes the standard deviation over its one split
 def test_inception_score_equals_torchmetrics():
     probabilities, logits = _probabilities()
     reference = InceptionScore(feature=Identity(), splits=1)
     reference.update(torch.from_numpy(logits))
-    assert inception_score(probabilities, 0.95, seed=0).value == pytest.approx(reference.compute()[0].item(), rel=1e-4)
+    assert inception_score(probabilities, 0.95, seed=0).value == pytest.approx(
+        reference.compute()[0].item(), rel=1e-4
+    )
 
 
 def test_inception_score_spans_one_to_the_number_of_classes():
-    even, sure = np.full((40, 10), 0.1, dtype=np.float32), np.eye(10, dtype=np.float32).repeat(4, axis=0)
+    even, sure = (
+        np.full((40, 10), 0.1, dtype=np.float32),
+        np.eye(10, dtype=np.float32).repeat(4, axis=0),
+    )
     one_class_only = np.eye(10, dtype=np.float32)[[3] * 40]
     assert inception_score(even, 0.95, seed=0).value == pytest.approx(1.0)
     assert inception_score(one_class_only, 0.95, seed=0).value == pytest.approx(1.0)
@@ -60,7 +70,10 @@ def test_inception_score_spans_one_to_the_number_of_classes():
 
 
 def test_inception_score_falls_as_the_classifier_gets_less_sure():
-    scores = [inception_score(_probabilities(scale=scale)[0], 0.95, seed=0).value for scale in (8.0, 4.0, 2.0, 1.0)]
+    scores = [
+        inception_score(_probabilities(scale=scale)[0], 0.95, seed=0).value
+        for scale in (8.0, 4.0, 2.0, 1.0)
+    ]
     assert scores == sorted(scores, reverse=True) and scores[0] > scores[-1] + 1
 
 
@@ -73,7 +86,9 @@ def test_inception_score_interval_has_the_width_of_repeated_experiments():
 def test_inception_score_is_blind_to_order():
     probabilities, _ = _probabilities()
     value = inception_score(probabilities, 0.95, seed=0).value
-    assert inception_score(probabilities[::-1], 0.95, seed=0).value == pytest.approx(value, rel=1e-12)
+    assert inception_score(probabilities[::-1], 0.95, seed=0).value == pytest.approx(
+        value, rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("wrong", ["logits", "nan", "empty", "flat"])
@@ -81,7 +96,9 @@ def test_inception_score_refuses_what_is_no_distribution(wrong):
     probabilities, logits = _probabilities()
     broken = probabilities.copy()
     broken[7, 2] = np.nan
-    given = {"logits": logits, "nan": broken, "empty": probabilities[:0], "flat": probabilities[0]}[wrong]
+    given = {"logits": logits, "nan": broken, "empty": probabilities[:0], "flat": probabilities[0]}[
+        wrong
+    ]
     with pytest.raises(EvaluationError, match="softmax, not its logits"):
         inception_score(given, 0.95, seed=0)
 
@@ -98,7 +115,9 @@ def test_class_balance_by_hand():
 
 def test_rarest_class_by_hand():
     assert rarest_class(np.arange(100) % 4, 4, 0.95).value == 1.0
-    assert rarest_class(np.repeat([0, 1, 2, 3], [40, 30, 20, 10]), 4, 0.95).value == pytest.approx(0.4)
+    assert rarest_class(np.repeat([0, 1, 2, 3], [40, 30, 20, 10]), 4, 0.95).value == pytest.approx(
+        0.4
+    )
     missing = rarest_class(np.arange(99) % 3, 4, 0.95)
     # Never seen among 99 images is not proof of absence: Wilson's upper end is z^2 / (n + z^2), times 4 classes.
     assert (missing.value, missing.low) == (0.0, 0.0)
@@ -130,12 +149,17 @@ def test_distance_scores_are_the_single_scores_under_their_extractors_name():
 
 @pytest.mark.parametrize("extractor", ["classifier", *NUM_FEATURES])
 def test_scores_are_called_what_the_gate_may_ask_for(extractor):
-    assert list(distance_scores(_features(100, 0), _features(100, 1), 0.9, 0, extractor)) == distances(extractor)
+    assert list(
+        distance_scores(_features(100, 0), _features(100, 1), 0.9, 0, extractor)
+    ) == distances(extractor)
 
 
 def test_only_the_weights_of_inception_give_a_fid():
     assert score_name("fd", "inception") == "fid"
-    assert [score_name("kid", "inception"), score_name("fd", "efficientnet")] == ["kid_inception", "fd_efficientnet"]
+    assert [score_name("kid", "inception"), score_name("fd", "efficientnet")] == [
+        "kid_inception",
+        "fd_efficientnet",
+    ]
 
 
 def test_fewer_images_than_features_leave_out_the_frechet_distance_alone(caplog):
@@ -170,9 +194,16 @@ def test_labels_of_other_images_are_refused():
 
 @pytest.mark.parametrize(
     ("predicted", "num_classes", "text"),
-    [([], 3, "at least 1 image"), ([0, 0], 1, "2 classes"), ([0, 3], 3, "predicted classes: int64 values from 0 to 3")],
+    [
+        ([], 3, "at least 1 image"),
+        ([0, 0], 1, "2 classes"),
+        ([0, 3], 3, "predicted classes: int64 values from 0 to 3"),
+    ],
 )
 def test_balance_refuses_what_has_no_classes(predicted, num_classes, text):
-    for balance in (lambda p: class_balance(p, num_classes, 0.95, 0), lambda p: rarest_class(p, num_classes, 0.95)):
+    for balance in (
+        lambda p: class_balance(p, num_classes, 0.95, 0),
+        lambda p: rarest_class(p, num_classes, 0.95),
+    ):
         with pytest.raises(EvaluationError, match=text):
             balance(np.array(predicted))

@@ -119,7 +119,9 @@ def test_importing_the_metrics_imports_nothing_heavy():
 # -- exceedances of an order statistic -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("num_samples", "rank", "num_reference"), [(100, 1, 100), (300, 3, 250), (40, 10, 200)])
+@pytest.mark.parametrize(
+    ("num_samples", "rank", "num_reference"), [(100, 1, 100), (300, 3, 250), (40, 10, 200)]
+)
 def test_the_interval_of_exceedances_is_the_exact_test_inverted(num_samples, rank, num_reference):
     null = rank / (num_reference + 1)
     hits = stats.betabinom(num_samples, rank, num_reference + 1 - rank)

@@ -71,7 +71,9 @@ def test_grey_images_are_shown_in_three_channels_and_luma_is_not(saved):
     protocol = PixelProtocol(lpips=lpips)
     expected = fidelity_N(*thrice, protocol)["lpips"]
     assert fidelity_N(*grey, protocol)["lpips"] == pytest.approx(expected, rel=1e-6)
-    assert fidelity_N(*thrice, PixelProtocol(luma=True, lpips=lpips))["lpips"] == pytest.approx(expected, rel=1e-6)
+    assert fidelity_N(*thrice, PixelProtocol(luma=True, lpips=lpips))["lpips"] == pytest.approx(
+        expected, rel=1e-6
+    )
 
 
 def test_the_border_counts_for_lpips_too(saved):
@@ -79,7 +81,9 @@ def test_the_border_counts_for_lpips_too(saved):
     x_hat, x = images()
     inside = (..., slice(3, -3), slice(3, -3))
     expected = fidelity_N(x_hat[inside], x[inside], PixelProtocol(lpips=lpips))["lpips"]
-    assert fidelity_N(x_hat, x, PixelProtocol(border=3, lpips=lpips))["lpips"] == pytest.approx(expected)
+    assert fidelity_N(x_hat, x, PixelProtocol(border=3, lpips=lpips))["lpips"] == pytest.approx(
+        expected
+    )
 
 
 def test_its_protocol_names_the_weights_and_no_luma(saved):
@@ -87,17 +91,25 @@ def test_its_protocol_names_the_weights_and_no_luma(saved):
     protocol = PixelProtocol(luma=True, round=True, lpips=load_lpips(path, sha256, CPU))
     score = restoration_scores(fidelity_N(*images(), protocol), 0.95, protocol)["lpips"]
     assert score.num_samples == 4
-    assert sha256[:12] in score.protocol and "rounded to 8 bits" in score.protocol and "Y of" not in score.protocol
+    assert (
+        sha256[:12] in score.protocol
+        and "rounded to 8 bits" in score.protocol
+        and "Y of" not in score.protocol
+    )
 
 
 def test_a_file_that_is_absent_another_one_or_no_torchscript_is_refused(saved, tmp_path):
     path, sha256 = saved(Distance())
-    with pytest.raises(EvaluationError, match=r"lpips\.path = .*absent\.pt' can't be read: No such file"):
+    with pytest.raises(
+        EvaluationError, match=r"lpips\.path = .*absent\.pt' can't be read: No such file"
+    ):
         load_lpips(tmp_path / "absent.pt", sha256, CPU)
     with pytest.raises(EvaluationError, match=f"has the sha256 {sha256}, not {'0' * 64}"):
         load_lpips(path, "0" * 64, CPU)
     path.write_bytes(b"weights")
-    with pytest.raises(EvaluationError, match=r"is no TorchScript file\. Write it with torch\.jit\.save"):
+    with pytest.raises(
+        EvaluationError, match=r"is no TorchScript file\. Write it with torch\.jit\.save"
+    ):
         load_lpips(path, hashlib.sha256(b"weights").hexdigest(), CPU)
 
 
@@ -107,7 +119,9 @@ def test_a_network_that_can_not_measure_the_images_says_why(saved):
         lpips.distance_N(*(image.astype(np.float64) for image in images(width=1)))
 
 
-@pytest.mark.parametrize(("module", "message"), [(Pooled(), "of 4 pairs of images the network made 1 numbers, 0 of")])
+@pytest.mark.parametrize(
+    ("module", "message"), [(Pooled(), "of 4 pairs of images the network made 1 numbers, 0 of")]
+)
 def test_anything_but_a_finite_distance_a_pair_is_refused(saved, module, message):
     with pytest.raises(EvaluationError, match=message):
         fidelity_N(*images(), PixelProtocol(lpips=load_lpips(*saved(module), CPU)))

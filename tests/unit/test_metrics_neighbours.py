@@ -11,8 +11,12 @@ from atelier.metrics.neighbours import CLOSEST, memorisation, nearest_training, 
 def _features(num_images, num_features=8, shift=0.0, seed=0):
     """Correlated, rectified features, as a network's are."""
     rng = np.random.default_rng(seed)
-    mixing = np.random.default_rng(99).normal(size=(num_features, num_features)) / np.sqrt(num_features)
-    return np.maximum(rng.normal(size=(num_images, num_features)) @ mixing + 0.5 + shift, 0).astype(np.float32)
+    mixing = np.random.default_rng(99).normal(size=(num_features, num_features)) / np.sqrt(
+        num_features
+    )
+    return np.maximum(rng.normal(size=(num_images, num_features)) @ mixing + 0.5 + shift, 0).astype(
+        np.float32
+    )
 
 
 def _values(real, fake):
@@ -35,9 +39,14 @@ def test_all_four_equal_brute_force_across_chunks(monkeypatch):
         "density": in_real_ball.sum() / (5 * 1100),
         "coverage": in_real_ball.any(axis=1).mean(),
     }
-    assert {name: score.value for name, score in scores.items()} == pytest.approx(expected, abs=2e-3)
+    assert {name: score.value for name, score in scores.items()} == pytest.approx(
+        expected, abs=2e-3
+    )
     assert [scores[name].num_samples for name in expected] == [1100, 1300, 1100, 1300]
-    assert all(0.05 < score.value < 0.95 and score.low < score.value < score.high for score in scores.values())
+    assert all(
+        0.05 < score.value < 0.95 and score.low < score.value < score.high
+        for score in scores.values()
+    )
 
 
 def test_equal_and_disjoint_sets():
@@ -52,7 +61,9 @@ def test_equal_and_disjoint_sets():
 
 def test_two_samples_of_one_distribution_have_the_density_and_coverage_of_the_paper():
     # Naeem et al. 2020, section 3.3: 1, and 1 - (N - 1) ... (N - k) / ((2N - 1) ... (2N - k)), which is about 1 - 2^-k.
-    values = [_values(_features(500, seed=2 * i), _features(500, seed=2 * i + 1)) for i in range(20)]
+    values = [
+        _values(_features(500, seed=2 * i), _features(500, seed=2 * i + 1)) for i in range(20)
+    ]
     assert np.mean([value["density"] for value in values]) == pytest.approx(1.0, abs=0.03)
     exact = 1 - np.prod([(500 - i) / (1000 - i) for i in range(1, 6)])
     assert np.mean([value["coverage"] for value in values]) == pytest.approx(exact, abs=0.01)
@@ -73,7 +84,10 @@ def test_one_image_far_away_doesnt_change_density_and_coverage_as_it_does_precis
     outlier = np.vstack([real, np.full((1, 8), 60.0, np.float32)])  # its ball holds everything
     before, after = _values(real, fake), _values(outlier, fake)
     assert (before["precision"], after["precision"]) == (0.0, 1.0)
-    assert after["density"] <= before["density"] + 0.2 and after["coverage"] < before["coverage"] + 0.01
+    assert (
+        after["density"] <= before["density"] + 0.2
+        and after["coverage"] < before["coverage"] + 0.01
+    )
 
 
 def test_duplicates_are_neighbours():
@@ -87,7 +101,9 @@ def test_more_noise_is_worse_by_each():
     noise = np.random.default_rng(2).normal(size=clean.shape).astype(np.float32)
     values = [_values(real, clean + sigma * noise) for sigma in (0.0, 0.5, 1.0, 2.0)]
     for name in ("precision", "density", "coverage"):
-        assert [value[name] for value in values] == sorted((value[name] for value in values), reverse=True)
+        assert [value[name] for value in values] == sorted(
+            (value[name] for value in values), reverse=True
+        )
 
 
 def test_sets_without_neighbours_are_refused():
@@ -125,11 +141,15 @@ def test_a_copy_is_at_no_distance_whatever_its_duplicates():
 def _simulated(seed, share_copied=0.0, spread=1.0, num=300):
     """Memorisation of a generator that draws from the data's distribution, or a narrower one, and copies a share."""
     rng = np.random.default_rng(seed)
-    train, held_out, fake = (rng.normal(size=(count, 6)).astype(np.float32) for count in (2000, num, num))
+    train, held_out, fake = (
+        rng.normal(size=(count, 6)).astype(np.float32) for count in (2000, num, num)
+    )
     fake *= spread
     num_copied = int(share_copied * num)
     fake[:num_copied] = train[rng.integers(2000, size=num_copied)]
-    return memorisation(nearest_training(train, fake)[0], nearest_training(train, held_out)[0], 0.95)
+    return memorisation(
+        nearest_training(train, fake)[0], nearest_training(train, held_out)[0], 0.95
+    )
 
 
 @pytest.mark.parametrize("spread", [1.0, 0.5], ids=["as the data", "typical images only"])
@@ -146,21 +166,30 @@ def test_distance_alone_would_take_typical_images_for_copies():
     """Why closeness is a ratio: a generator that draws what is common has training images nearby, and copied none."""
     rng = np.random.default_rng(0)
     train, held_out = rng.normal(size=(2, 1000, 6))
-    nearest = [np.linalg.norm(x[:, None] - train[None], axis=2).min(axis=1) for x in (held_out, 0.5 * held_out[::-1])]
+    nearest = [
+        np.linalg.norm(x[:, None] - train[None], axis=2).min(axis=1)
+        for x in (held_out, 0.5 * held_out[::-1])
+    ]
     assert np.mean(nearest[1] < np.quantile(nearest[0], CLOSEST)) > 3 * CLOSEST
 
 
 def test_a_generator_that_copies_a_tenth_is_caught():
     scores = [_simulated(seed, share_copied=0.1) for seed in range(50)]
     assert all(score.low > CLOSEST and score.value > 0.05 for score in scores)
-    assert np.mean([score.value for score in scores]) == pytest.approx(0.1 + 0.9 * CLOSEST, abs=0.005)
+    assert np.mean([score.value for score in scores]) == pytest.approx(
+        0.1 + 0.9 * CLOSEST, abs=0.005
+    )
 
 
 def test_so_is_one_whose_copies_differ_in_details():
     rng = np.random.default_rng(0)
-    train, held_out, fake = (rng.normal(size=(count, 6)).astype(np.float32) for count in (2000, 300, 300))
+    train, held_out, fake = (
+        rng.normal(size=(count, 6)).astype(np.float32) for count in (2000, 300, 300)
+    )
     fake[:30] = train[:30] + 0.02 * rng.normal(size=(30, 6))
-    score = memorisation(nearest_training(train, fake)[0], nearest_training(train, held_out)[0], 0.95)
+    score = memorisation(
+        nearest_training(train, fake)[0], nearest_training(train, held_out)[0], 0.95
+    )
     assert score.low > CLOSEST
 
 

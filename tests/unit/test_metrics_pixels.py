@@ -39,16 +39,24 @@ def _images(channels=1, height=37, width=31, num_images=5, sigma=0.1, seed=0):
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:height, 0:width] / 10
     phases = rng.uniform(0, 6, size=(2, num_images, channels, 1, 1))
-    x = (0.5 + 0.25 * np.sin(rows + phases[0]) + 0.25 * np.cos(columns + phases[1])).astype(np.float32)
-    noise = sigma * rng.normal(size=x.shape) * np.linspace(0.5, 1.5, num_images)[:, None, None, None]
+    x = (0.5 + 0.25 * np.sin(rows + phases[0]) + 0.25 * np.cos(columns + phases[1])).astype(
+        np.float32
+    )
+    noise = (
+        sigma * rng.normal(size=x.shape) * np.linspace(0.5, 1.5, num_images)[:, None, None, None]
+    )
     return (x + noise).clip(0, 1).astype(np.float32), x
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_psnr_and_mse_equal_scikit_image(size):
     x_hat, x = _images(*size)
-    assert mse_N(x_hat, x) == pytest.approx([mean_squared_error(a, b) for a, b in zip(x, x_hat, strict=True)], rel=1e-5)
-    expected = [peak_signal_noise_ratio(a, b, data_range=1.0) for a, b in zip(x, x_hat, strict=True)]
+    assert mse_N(x_hat, x) == pytest.approx(
+        [mean_squared_error(a, b) for a, b in zip(x, x_hat, strict=True)], rel=1e-5
+    )
+    expected = [
+        peak_signal_noise_ratio(a, b, data_range=1.0) for a, b in zip(x, x_hat, strict=True)
+    ]
     assert psnr_N(x_hat, x) == pytest.approx(expected, rel=1e-6)
 
 
@@ -69,7 +77,13 @@ def test_ssim_equals_scikit_image(size):
 def test_ssim_equals_torchmetrics_inside_the_border(size):
     x_hat, x = (torch.from_numpy(images).double() for images in _images(*size))
     maps = structural_similarity_index_measure(
-        x_hat, x, sigma=1.5, kernel_size=11, reduction="none", data_range=1.0, return_full_image=True
+        x_hat,
+        x,
+        sigma=1.5,
+        kernel_size=11,
+        reduction="none",
+        data_range=1.0,
+        return_full_image=True,
     )[1]
     expected = maps[..., 5:-5, 5:-5].mean(dim=(1, 2, 3)).numpy()
     assert ssim_N(x_hat.float().numpy(), x.float().numpy()) == pytest.approx(expected, rel=1e-9)
@@ -93,7 +107,9 @@ def test_ms_ssim_is_made_of_the_scales_of_torchmetrics_inside_the_border(size):
     assert ms_ssim_N(x_hat, x) == pytest.approx(whole.numpy(), rel=1e-3)
     expected = 1
     for weight in (0.0448, 0.2856, 0.3001, 0.2363):
-        contrast = structural_similarity_index_measure(a, b, return_contrast_sensitivity=True, **asked)[1]
+        contrast = structural_similarity_index_measure(
+            a, b, return_contrast_sensitivity=True, **asked
+        )[1]
         expected = expected * contrast.numpy() ** weight
         a, b = (torch.nn.functional.avg_pool2d(images, 2) for images in (a, b))
     maps = structural_similarity_index_measure(a, b, return_full_image=True, **asked)[1]
@@ -104,7 +120,10 @@ def test_ms_ssim_is_made_of_the_scales_of_torchmetrics_inside_the_border(size):
 def test_ms_ssim_of_equal_images_is_one_and_falls_with_noise():
     _, x = _images(height=171, width=165, num_images=2)
     assert ms_ssim_N(x, x) == pytest.approx(np.ones(2), abs=1e-12)
-    values = [ms_ssim_N(*_images(height=171, width=165, num_images=2, sigma=s)).mean() for s in (0.05, 0.1, 0.2, 0.4)]
+    values = [
+        ms_ssim_N(*_images(height=171, width=165, num_images=2, sigma=s)).mean()
+        for s in (0.05, 0.1, 0.2, 0.4)
+    ]
     assert all(better > worse > 0 for better, worse in pairwise(values))
 
 
@@ -128,7 +147,12 @@ def test_the_metrics_together_are_those_alone():
     protocol = PixelProtocol(luma=True, border=2, round=True)
     found = fidelity_N(x_hat, x, protocol)
     assert list(found) == ["mse", "psnr", "ssim", "ms_ssim"]
-    for name, metric in (("mse", mse_N), ("psnr", psnr_N), ("ssim", ssim_N), ("ms_ssim", ms_ssim_N)):
+    for name, metric in (
+        ("mse", mse_N),
+        ("psnr", psnr_N),
+        ("ssim", ssim_N),
+        ("ms_ssim", ms_ssim_N),
+    ):
         np.testing.assert_array_equal(found[name], metric(x_hat, x, protocol))
 
 
@@ -145,7 +169,9 @@ def test_each_part_of_a_protocol_does_what_it_says():
     x = (x * 255).round().astype(np.float32) / 255
     beyond = (x_hat + 0.3).astype(np.float32)
     inside = (..., slice(4, -4), slice(4, -4))
-    assert psnr_N(x_hat, x, PixelProtocol(border=4)) == pytest.approx(psnr_N(x_hat[inside], x[inside]), rel=1e-12)
+    assert psnr_N(x_hat, x, PixelProtocol(border=4)) == pytest.approx(
+        psnr_N(x_hat[inside], x[inside]), rel=1e-12
+    )
     pixels = (x_hat.astype(np.float64) * 255).round() / 255
     assert mse_N(x_hat, x, PixelProtocol(round=True)) == pytest.approx(mse_N(pixels, x), rel=1e-6)
     assert (mse_N(x_hat, x, PixelProtocol(round=True)) != mse_N(x_hat, x)).all()
@@ -160,9 +186,13 @@ def test_each_part_of_a_protocol_does_what_it_says():
 
 def test_luma_of_rounded_images_is_rounded_too():
     x_hat, x = _images(3)
-    y_hat, y = ((luma_N1HW((a.astype(np.float64) * 255).round() / 255) * 255).round() for a in (x_hat, x))
+    y_hat, y = (
+        (luma_N1HW((a.astype(np.float64) * 255).round() / 255) * 255).round() for a in (x_hat, x)
+    )
     expected = np.square((y_hat - y) / 255).mean(axis=(1, 2, 3))
-    assert mse_N(x_hat, x, PixelProtocol(luma=True, round=True)) == pytest.approx(expected, rel=1e-9)
+    assert mse_N(x_hat, x, PixelProtocol(luma=True, round=True)) == pytest.approx(
+        expected, rel=1e-9
+    )
 
 
 def test_every_protocol_has_a_text_of_its_own():
@@ -179,7 +209,9 @@ def test_every_protocol_has_a_text_of_its_own():
 
 def test_a_border_that_is_all_there_is_is_refused():
     x_hat, x = _images()
-    with pytest.raises(EvaluationError, match="border = 16 leaves nothing of images of 37x31 pixels"):
+    with pytest.raises(
+        EvaluationError, match="border = 16 leaves nothing of images of 37x31 pixels"
+    ):
         psnr_N(x_hat, x, PixelProtocol(border=16))
     with pytest.raises(EvaluationError, match="15x9 pixels .* smaller than the window"):
         ssim_N(x_hat, x, PixelProtocol(border=11))
@@ -201,7 +233,9 @@ def test_known_values():
 
 def test_restored_images_are_clipped_before_they_are_scored():
     x_hat, x = _images()
-    beyond = np.where(x_hat > 0.8, x_hat + 3.0, np.where(x_hat < 0.2, x_hat - 3.0, x_hat)).astype(np.float32)
+    beyond = np.where(x_hat > 0.8, x_hat + 3.0, np.where(x_hat < 0.2, x_hat - 3.0, x_hat)).astype(
+        np.float32
+    )
     assert beyond.max() > 3 and beyond.min() < -2
     for metric in (mse_N, psnr_N, ssim_N):
         assert (metric(beyond, x) == metric(beyond.clip(0, 1), x)).all()
@@ -219,7 +253,10 @@ def test_an_images_score_depends_on_no_other_image_and_no_chunk(monkeypatch):
 
 
 def test_more_noise_scores_worse():
-    scores = [restoration_scores(fidelity_N(*_images(sigma=sigma)), 0.95) for sigma in (0.01, 0.05, 0.1, 0.2, 0.4)]
+    scores = [
+        restoration_scores(fidelity_N(*_images(sigma=sigma)), 0.95)
+        for sigma in (0.01, 0.05, 0.1, 0.2, 0.4)
+    ]
     for better, worse in pairwise(scores):
         assert better["mse"].value < worse["mse"].value
         assert better["psnr"].value > worse["psnr"].value
@@ -246,7 +283,11 @@ def test_ms_ssim_rests_on_the_images_that_are_large_enough():
     assert scores["ms_ssim"].value == pytest.approx(large["ms_ssim"].mean())
     assert "at least 161 pixels" in scores["ms_ssim"].protocol
     one = {metric: values[[0, 5, 6]] for metric, values in both.items()}
-    assert list(restoration_scores(one, 0.95)) == ["mse", "psnr", "ssim"]  # of one image there is no interval
+    assert list(restoration_scores(one, 0.95)) == [
+        "mse",
+        "psnr",
+        "ssim",
+    ]  # of one image there is no interval
 
 
 def test_read_only_arrays_are_scored_and_left_alone():
@@ -272,7 +313,9 @@ def test_diverged_restorations_are_refused():
         ssim_N(x_hat, x)
 
 
-@pytest.mark.parametrize("shapes", [((2, 1, 9, 9), (3, 1, 9, 9)), ((9, 9), (9, 9)), ((0, 1, 9, 9), (0, 1, 9, 9))])
+@pytest.mark.parametrize(
+    "shapes", [((2, 1, 9, 9), (3, 1, 9, 9)), ((9, 9), (9, 9)), ((0, 1, 9, 9), (0, 1, 9, 9))]
+)
 def test_shapes_that_do_not_match_are_refused(shapes):
     with pytest.raises(EvaluationError, match="same NCHW shape"):
         mse_N(*(np.zeros(shape, dtype=np.float32) for shape in shapes))

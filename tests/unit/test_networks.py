@@ -10,7 +10,10 @@ CLASSIFIER = {"channels": 1, "num_classes": 10, "image_size": 28, "width": 8}
 
 # The sum of the layers' sizes, counted by hand: a change makes registered models of the old shape incomparable.
 def test_golden_parameter_count():
-    assert sum(parameter.numel() for parameter in build_classifier("cnn", **CLASSIFIER).parameters()) == 9_330
+    assert (
+        sum(parameter.numel() for parameter in build_classifier("cnn", **CLASSIFIER).parameters())
+        == 9_330
+    )
 
 
 def test_every_classifier_has_a_test_here():
@@ -40,4 +43,6 @@ def test_every_parameter_gets_a_gradient():
     module = build_classifier("cnn", **CLASSIFIER).train()
     output_BK = module(torch.rand(8, 1, 28, 28))
     (output_BK * torch.randn(output_BK.shape)).sum().backward()
-    assert [name for name, p in module.named_parameters() if p.grad is None or not p.grad.abs().any()] == []
+    assert [
+        name for name, p in module.named_parameters() if p.grad is None or not p.grad.abs().any()
+    ] == []

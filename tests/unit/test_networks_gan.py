@@ -28,7 +28,9 @@ OPTIONS = {
     "progressive": {"image_size": 32},  # test_networks_progressive.py has its growth
 }
 GENERATOR_OPTIONS = {"progressive": {"growth": 0.5}}
-SIZES = {name: [16, 20, 28, 32, 36, 64, 128] for name in OPTIONS} | {"progressive": [16, 32, 64, 128]}
+SIZES = {name: [16, 20, 28, 32, 36, 64, 128] for name in OPTIONS} | {
+    "progressive": [16, 32, 64, 128]
+}
 FILES = (dcgan, resnet, r3, progressive)
 each_network = pytest.mark.parametrize("name", OPTIONS)
 both_tables = pytest.mark.parametrize("build", [build_generator, build_discriminator])
@@ -87,7 +89,9 @@ def test_every_network_has_a_test_here():
     assert list(GENERATORS) == list(DISCRIMINATORS) == list(OPTIONS)
 
 
-@pytest.mark.parametrize(("name", "size"), [(name, size) for name in OPTIONS for size in SIZES[name]])
+@pytest.mark.parametrize(
+    ("name", "size"), [(name, size) for name in OPTIONS for size in SIZES[name]]
+)
 @pytest.mark.parametrize(("channels", "num_classes"), [(1, 4), (3, 1)])
 def test_shapes_and_range(name, size, channels, num_classes):
     shape = {"channels": channels, "image_size": size, "num_classes": num_classes}
@@ -103,7 +107,8 @@ def test_shapes_and_range(name, size, channels, num_classes):
 def test_sizes_that_cannot_be_made_are_refused(name, size):
     for network in (generator, discriminator):
         with pytest.raises(
-            ValueError, match=rf"image_size = {size} is not a (multiple of 4|power of two) of at least 16\.$"
+            ValueError,
+            match=rf"image_size = {size} is not a (multiple of 4|power of two) of at least 16\.$",
         ):
             network(name, image_size=size)
 
@@ -128,22 +133,31 @@ def test_logit_depends_on_its_label_but_not_on_the_batch(name):
     assert not torch.allclose(model(x_BCHW[2:3], labels_B[3:4]), logits_B[2:3])
 
 
-@pytest.mark.parametrize(("name", "size"), [(name, size) for name in OPTIONS for size in (side_of(name), 64)])
+@pytest.mark.parametrize(
+    ("name", "size"), [(name, size) for name in OPTIONS for size in (side_of(name), 64)]
+)
 def test_logits_are_of_unit_order_at_the_start(name, size):
     torch.manual_seed(0)
     model, labels_B = discriminator(name, image_size=size, width=32), torch.arange(10)
-    for x_BCHW in (torch.rand(10, 1, size, size) * 2 - 1, F.interpolate(torch.randn(10, 1, 4, 4), size).tanh()):
+    for x_BCHW in (
+        torch.rand(10, 1, size, size) * 2 - 1,
+        F.interpolate(torch.randn(10, 1, 4, 4), size).tanh(),
+    ):
         assert 0.05 < model(x_BCHW, labels_B).square().mean().sqrt() < 5
 
 
-@pytest.mark.parametrize("name", [name for name in OPTIONS if name != "progressive"])  # there it depends on the stage
+@pytest.mark.parametrize(
+    "name", [name for name in OPTIONS if name != "progressive"]
+)  # there it depends on the stage
 def test_every_parameter_gets_a_gradient(name):
     inputs = {generator(name): (torch.randn(10, 16), torch.arange(10))}
     inputs[discriminator(name)] = (torch.rand(10, 1, 28, 28), torch.arange(10))
     for module, arguments in inputs.items():
         output = randomise(module).train()(*arguments)
         (output * torch.randn(output.shape)).sum().backward()
-        assert [key for key, p in module.named_parameters() if p.grad is None or not p.grad.abs().any()] == []
+        assert [
+            key for key, p in module.named_parameters() if p.grad is None or not p.grad.abs().any()
+        ] == []
 
 
 @each_network
@@ -151,7 +165,9 @@ def test_a_gradient_penalty_trains_the_discriminator_as_finite_differences_say(n
     model, labels_B = randomise(discriminator(name)).double().eval(), torch.arange(3)
     x_BCHW = torch.rand(3, 1, side_of(name), side_of(name), dtype=torch.float64, requires_grad=True)
     weight = [p for p in model.parameters() if p.dim() == 4][-1 if name == "progressive" else 0]
-    direction = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    direction = torch.randn(
+        weight.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
 
     def penalty():
         return gradient_penalty(model(x_BCHW, labels_B), x_BCHW).sum()
@@ -161,14 +177,19 @@ def test_a_gradient_penalty_trains_the_discriminator_as_finite_differences_say(n
     for move in (1e-6, -2e-6):
         weight.data.add_(direction, alpha=move)
         values.append(penalty().item())
-    assert (values[0] - values[1]) / 2e-6 == pytest.approx((slope * direction).sum().item(), rel=1e-3)
+    assert (values[0] - values[1]) / 2e-6 == pytest.approx(
+        (slope * direction).sum().item(), rel=1e-3
+    )
 
 
 @pytest.mark.parametrize(
-    "part", ["_feature_sizes", "_double", "ConditionalBatchNorm", "PlainResidualBlock", "ProjectionHead"]
+    "part",
+    ["_feature_sizes", "_double", "ConditionalBatchNorm", "PlainResidualBlock", "ProjectionHead"],
 )
 def test_what_files_have_in_common_is_equal(part):
-    assert len({inspect.getsource(getattr(file, part)) for file in FILES if hasattr(file, part)}) == 1
+    assert (
+        len({inspect.getsource(getattr(file, part)) for file in FILES if hasattr(file, part)}) == 1
+    )
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.__name__)
@@ -189,7 +210,9 @@ def test_a_bundle_builds_the_generator_again_from_its_own_source(name, tmp_path)
     spec = importlib.util.spec_from_file_location("stored", tmp_path / "bundle" / "network.py")
     stored = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(stored)
-    builder = json.loads((tmp_path / "bundle" / "config.json").read_text(encoding="utf-8"))["builder"]
+    builder = json.loads((tmp_path / "bundle" / "config.json").read_text(encoding="utf-8"))[
+        "builder"
+    ]
     rebuilt = getattr(stored, builder)(**config).eval()
     rebuilt.load_state_dict(load_file(Path(tmp_path) / "bundle" / "weights.safetensors"))
     z_BZ, labels_B = torch.randn(3, 16), torch.arange(3)
@@ -203,7 +226,9 @@ def test_attention_starts_as_the_identity_and_is_scaled_dot_products():
     layer, maps_BFhw = resnet.SelfAttention(16), torch.randn(2, 16, 5, 4)
     assert torch.equal(layer(maps_BFhw), maps_BFhw)
     layer.gamma.data.fill_(0.5)
-    query_BND, key_BND, value_BND = layer.to_qkv(maps_BFhw).flatten(2).transpose(1, 2).split([2, 2, 8], dim=2)
+    query_BND, key_BND, value_BND = (
+        layer.to_qkv(maps_BFhw).flatten(2).transpose(1, 2).split([2, 2, 8], dim=2)
+    )
     gathered_BND = F.scaled_dot_product_attention(query_BND, key_BND, value_BND, scale=1.0)
     gathered_BFhw = layer.to_maps(gathered_BND.transpose(1, 2).unflatten(2, (5, 4)))
     torch.testing.assert_close(layer(maps_BFhw), maps_BFhw + 0.5 * gathered_BFhw)
@@ -224,10 +249,16 @@ def test_spectral_norm_holds_every_weight_of_the_discriminator_at_one():
     model = randomise(discriminator("resnet")).train()
     for _ in range(100):  # one step of the power iteration each
         model(torch.rand(1, 1, 28, 28), torch.zeros(1, dtype=torch.int64))
-    layers = [m for m in model.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear, torch.nn.Embedding))]
+    layers = [
+        m
+        for m in model.modules()
+        if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear, torch.nn.Embedding))
+    ]
     assert len(layers) == 10
     for layer in layers:
-        assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, abs=0.01)
+        assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(
+            1, abs=0.01
+        )
 
 
 def test_the_class_acts_through_the_normalisation_alone():
@@ -235,7 +266,9 @@ def test_the_class_acts_through_the_normalisation_alone():
     z_BZ = torch.randn(1, 16).expand(2, -1)
     one, other = model(z_BZ, torch.tensor([0, 1]))
     assert torch.equal(one, other)
-    next(m for m in model.modules() if isinstance(m, resnet.ConditionalBatchNorm)).gain.weight.data[1] = 2
+    next(m for m in model.modules() if isinstance(m, resnet.ConditionalBatchNorm)).gain.weight.data[
+        1
+    ] = 2
     assert not torch.allclose(*model(z_BZ, torch.tensor([0, 1])))
 
 
@@ -260,5 +293,9 @@ def test_r3_scales_its_first_convolutions_with_the_number_of_blocks():
     for num_blocks in (1, 16):
         block = r3.PlainResidualBlock(256, num_blocks)
         he = (2 / (1 + 0.2**2)) ** 0.5
-        assert block.expand.weight.std().item() == pytest.approx(he / 256**0.5 * num_blocks**-0.25, rel=0.02)
-        assert block.mix.weight.std().item() == pytest.approx(he / (16 * 9) ** 0.5 * num_blocks**-0.25, rel=0.02)
+        assert block.expand.weight.std().item() == pytest.approx(
+            he / 256**0.5 * num_blocks**-0.25, rel=0.02
+        )
+        assert block.mix.weight.std().item() == pytest.approx(
+            he / (16 * 9) ** 0.5 * num_blocks**-0.25, rel=0.02
+        )

@@ -20,7 +20,9 @@ def images(*shape, dtype=torch.float32):
 
 
 # The sums of the layers' sizes, counted by hand.
-@pytest.mark.parametrize(("layers", "golden"), [(1, 584 + 1_168 + 145), (2, 584 + 1_168 + 4_640 + 289)])
+@pytest.mark.parametrize(
+    ("layers", "golden"), [(1, 584 + 1_168 + 145), (2, 584 + 1_168 + 4_640 + 289)]
+)
 def test_golden_parameter_count(layers, golden):
     assert sum(parameter.numel() for parameter in discriminator(layers).parameters()) == golden
 
@@ -41,7 +43,9 @@ def test_a_logit_sees_a_patch_of_the_stated_size_and_nothing_else(layers, side):
     middle = logits_11hw.shape[-1] // 2
     (slope_BCHW,) = torch.autograd.grad(logits_11hw[0, 0, middle, middle], x_BCHW)
     rows_N, columns_N = slope_BCHW[0, 0].nonzero(as_tuple=True)
-    assert int(rows_N.max() - rows_N.min()) + 1 == int(columns_N.max() - columns_N.min()) + 1 == side
+    assert (
+        int(rows_N.max() - rows_N.min()) + 1 == int(columns_N.max() - columns_N.min()) + 1 == side
+    )
 
 
 def test_an_odd_image_equals_its_replicated_padding():
@@ -63,16 +67,24 @@ def test_no_weight_stretches_its_input_by_more_than_one():
     for _ in range(30):  # one step of the power iteration a pass
         model(images(2, 2, 28, 28))
     for layer in [layer for layer in model.eval().body if hasattr(layer, "weight")]:
-        assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, abs=0.02)
+        assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(
+            1, abs=0.02
+        )
 
 
 def test_every_parameter_gets_a_gradient():
     model = discriminator()
     logits_B1hw = model(images(2, 2, 37, 31))
     (logits_B1hw * torch.randn(logits_B1hw.shape)).sum().backward()
-    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().any()] == []
+    assert [
+        name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().any()
+    ] == []
 
 
 def test_its_file_needs_torch_alone():
-    nodes = [node for node in ast.walk(ast.parse(inspect.getsource(patch))) if isinstance(node, ast.ImportFrom)]
+    nodes = [
+        node
+        for node in ast.walk(ast.parse(inspect.getsource(patch)))
+        if isinstance(node, ast.ImportFrom)
+    ]
     assert {node.module.split(".")[0] for node in nodes} == {"torch"}

@@ -10,7 +10,11 @@ from safetensors.torch import load_file
 
 from atelier.data.store import DatasetInfo
 from atelier.losses import gradient_penalty
-from atelier.networks.gans.progressive import PixelNorm, ProgressiveDiscriminator, ProgressiveGenerator
+from atelier.networks.gans.progressive import (
+    PixelNorm,
+    ProgressiveDiscriminator,
+    ProgressiveGenerator,
+)
 from atelier.params import Training
 from atelier.serving.bundle import write_bundle
 from atelier.training.ema import averaged_copy, averaging
@@ -44,18 +48,27 @@ def drawn(G, stage=None):
 def judged(D, stage=None):
     D.stage = D.stage if stage is None else stage
     rng = torch.Generator().manual_seed(2)
-    return D(torch.rand(4, D.from_images[0].in_channels // 4, 32, 32, generator=rng) * 2 - 1, torch.arange(4))
+    return D(
+        torch.rand(4, D.from_images[0].in_channels // 4, 32, 32, generator=rng) * 2 - 1,
+        torch.arange(4),
+    )
 
 
 def resolution(x_BCHW):
     """Pixels a side of the smallest image that enlarges to this one."""
     size = x_BCHW.shape[-1]
-    sides = [size // 2**n for n in range(6) if torch.equal(F.interpolate(x_BCHW[..., :: 2**n, :: 2**n], size), x_BCHW)]
+    sides = [
+        size // 2**n
+        for n in range(6)
+        if torch.equal(F.interpolate(x_BCHW[..., :: 2**n, :: 2**n], size), x_BCHW)
+    ]
     return sides[-1]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(("image_size", "stages"), [(16, (0, 0.3, 1)), (32, STAGES), (64, (0, 2.75, 3)), (128, (4,))])
+@pytest.mark.parametrize(
+    ("image_size", "stages"), [(16, (0, 0.3, 1)), (32, STAGES), (64, (0, 2.75, 3)), (128, (4,))]
+)
 def test_images_have_their_full_size_at_every_stage(channels, image_size, stages):
     for stage in stages:
         G, D = make(stage, channels, image_size)
@@ -104,9 +117,16 @@ def test_nothing_jumps_where_a_stage_ends(networks, whole):
 
 def parts_with_gradient(network, output):
     (output * torch.randn(output.shape)).sum().backward()
-    moved = {name: p.grad is not None and p.grad.abs().any().item() for name, p in network.named_parameters()}
-    parts = {".".join(name.split(".")[: 2 if name.split(".")[1].isdigit() else 1]) for name in moved}
-    found = {part: {moved[name] for name in moved if f"{name}.".startswith(f"{part}.")} for part in parts}
+    moved = {
+        name: p.grad is not None and p.grad.abs().any().item()
+        for name, p in network.named_parameters()
+    }
+    parts = {
+        ".".join(name.split(".")[: 2 if name.split(".")[1].isdigit() else 1]) for name in moved
+    }
+    found = {
+        part: {moved[name] for name in moved if f"{name}.".startswith(f"{part}.")} for part in parts
+    }
     assert all(len(answers) == 1 for answers in found.values())
     return {part for part, (answer,) in found.items() if answer}
 
@@ -122,7 +142,12 @@ def test_only_the_layers_of_the_stage_get_a_gradient(networks, stage):
     }
     last = {"last.0", "last.3", "head"}
     blocks = {f"blocks.{level}" for level in range(finest)}
-    assert parts_with_gradient(D, judged(D)) == {*last, f"from_images.{reached}", f"from_images.{finest}", *blocks}
+    assert parts_with_gradient(D, judged(D)) == {
+        *last,
+        f"from_images.{reached}",
+        f"from_images.{finest}",
+        *blocks,
+    }
 
 
 def test_adam_does_not_move_layers_that_have_not_grown(networks):
@@ -134,7 +159,9 @@ def test_adam_does_not_move_layers_that_have_not_grown(networks):
         drawn(G).square().sum().backward()
         optimizer.step()
     moved = {name for name, weight in G.named_parameters() if not torch.equal(weight, before[name])}
-    assert moved == {name for name in before if name.startswith(("embed", "project", "blocks.0", "to_images.0"))}
+    assert moved == {
+        name for name in before if name.startswith(("embed", "project", "blocks.0", "to_images.0"))
+    }
 
 
 def test_the_stage_is_no_part_of_the_weights(networks):
@@ -161,10 +188,19 @@ def test_an_average_is_taken_of_all_layers_and_drawn_at_its_own_stage(networks):
 
 def test_a_stored_network_is_complete_whatever_its_stage_was(networks, tmp_path):
     G, _ = networks(0.5)
-    config = {"channels": 1, "image_size": 32, "num_classes": 4, "latent_dim": 8, "width": 4, "growth": 0.5}
+    config = {
+        "channels": 1,
+        "image_size": 32,
+        "num_classes": 4,
+        "latent_dim": 8,
+        "width": 4,
+        "growth": 0.5,
+    }
     trained = Trained(G.eval(), {"name": "progressive", **config}, 0)
     write_bundle(tmp_path / "bundle", "gan", trained, DatasetInfo(32, 1, 4, tuple("abcd"), {}))
-    stored = json.loads((tmp_path / "bundle" / "config.json").read_text(encoding="utf-8"))["network"]
+    stored = json.loads((tmp_path / "bundle" / "config.json").read_text(encoding="utf-8"))[
+        "network"
+    ]
     served = ProgressiveGenerator(**{key: value for key, value in stored.items() if key != "name"})
     served.load_state_dict(load_file(tmp_path / "bundle" / "weights.safetensors"))
     assert resolution(drawn(served)) == 32
@@ -186,14 +222,21 @@ def test_the_penalty_of_a_mean_of_n_pixels_is_an_nth_of_its_own(networks, stage)
 def test_pixels_are_normalised_to_mean_square_one_each_on_its_own():
     maps_BFhw = torch.randn(2, 6, 3, 5) * torch.rand(2, 1, 3, 5) * 10
     normal_BFhw = PixelNorm()(maps_BFhw)
-    torch.testing.assert_close(normal_BFhw.square().mean(dim=1), torch.ones(2, 3, 5), rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(F.cosine_similarity(normal_BFhw, maps_BFhw, dim=1), torch.ones(2, 3, 5))
+    torch.testing.assert_close(
+        normal_BFhw.square().mean(dim=1), torch.ones(2, 3, 5), rtol=1e-3, atol=1e-3
+    )
+    torch.testing.assert_close(
+        F.cosine_similarity(normal_BFhw, maps_BFhw, dim=1), torch.ones(2, 3, 5)
+    )
     torch.testing.assert_close(PixelNorm()(maps_BFhw[:1, :, :1]), normal_BFhw[:1, :, :1])
 
 
 def test_a_new_doubling_leaves_no_checkerboard():
     torch.manual_seed(0)
-    double, flat_BFhw = ProgressiveGenerator(1, 32, 4, 8, 4, 0.5).blocks[1][0], torch.ones(1, 16, 5, 5)
+    double, flat_BFhw = (
+        ProgressiveGenerator(1, 32, 4, 8, 4, 0.5).blocks[1][0],
+        torch.ones(1, 16, 5, 5),
+    )
     inner_BFhw = double(flat_BFhw)[:, :, 1:-1, 1:-1]
     torch.testing.assert_close(inner_BFhw, inner_BFhw[:, :, :1, :1].expand_as(inner_BFhw))
     # Nearest neighbours double a kernel's rows and columns with (1, 1), so alternating sums are zero along both.
@@ -214,4 +257,6 @@ def test_the_class_acts_beside_the_latent(networks):
     z_BZ = torch.randn(1, 8).expand(2, -1)
     one, other = G(z_BZ, torch.tensor([0, 1]))
     assert not torch.allclose(one, other, atol=1e-2)
-    torch.testing.assert_close(G(3 * z_BZ, torch.tensor([0, 1])), torch.stack([one, other]))  # latents on a sphere
+    torch.testing.assert_close(
+        G(3 * z_BZ, torch.tensor([0, 1])), torch.stack([one, other])
+    )  # latents on a sphere

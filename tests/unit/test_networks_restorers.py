@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from atelier.networks.restorers import RESTORERS, CrnnRestorer, build_restorer, convolutional, residual
+from atelier.networks.restorers import (
+    RESTORERS,
+    CrnnRestorer,
+    build_restorer,
+    convolutional,
+    residual,
+)
 
 CONFIGS = {  # configuration -> golden number of parameters, the sum of the layers' sizes counted by hand
     "cnn": ({"name": "cnn", "width": 8, "depth": 4}, 2_916),
@@ -124,7 +130,9 @@ def test_the_layout_in_memory_changes_nothing(key):
     y_BCHW = rand(2, 3, 37, 31)
     expected_BCHW = model(y_BCHW)
     model = model.to(memory_format=torch.channels_last)
-    torch.testing.assert_close(model(y_BCHW.contiguous(memory_format=torch.channels_last)), expected_BCHW)
+    torch.testing.assert_close(
+        model(y_BCHW.contiguous(memory_format=torch.channels_last)), expected_BCHW
+    )
 
 
 @pytest.mark.parametrize("key", REACH)
@@ -132,7 +140,10 @@ def test_a_pixel_changes_nothing_beyond_the_stated_reach(key):
     side, reach = 160, REACH[key]
     model = randomised(key, 1)
     y_BCHW = rand(1, 1, side, side)
-    for row, column in ((80, 80), (77, 83)):  # at the edge, and inside, of the cells at the lower resolutions
+    for row, column in (
+        (80, 80),
+        (77, 83),
+    ):  # at the edge, and inside, of the cells at the lower resolutions
         changed_BCHW = y_BCHW.clone()
         changed_BCHW[..., row, column] += 1
         rows_N, columns_N = (model(changed_BCHW) != model(y_BCHW))[0, 0].nonzero(as_tuple=True)
@@ -163,7 +174,9 @@ def test_every_parameter_gets_a_gradient(key, upscale):
     model = randomised(key, upscale=upscale, noise_level=True)
     x_hat_BCHW = model(rand(2, 3, 37, 31), sigma=0.1)
     (x_hat_BCHW * torch.randn(x_hat_BCHW.shape)).sum().backward()
-    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().any()] == []
+    assert [
+        name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().any()
+    ] == []
 
 
 @pytest.mark.parametrize("key", CONFIGS)
@@ -176,14 +189,18 @@ def test_twelve_steps_from_the_start_move_every_parameter(key):
     x_BCHW = smooth(24, 24).expand(4, -1, -1, -1)
     losses = []
     for step in range(12):
-        y_BCHW = x_BCHW + 0.2 * torch.randn(x_BCHW.shape, generator=torch.Generator().manual_seed(step))
+        y_BCHW = x_BCHW + 0.2 * torch.randn(
+            x_BCHW.shape, generator=torch.Generator().manual_seed(step)
+        )
         loss = (model(y_BCHW) - x_BCHW).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.95 * losses[0]
-    assert [name for name, parameter in model.named_parameters() if torch.equal(parameter, start[name])] == []
+    assert [
+        name for name, parameter in model.named_parameters() if torch.equal(parameter, start[name])
+    ] == []
 
 
 # -- recurrence ------------------------------------------------------------------------------------------------------
@@ -220,7 +237,12 @@ def test_the_state_carries_memory(cell):
 def test_the_first_weights_and_draws_of_a_gru_are_what_they_were_before_there_was_a_choice():
     torch.manual_seed(0)
     model = CrnnRestorer(1, 4, iterations=1)
-    assert list(model.cell.state_dict()) == ["gates.weight", "gates.bias", "candidate.weight", "candidate.bias"]
+    assert list(model.cell.state_dict()) == [
+        "gates.weight",
+        "gates.bias",
+        "candidate.weight",
+        "candidate.bias",
+    ]
     assert model.cell.gates.weight[0, 0, 0, 0].item() == pytest.approx(0.03458666, abs=1e-7)
     assert torch.rand(1).item() == pytest.approx(0.74836171, abs=1e-7)
 
@@ -272,8 +294,12 @@ def median_of_all_details(y_BCHW):
     channels=st.sampled_from([1, 3]),
     seed=st.integers(0, 99),
 )
-def test_noise_of_a_picture_without_plain_parts_is_the_median_of_all(sigma, height, width, channels, seed):
-    y_BCHW = sigma * torch.randn(2, channels, height, width, generator=torch.Generator().manual_seed(seed))
+def test_noise_of_a_picture_without_plain_parts_is_the_median_of_all(
+    sigma, height, width, channels, seed
+):
+    y_BCHW = sigma * torch.randn(
+        2, channels, height, width, generator=torch.Generator().manual_seed(seed)
+    )
     assert torch.equal(convolutional._estimated_sigma(y_BCHW), median_of_all_details(y_BCHW))
 
 

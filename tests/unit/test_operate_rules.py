@@ -13,7 +13,14 @@ import pytest
 from prefect.server.schemas.schedules import CronSchedule
 
 from atelier.machine.processes import Identity, identify
-from atelier.machine.stack_record import Part, Stack, folder, read_record, running_stack, write_record
+from atelier.machine.stack_record import (
+    Part,
+    Stack,
+    folder,
+    read_record,
+    running_stack,
+    write_record,
+)
 from atelier.operate import parts
 from atelier.params import Schedule
 from atelier.project import Project
@@ -33,7 +40,10 @@ def test_of_five_late_ticks_the_newest_runs_all_run_or_none():
     assert late.dropped_of(due, "newest", NOW) == due[:4]
     assert late.dropped_of(due, "all", NOW) == []
     assert late.dropped_of(due, "skip", NOW) == due
-    assert late.reason(due, "newest") == "dropped: the tick of 2026-11-28 11:59:00 UTC came due as well (late: newest)"
+    assert (
+        late.reason(due, "newest")
+        == "dropped: the tick of 2026-11-28 11:59:00 UTC came due as well (late: newest)"
+    )
 
 
 def test_a_tick_that_is_on_time_always_runs():
@@ -70,10 +80,14 @@ def test_on_another_machine_only_a_long_silence_counts():
     far = Identity("elsewhere", os.getpid(), 0.0)
     assert not far.is_gone()
     assert zombies.why_dead(zombies.labels_of(far, NOW - timedelta(seconds=200)), NOW) == ""
-    assert "no sign of life" in zombies.why_dead(zombies.labels_of(far, NOW - timedelta(seconds=400)), NOW)
+    assert "no sign of life" in zombies.why_dead(
+        zombies.labels_of(far, NOW - timedelta(seconds=400)), NOW
+    )
 
 
-@pytest.mark.parametrize("day", [(2026, 3, 28), (2026, 10, 24)], ids=["an hour is missing", "an hour comes twice"])
+@pytest.mark.parametrize(
+    "day", [(2026, 3, 28), (2026, 10, 24)], ids=["an hour is missing", "an hour comes twice"]
+)
 def test_a_tick_of_the_hour_in_which_clocks_change_runs_once_a_day(day):
     zone = ZoneInfo("Europe/Berlin")
     wanted = prefect_schedule(Schedule(cron="30 2 * * *", timezone="Europe/Berlin"))
@@ -98,7 +112,10 @@ def test_the_record_of_a_stack_is_read_as_it_was_written_and_belongs_to_its_fold
 def test_a_stack_whose_processes_are_gone_is_not_talked_to(tmp_path, ended):
     project = Project(tmp_path)
     folder(project.root).mkdir(parents=True)
-    write_record(project.root, Stack(str(tmp_path), ended, {"mlflow": Part("mlflow", "http://x", "up", ended)}))
+    write_record(
+        project.root,
+        Stack(str(tmp_path), ended, {"mlflow": Part("mlflow", "http://x", "up", ended)}),
+    )
     assert running_stack(project.root) is None
     for damage in ("", "{", "[]", '{"root": 1}'):
         (folder(project.root) / "record.json").write_text(damage)

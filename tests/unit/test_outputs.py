@@ -19,7 +19,9 @@ def test_an_output_is_replaced_by_the_next_unless_somebody_changed_it(project, t
         write_output(project, path, content)
         assert path.read_bytes() == content
     path.write_bytes(b"second, with my notes")
-    with pytest.raises(UsageError, match=r"report\.html was there before: .* Name another file with -o"):
+    with pytest.raises(
+        UsageError, match=r"report\.html was there before: .* Name another file with -o"
+    ):
         write_output(project, path, b"third")
     assert path.read_bytes() == b"second, with my notes"
     assert [child.name for child in path.parent.iterdir()] == ["report.html"]
@@ -56,7 +58,9 @@ def test_a_lost_or_damaged_record_protects_rather_than_overwrites(project, tmp_p
 
 def test_a_place_that_cannot_be_written_to_is_named_and_leaves_nothing(project, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match=r"file/report\.html can't be written: (Not a directory|File exists)"):
+    with pytest.raises(
+        UsageError, match=r"file/report\.html can't be written: (Not a directory|File exists)"
+    ):
         write_output(project, tmp_path / "file" / "report.html", b"page")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "params.yaml"]
 

@@ -32,7 +32,10 @@ def load(tmp_path):
 def problems(error):
     """The lines of a ConfigError, each mistake one line, without its head."""
     head, *lines = str(error.value).splitlines()
-    assert head == f"params.yaml: {len(lines)} mistake{'s' if len(lines) > 1 else ''}, nothing was run:"
+    assert (
+        head
+        == f"params.yaml: {len(lines)} mistake{'s' if len(lines) > 1 else ''}, nothing was run:"
+    )
     return [line.removeprefix("  ") for line in lines]
 
 
@@ -59,7 +62,9 @@ def test_resolved_parameters_load_again_to_the_same(load):
     assert Params.model_validate_json(params.model_dump_json()) == params
     resolved = params.resolved()
     assert Params.model_validate(resolved, strict=False) == params
-    assert resolved["models"]["fashion-gan"]["training"]["log_every_kimg"] == 5.0  # a default is written out
+    assert (
+        resolved["models"]["fashion-gan"]["training"]["log_every_kimg"] == 5.0
+    )  # a default is written out
     assert "path" not in resolved["datasets"]["fashion"]
 
 
@@ -77,7 +82,9 @@ def test_a_range_is_kept_as_it_stands_in_the_file(load):
     assert steps[2].motion_blur.angle == (0.0, 180.0) and steps[8].strokes.width == 2.0
     assert Params.model_validate_json(params.model_dump_json()) == params
     resolved = params.resolved()
-    assert resolved["models"]["fashion-denoise"]["degradation"][11] == {"noise": {"sigma": [0.1, 1.0]}}
+    assert resolved["models"]["fashion-denoise"]["degradation"][11] == {
+        "noise": {"sigma": [0.1, 1.0]}
+    }
     assert Params.model_validate(resolved, strict=False) == params
 
 
@@ -99,7 +106,9 @@ def test_1e_4_is_a_number_and_no_is_not(load):
     assert load(("lr: 3e-3", "lr: 1e-4")).models["fashion-classifier"].training.lr == 1e-4
     with pytest.raises(ConfigError) as error:
         load(("lr: 3e-3", "lr: no"))
-    assert problems(error) == ["models.fashion-classifier.training.lr = 'no': should be a valid number."]
+    assert problems(error) == [
+        "models.fashion-classifier.training.lr = 'no': should be a valid number."
+    ]
 
 
 ONE_MISTAKE = [
@@ -188,7 +197,9 @@ ONE_MISTAKE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("old", "new", "expected"), ONE_MISTAKE, ids=lambda text: text.strip()[:30])
+@pytest.mark.parametrize(
+    ("old", "new", "expected"), ONE_MISTAKE, ids=lambda text: text.strip()[:30]
+)
 def test_one_mistake_is_one_line_with_path_value_and_what_is_allowed(load, old, new, expected):
     with pytest.raises(ConfigError) as error:
         load((old, new))
@@ -202,9 +213,14 @@ RESNET = ("discriminator: {name: dcgan, width: 48}", "discriminator: {name: resn
 PENALTY = ("    r2_gamma: 0.0\n", "    r2_gamma: 0.0\n    gp_weight: 10\n")
 
 
-@pytest.mark.parametrize("held", [[], [NO_PENALTY, PENALTY], [NO_PENALTY, RESNET]], ids=["r1", "gp", "spectral norm"])
+@pytest.mark.parametrize(
+    "held", [[], [NO_PENALTY, PENALTY], [NO_PENALTY, RESNET]], ids=["r1", "gp", "spectral norm"]
+)
 def test_a_wasserstein_critic_can_be_held_in_three_ways(load, held):
-    assert load(*held, ("loss: relativistic", "loss: wasserstein")).models["fashion-gan"].loss == "wasserstein"
+    assert (
+        load(*held, ("loss: relativistic", "loss: wasserstein")).models["fashion-gan"].loss
+        == "wasserstein"
+    )
 
 
 def test_a_missing_section_is_named(load):
@@ -246,7 +262,9 @@ def test_what_is_no_mapping_is_refused_in_words(load, text, expected):
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=re.escape(f"{tmp_path / 'none.yaml'} does not exist. Run atelier in a")):
+    with pytest.raises(
+        ConfigError, match=re.escape(f"{tmp_path / 'none.yaml'} does not exist. Run atelier in a")
+    ):
         load_params(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match=r"can't be read: .*Is a directory"):
         load_params(tmp_path)
@@ -300,8 +318,21 @@ def test_an_override_that_leads_nowhere_is_refused(load, given, expected):
 
 
 @given(
-    value=st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=8), st.none()),
-    key=st.sampled_from(["seed", "device", "models.fashion-gan.training.lr", "models.fashion-gan.network.width", "x"]),
+    value=st.one_of(
+        st.integers(),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.text(max_size=8),
+        st.none(),
+    ),
+    key=st.sampled_from(
+        [
+            "seed",
+            "device",
+            "models.fashion-gan.training.lr",
+            "models.fashion-gan.network.width",
+            "x",
+        ]
+    ),
 )
 def test_no_override_ever_ends_in_another_error(value, key, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "example.yaml"
@@ -315,16 +346,26 @@ def test_no_override_ever_ends_in_another_error(value, key, tmp_path_factory):
 def test_an_override_reaches_into_a_section_that_the_file_leaves_out(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(EXAMPLE, encoding="utf-8")
-    overrides = ["models.fashion-denoise.data.limit=500", "models.fashion-gan.training.augment.flip=true"]
+    overrides = [
+        "models.fashion-denoise.data.limit=500",
+        "models.fashion-gan.training.augment.flip=true",
+    ]
     params = load_params(path, overrides)
     assert params.models["fashion-denoise"].data.limit == 500
     assert params.models["fashion-gan"].training.augment.flip
-    with pytest.raises(ConfigError, match=r"there is no models.fashion-gan.dat in params.yaml. Did you mean 'dataset'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"there is no models.fashion-gan.dat in params.yaml. Did you mean 'dataset'",
+    ):
         load_params(path, ["models.fashion-gan.dat.limit=500"])
 
 
-def test_a_file_of_kernels_is_found_from_the_project_folder_whatever_the_working_directory(tmp_path):
-    step = Degradation.model_validate({"kernel_blur": {"path": "raw/kernels.npz", "sha256": "0" * 64}})
+def test_a_file_of_kernels_is_found_from_the_project_folder_whatever_the_working_directory(
+    tmp_path,
+):
+    step = Degradation.model_validate(
+        {"kernel_blur": {"path": "raw/kernels.npz", "sha256": "0" * 64}}
+    )
     assert step.located(tmp_path).kernel_blur.path == str(tmp_path / "raw" / "kernels.npz")
     other = Degradation.model_validate({"noise": {"sigma": 0.1}})
     assert other.located(tmp_path) is other

@@ -97,7 +97,10 @@ IMPOSSIBLE = [
         "Did you mean 'fashion-classifier'?",
     ),
     (
-        [("\nmodels:", PHOTOS), ("kind: gan\n    dataset: fashion", "kind: gan\n    dataset: photos")],
+        [
+            ("\nmodels:", PHOTOS),
+            ("kind: gan\n    dataset: fashion", "kind: gan\n    dataset: photos"),
+        ],
         "models.fashion-gan: a GAN is scored on the features of evaluation.features, which learns 'fashion', not "
         "'photos'. Train a classifier on 'photos' and name it there, or write efficientnet_lite0 or inception.",
     ),
@@ -128,10 +131,17 @@ IMPOSSIBLE = [
             f"models.fashion-gan: the generator {names[0]!r} and the discriminator {names[1]!r} can't grow together. "
             "Name 'progressive' in both, or in neither.",
         )
-        for one, names in zip(PROGRESSIVE, [("progressive", "dcgan"), ("dcgan", "progressive")], strict=True)
+        for one, names in zip(
+            PROGRESSIVE, [("progressive", "dcgan"), ("dcgan", "progressive")], strict=True
+        )
     ),
     (
-        [("{mask: {size: 12}}]\n    network: {", "{mask: {size: 12}}]\n    network: {noise_level: true, ")],
+        [
+            (
+                "{mask: {size: 12}}]\n    network: {",
+                "{mask: {size: 12}}]\n    network: {noise_level: true, ",
+            )
+        ],
         "models.fashion-inpaint.network.noise_level: the level is known only where `noise` is the last step. Remove it",
     ),
     (
@@ -203,11 +213,19 @@ IMPOSSIBLE = [
         "models.fashion-denoise.training.crop_size = 65 must not be larger than datasets.photos.min_size = 64.",
     ),
     (
-        [*OWN_SIZE, ("lr: 2e-3", "crop_size: 33, lr: 2e-3"), ("{noise: {sigma: 0.2}}", "{downsample: {factor: 2}}")],
+        [
+            *OWN_SIZE,
+            ("lr: 2e-3", "crop_size: 33, lr: 2e-3"),
+            ("{noise: {sigma: 0.2}}", "{downsample: {factor: 2}}"),
+        ],
         "models.fashion-denoise.degradation.0.downsample.factor = 2 must divide training.crop_size = 33.",
     ),
     (
-        [*OWN_SIZE, ("lr: 2e-3", "crop_size: 32, lr: 2e-3"), ("{noise: {sigma: 0.2}}", "{mask: {size: 32}}")],
+        [
+            *OWN_SIZE,
+            ("lr: 2e-3", "crop_size: 32, lr: 2e-3"),
+            ("{noise: {sigma: 0.2}}", "{mask: {size: 32}}"),
+        ],
         "models.fashion-denoise.degradation.0.mask.size = 32 must be smaller than training.crop_size = 32.",
     ),
     (
@@ -228,7 +246,12 @@ IMPOSSIBLE = [
         "models.fashion-classifier.training.augment.cutout = 20 must be smaller than training.crop_size = 20.",
     ),
     (
-        [("kimg: 500", "kimg: 500, augment: {flip: true, quarter_turns: true, rotate: 5, crop: 2, cutout: 4}")],
+        [
+            (
+                "kimg: 500",
+                "kimg: 500, augment: {flip: true, quarter_turns: true, rotate: 5, crop: 2, cutout: 4}",
+            )
+        ],
         [
             f"models.fashion-gan.training.augment.{name}: a GAN learns to draw what it is shown, so its images would "
             "be changed alike. Remove it; a GAN can only flip."
@@ -238,7 +261,10 @@ IMPOSSIBLE = [
     (
         [
             ("kimg: 300", "kimg: 300"),
-            ("network: {name: cnn, width: 24}", "data: {limit: 127}\n    network: {name: cnn, width: 24}"),
+            (
+                "network: {name: cnn, width: 24}",
+                "data: {limit: 127}\n    network: {name: cnn, width: 24}",
+            ),
         ],
         "models.fashion-classifier.data.limit = 127 must not be smaller than training.batch_size = 128.",
     ),
@@ -320,12 +346,19 @@ def test_extractors_that_cant_serve_are_refused(problems, replacements, expected
         ("inception\n  inception: {path: weights/inception.pt}", "fid", "inception", ""),
     ],
 )
-def test_an_extractor_names_the_scores_that_the_gate_asks_for(tmp_path, features, gate, extractor, version):
+def test_an_extractor_names_the_scores_that_the_gate_asks_for(
+    tmp_path, features, gate, extractor, version
+):
     text = EXAMPLE.replace(FEATURES, f"features: {features}")
-    text = text.replace("{metric: kid_classifier, floors: {class_balance: 0.9, cas: 0.5}}", f"{{metric: {gate}}}")
+    text = text.replace(
+        "{metric: kid_classifier, floors: {class_balance: 0.9, cas: 0.5}}", f"{{metric: {gate}}}"
+    )
     (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
     params = load_params(tmp_path / "params.yaml")
-    assert (params.evaluation.extractor, params.evaluation.classifier_version) == (extractor, version)
+    assert (params.evaluation.extractor, params.evaluation.classifier_version) == (
+        extractor,
+        version,
+    )
     assert params.evaluation.classifier == ("fashion-classifier" if version else "")
     (tmp_path / "params.yaml").write_text(json.dumps(params.resolved()), encoding="utf-8")
     assert load_params(tmp_path / "params.yaml").evaluation == params.evaluation
@@ -334,7 +367,9 @@ def test_an_extractor_names_the_scores_that_the_gate_asks_for(tmp_path, features
 MISTAKEN_AUGMENTS = [
     (
         "{colour: true, probability: 1.0, target: 0.5, adapt_kimg: 100}",
-        [": probability 1.0 does not adapt. Remove target and adapt_kimg, or write `probability: adaptive`."],
+        [
+            ": probability 1.0 does not adapt. Remove target and adapt_kimg, or write `probability: adaptive`."
+        ],
     ),
     (
         "{probability: adaptive}",
@@ -365,36 +400,57 @@ MISTAKEN_AUGMENTS = [
 ]
 
 
-@pytest.mark.parametrize(("given", "expected"), MISTAKEN_AUGMENTS, ids=[given for given, _ in MISTAKEN_AUGMENTS])
+@pytest.mark.parametrize(
+    ("given", "expected"), MISTAKEN_AUGMENTS, ids=[given for given, _ in MISTAKEN_AUGMENTS]
+)
 def test_a_discriminator_augmentation_without_sense_is_refused(problems, given, expected):
     found = problems(("r2_gamma: 1.0", f"r2_gamma: 1.0\n    discriminator_augment: {given}"))
     assert found == [f"models.fashion-gan.discriminator_augment{line}" for line in expected]
 
 
-def test_the_defaults_of_the_adaptive_probability_are_written_out_and_a_fixed_one_has_none(tmp_path):
+def test_the_defaults_of_the_adaptive_probability_are_written_out_and_a_fixed_one_has_none(
+    tmp_path,
+):
     def resolved(given):
-        text = EXAMPLE.replace("r2_gamma: 1.0", f"r2_gamma: 1.0\n    discriminator_augment: {given}")
+        text = EXAMPLE.replace(
+            "r2_gamma: 1.0", f"r2_gamma: 1.0\n    discriminator_augment: {given}"
+        )
         (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
         params = load_params(tmp_path / "params.yaml")
         assert type(params).model_validate(params.resolved(), strict=False) == params
         return params.resolved()["models"]["fashion-gan"]["discriminator_augment"]
 
-    changes = {"flip": False, "quarter_turns": False, "translation": 0.1, "cutout": 0.0, "colour": False}
+    changes = {
+        "flip": False,
+        "quarter_turns": False,
+        "translation": 0.1,
+        "cutout": 0.0,
+        "colour": False,
+    }
     ada = {**changes, "probability": "adaptive", "target": 0.6, "adapt_kimg": 100.0}
     assert resolved("{translation: 0.1, probability: adaptive}") == ada
-    assert resolved("{translation: 0.1, probability: adaptive, target: 0.5}") == {**ada, "target": 0.5}
+    assert resolved("{translation: 0.1, probability: adaptive, target: 0.5}") == {
+        **ada,
+        "target": 0.5,
+    }
     assert resolved("{translation: 0.1, probability: 1.0}") == {**changes, "probability": 1.0}
 
 
-@pytest.mark.parametrize(("changes", "expected"), IMPOSSIBLE, ids=[str(text)[:60] for _, text in IMPOSSIBLE])
+@pytest.mark.parametrize(
+    ("changes", "expected"), IMPOSSIBLE, ids=[str(text)[:60] for _, text in IMPOSSIBLE]
+)
 def test_an_impossible_combination_is_refused_before_anything_runs(problems, changes, expected):
     lines = [expected] if isinstance(expected, str) else expected
-    assert [line.removesuffix(".") for line in problems(*changes)] == [line.removesuffix(".") for line in lines]
+    assert [line.removesuffix(".") for line in problems(*changes)] == [
+        line.removesuffix(".") for line in lines
+    ]
 
 
 def test_all_impossible_combinations_are_named_at_once(problems):
     found = problems(
-        ("size: 12}}]", "size: 40}}]"), ("metric: psnr", "metric: snr"), ("image_size: 28", "image_size: 30")
+        ("size: 12}}]", "size: 40}}]"),
+        ("metric: psnr", "metric: snr"),
+        ("image_size: 28", "image_size: 30"),
     )
     assert len(found) == 3
     assert [line.split(":")[0].split(" ")[0] for line in found] == [
@@ -404,14 +460,20 @@ def test_all_impossible_combinations_are_named_at_once(problems):
     ]
 
 
-def test_a_progressive_gan_is_accepted_with_the_sizes_that_its_refusal_names_and_those_keep_every_picture(tmp_path):
+def test_a_progressive_gan_is_accepted_with_the_sizes_that_its_refusal_names_and_those_keep_every_picture(
+    tmp_path,
+):
     text = EXAMPLE.replace("image_size: 28", "image_size: 32, min_size: 28")
     for old, new in PROGRESSIVE:
         text = text.replace(old, new, 1)
     (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
     params = load_params(tmp_path / "params.yaml")
     assert params.models["fashion-gan"].generator.growth == 0.5
-    assert fit_pixels(np.zeros((28, 28, 1), np.uint8), params.datasets["fashion"]).shape == (32, 32, 1)
+    assert fit_pixels(np.zeros((28, 28, 1), np.uint8), params.datasets["fashion"]).shape == (
+        32,
+        32,
+        1,
+    )
 
 
 @pytest.mark.parametrize("size", ["27", "[26, 27]"])
@@ -431,21 +493,31 @@ def test_the_largest_sizes_that_are_allowed_are_accepted(tmp_path):
         ("{noise: {sigma: 0.2}}", "{mask: {size: 63}}, {downsample: {factor: 2}}"),
         ("lr: 2e-3", "crop_size: 64, lr: 2e-3"),
         ("augment: {flip: true}", "crop_size: 28, augment: {crop: 27, cutout: 27}"),
-        ("network: {name: cnn, width: 24}", "data: {limit: 128}\n    network: {name: cnn, width: 24}"),
+        (
+            "network: {name: cnn, width: 24}",
+            "data: {limit: 128}\n    network: {name: cnn, width: 24}",
+        ),
     ]:
         text = text.replace(old, new, 1)
     (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
     models = load_params(tmp_path / "params.yaml").models
-    assert (models["fashion-denoise"].training.crop_size, models["fashion-classifier"].data.limit) == (64, 128)
+    assert (
+        models["fashion-denoise"].training.crop_size,
+        models["fashion-classifier"].data.limit,
+    ) == (64, 128)
 
 
 def test_the_gate_knows_the_direction_of_every_metric_that_is_measured():
     extractors = ("classifier", *NUM_FEATURES)
-    for metric in {metric for kind in TRAINING_MODULES for name in extractors for metric in metrics(kind, name)}:
+    for metric in {
+        metric for kind in TRAINING_MODULES for name in extractors for metric in metrics(kind, name)
+    }:
         assert higher_is_better(metric) == (
             metric.split("_")[0] not in ("mse", "lpips", "fd", "fid", "kid", "memorisation")
         )
-        assert floor_failures(Gate(metric=metric, floors={metric: 0.5}), {metric: {"value": np.nan}})
+        assert floor_failures(
+            Gate(metric=metric, floors={metric: 0.5}), {metric: {"value": np.nan}}
+        )
 
 
 # -- every leaf is read somewhere ------------------------------------------------------------------------------------
@@ -489,22 +561,36 @@ NETWORKS = {
     records.R3GeneratorNetwork: GENERATORS,
     records.R3DiscriminatorNetwork: DISCRIMINATORS,
 }
-STEP_RECORDS = {get_args(field.annotation)[0]: name for name, field in records.Degradation.model_fields.items()}
+STEP_RECORDS = {
+    get_args(field.annotation)[0]: name for name, field in records.Degradation.model_fields.items()
+}
 
 
 def read_attributes():
     """(last word before the dot, attribute) of every `a.b` read in src/ and flows/, but in records and checks."""
     files = [path for folder in ("src", "flows") for path in (REPOSITORY / folder).rglob("*.py")]
-    return attributes_in(path for path in files if path.parent.name != "params" or path.name == "references.py")
+    return attributes_in(
+        path for path in files if path.parent.name != "params" or path.name == "references.py"
+    )
 
 
 def attributes_in(files):
-    return {found for path in files for found in attributes_of(ast.parse(path.read_text(encoding="utf-8")))}
+    return {
+        found
+        for path in files
+        for found in attributes_of(ast.parse(path.read_text(encoding="utf-8")))
+    }
 
 
 def attributes_of(tree):
-    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)]
-    return {(re.split(r"\W", ast.unparse(node.value).rstrip(")]"))[-1], node.attr) for node in nodes}
+    nodes = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+    ]
+    return {
+        (re.split(r"\W", ast.unparse(node.value).rstrip(")]"))[-1], node.attr) for node in nodes
+    }
 
 
 def read_fields(record, attributes):
@@ -514,17 +600,27 @@ def read_fields(record, attributes):
         return {"name", *inspect.signature(NETWORKS[record][name]).parameters}
     if record in STEP_RECORDS:  # model_dump() -> keyword arguments of the step
         step = STEPS[STEP_RECORDS[record]]
-        return {name for part in (step.draw, step.apply) for name in list(inspect.signature(part).parameters)[2:]}
+        return {
+            name
+            for part in (step.draw, step.apply)
+            for name in list(inspect.signature(part).parameters)[2:]
+        }
     if record is records.Degradation:
         return set(STEPS)
     read = {name for variable, name in attributes if variable in VARIABLES.get(record, ())}
     if record is records.Promotion:  # getattr(params.promotion, model.kind)
         models = get_args(get_args(records.Model)[0])
-        read |= {kind for model in models for kind in get_args(model.model_fields["kind"].annotation)}
+        read |= {
+            kind for model in models for kind in get_args(model.model_fields["kind"].annotation)
+        }
     for name, member in vars(record).items():
-        if isinstance(member, property) and name in read:  # a property that is read reads fields in its turn
+        if (
+            isinstance(member, property) and name in read
+        ):  # a property that is read reads fields in its turn
             source = inspect.cleandoc("\n" + inspect.getsource(member.fget))
-            read |= {field for variable, field in attributes_of(ast.parse(source)) if variable == "self"}
+            read |= {
+                field for variable, field in attributes_of(ast.parse(source)) if variable == "self"
+            }
     return read
 
 
@@ -535,12 +631,16 @@ def test_every_leaf_of_the_parameters_is_read_somewhere():
         for record in Record.__subclasses__()
         for field in set(record.model_fields) - read_fields(record, attributes)
     ]
-    assert unread == [], "a key of params.yaml that changes nothing (or extend VARIABLES, NETWORKS or STEP_RECORDS)"
+    assert unread == [], (
+        "a key of params.yaml that changes nothing (or extend VARIABLES, NETWORKS or STEP_RECORDS)"
+    )
 
 
 @pytest.mark.parametrize("kind", TRAINING_MODULES)
 def test_each_of_the_three_loops_reads_every_key_of_training(kind):
-    files = [REPOSITORY / "src" / "atelier" / name for name in module_hashes(TRAINING_MODULES[kind])]
+    files = [
+        REPOSITORY / "src" / "atelier" / name for name in module_hashes(TRAINING_MODULES[kind])
+    ]
     asked = set(records.Training.model_fields) - {"devices"}  # how many processes run the loop
     assert asked <= read_fields(records.Training, attributes_in(files))
 

@@ -10,7 +10,10 @@ from atelier.params.references import in_order, model_of, source_of
 
 EXAMPLE = Path(__file__).with_name("example_params.yaml").read_text(encoding="utf-8")
 DENOISE, INPAINT, GAN = "degradation: [{noise", "degradation: [{mask", "loss: relativistic"
-PHOTOS = ("\nmodels:", "  photos: {source: folder, path: raw, image_size: 28, channels: 3}\n\nmodels:")
+PHOTOS = (
+    "\nmodels:",
+    "  photos: {source: folder, path: raw, image_size: 28, channels: 3}\n\nmodels:",
+)
 
 
 def denoise(keys):
@@ -113,14 +116,20 @@ IMPOSSIBLE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("changes", "expected"), IMPOSSIBLE, ids=[text[:60] for _, text in IMPOSSIBLE])
-def test_a_reference_that_can_not_serve_is_refused_before_anything_runs(tmp_path, changes, expected):
+@pytest.mark.parametrize(
+    ("changes", "expected"), IMPOSSIBLE, ids=[text[:60] for _, text in IMPOSSIBLE]
+)
+def test_a_reference_that_can_not_serve_is_refused_before_anything_runs(
+    tmp_path, changes, expected
+):
     with pytest.raises(ConfigError) as error:
         load(tmp_path, changes)
     assert [line.strip() for line in str(error.value).splitlines()[1:]] == [expected]
 
 
-@pytest.mark.parametrize("reference", ["fashion-gan", "fashion-gan@champion", "fashion-gan/3", "of-the-registry"])
+@pytest.mark.parametrize(
+    "reference", ["fashion-gan", "fashion-gan@champion", "fashion-gan/3", "of-the-registry"]
+)
 def test_the_short_form_names_the_gan_alone(tmp_path, reference):
     short = load(tmp_path, [extend(reference)]).models["fashion-denoise"]
     long = load(tmp_path, [extend(f"{{gan: {reference}}}")]).models["fashion-denoise"]
@@ -135,7 +144,12 @@ def test_every_model_comes_after_those_that_it_needs(tmp_path):
     twin += "network: {name: cnn, width: 8, depth: 3}, compare_with: fashion-denoise, data: {extend: fashion-gan}, "
     twin += "training: {kimg: 1, batch_size: 8, lr: 1e-3}}\n\nevaluation:"
     params = load(tmp_path, [refine("fashion-inpaint"), ("\nevaluation:", twin)])
-    assert in_order(params, ["twin"]) == ["fashion-inpaint", "fashion-gan", "fashion-denoise", "twin"]
+    assert in_order(params, ["twin"]) == [
+        "fashion-inpaint",
+        "fashion-gan",
+        "fashion-denoise",
+        "twin",
+    ]
     assert in_order(params, ["fashion-gan"]) == ["fashion-inpaint", "fashion-gan"]
     assert in_order(params, list(params.models)) == [
         *("fashion-classifier", "fashion-inpaint", "fashion-gan", "fashion-denoise", "twin"),
@@ -143,5 +157,7 @@ def test_every_model_comes_after_those_that_it_needs(tmp_path):
 
 
 def test_a_version_by_its_number_needs_nothing_first(tmp_path):
-    params = load(tmp_path, [extend("fashion-gan/1"), refine("fashion-denoise/1")])  # no circle: both are what they are
+    params = load(
+        tmp_path, [extend("fashion-gan/1"), refine("fashion-denoise/1")]
+    )  # no circle: both are what they are
     assert in_order(params, ["fashion-denoise"]) == ["fashion-denoise"]

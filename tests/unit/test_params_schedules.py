@@ -19,9 +19,20 @@ def load(tmp_path, schedules):
 
 
 def test_a_schedule_has_a_rhythm_a_zone_and_a_rule_for_late_ticks(tmp_path):
-    found = load(tmp_path, '{nightly: {cron: "0 2 * * *", timezone: Europe/Berlin, late: all}, watch: {every: 5m}}')
-    assert (found["nightly"].timezone, found["nightly"].late, found["nightly"].period) == ("Europe/Berlin", "all", None)
-    assert (found["watch"].period, found["watch"].late, found["watch"].models) == (timedelta(minutes=5), "newest", [])
+    found = load(
+        tmp_path,
+        '{nightly: {cron: "0 2 * * *", timezone: Europe/Berlin, late: all}, watch: {every: 5m}}',
+    )
+    assert (found["nightly"].timezone, found["nightly"].late, found["nightly"].period) == (
+        "Europe/Berlin",
+        "all",
+        None,
+    )
+    assert (found["watch"].period, found["watch"].late, found["watch"].models) == (
+        timedelta(minutes=5),
+        "newest",
+        [],
+    )
 
 
 @pytest.mark.parametrize(
@@ -31,7 +42,10 @@ def test_a_schedule_has_a_rhythm_a_zone_and_a_rule_for_late_ticks(tmp_path):
         ('{a: {cron: "61 2 * * *"}}', "schedules.a.cron: minute '61' is outside 0-59"),
         ('{a: {cron: "x 2 * * *"}}', "schedules.a.cron: minute 'x': expected *, 0-59"),
         ('{a: {cron: "0 0 31 2 *"}}', "schedules.a.cron: '0 0 31 2 *' never comes"),
-        ('{a: {cron: "0 2 * * *", timezone: Berlin}}', "schedules.a.timezone: 'Berlin' is no time zone"),
+        (
+            '{a: {cron: "0 2 * * *", timezone: Berlin}}',
+            "schedules.a.timezone: 'Berlin' is no time zone",
+        ),
         ("{a: {every: 5 minutes}}", "schedules.a.every: '5 minutes': expected a number and a unit"),
         ("{a: {every: 1s}}", "schedules.a.every: '1s' is too short: at least 10s"),
         ("{a: {}}", "schedules.a: needs one of two: cron, or every"),

@@ -20,8 +20,14 @@ def translation(source, dataset="fashion"):
 
 
 NOISY = "degradation: [{noise: {sigma: 0.2}}]"
-SCANS = ("\nmodels:", "  scans: {source: folder, path: raw, image_size: 28, channels: 1}\n\nmodels:")
-UNPAIRED_GATE = ("restoration: {metric", "translation: {metric: kid_classifier}\n  restoration: {metric")
+SCANS = (
+    "\nmodels:",
+    "  scans: {source: folder, path: raw, image_size: 28, channels: 1}\n\nmodels:",
+)
+UNPAIRED_GATE = (
+    "restoration: {metric",
+    "translation: {metric: kid_classifier}\n  restoration: {metric",
+)
 
 
 def load(folder, changes):
@@ -51,7 +57,10 @@ IMPOSSIBLE = [
     (
         [
             translation(NOISY),
-            ("network: {name: cnn, width: 8, depth: 3}", "network: {noise_level: true, name: cnn, width: 8, depth: 3}"),
+            (
+                "network: {name: cnn, width: 8, depth: 3}",
+                "network: {noise_level: true, name: cnn, width: 8, depth: 3}",
+            ),
         ],
         "models.unpaired.network.noise_level: nobody tells a translation the level of the noise. Remove it.",
     ),
@@ -100,16 +109,24 @@ IMPOSSIBLE = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "expected"), IMPOSSIBLE, ids=[str(text)[:60] for _, text in IMPOSSIBLE])
+@pytest.mark.parametrize(
+    ("changes", "expected"), IMPOSSIBLE, ids=[str(text)[:60] for _, text in IMPOSSIBLE]
+)
 def test_an_impossible_translation_is_refused_before_anything_runs(tmp_path, changes, expected):
     with pytest.raises(ConfigError) as error:
         load(tmp_path, changes)
     found = [line.strip().removesuffix(".") for line in str(error.value).splitlines()[1:]]
-    assert found == [line.removesuffix(".") for line in ([expected] if isinstance(expected, str) else expected)]
+    assert found == [
+        line.removesuffix(".") for line in ([expected] if isinstance(expected, str) else expected)
+    ]
 
 
 @pytest.mark.parametrize(
-    "changes", [[translation(f"{NOISY}, data: {{limit: 64}}")], [translation("damaged: scans"), SCANS, UNPAIRED_GATE]]
+    "changes",
+    [
+        [translation(f"{NOISY}, data: {{limit: 64}}")],
+        [translation("damaged: scans"), SCANS, UNPAIRED_GATE],
+    ],
 )
 def test_a_translation_from_either_source_is_accepted(tmp_path, changes):
     model = load(tmp_path, changes).models["unpaired"]

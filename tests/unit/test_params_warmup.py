@@ -35,7 +35,9 @@ def warmup_of(tmp_path):
         training = load_params(path, overrides).models["den"].training
         if training.kimg is None:
             return training.warmup_kimg
-        return fitting_warmup(round(training.warmup_kimg * 1000), round(training.kimg * 1000)) / 1000
+        return (
+            fitting_warmup(round(training.warmup_kimg * 1000), round(training.kimg * 1000)) / 1000
+        )
 
     return loaded
 
@@ -67,7 +69,9 @@ def test_a_warm_up_ends_within_its_training(warmup_of, budget, warmup, overrides
     ],
 )
 def test_a_long_warm_up_of_a_short_training_is_refused(warmup_of, budget, warmup, overrides):
-    with pytest.raises(ConfigError, match="training.warmup_kimg = .* must not be longer than the training, kimg = "):
+    with pytest.raises(
+        ConfigError, match="training.warmup_kimg = .* must not be longer than the training, kimg = "
+    ):
         warmup_of(budget, warmup, *overrides)
 
 

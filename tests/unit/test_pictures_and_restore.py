@@ -38,11 +38,19 @@ def test_pixels_survive_the_way_to_floats_and_back(height, width, channels, seed
 
 
 def test_pixels_are_rounded_to_nearest_and_clipped():
-    x_NCHW = np.array([-0.5, 0.0, 0.4999 / 255, 0.5001 / 255, 254.6 / 255, 1.0, 7.0], np.float32).reshape(1, 1, 1, 7)
+    x_NCHW = np.array(
+        [-0.5, 0.0, 0.4999 / 255, 0.5001 / 255, 254.6 / 255, 1.0, 7.0], np.float32
+    ).reshape(1, 1, 1, 7)
     assert to_pixels(x_NCHW).ravel().tolist() == [0, 0, 0, 1, 255, 255, 255]
 
 
-@given(st.integers(1, 12), st.integers(1, 5), st.integers(0, 3), st.integers(1, 3), st.sampled_from([1, 3]))
+@given(
+    st.integers(1, 12),
+    st.integers(1, 5),
+    st.integers(0, 3),
+    st.integers(1, 3),
+    st.sampled_from([1, 3]),
+)
 def test_a_grid_shows_every_image_in_its_place_on_white(count, columns, margin, scale, channels):
     images_NHWC = np.stack([noise(3, 5, channels, seed) for seed in range(count)])
     picture = grid(np.moveaxis(images_NHWC, -1, 1).astype(np.float32) / 255, columns, margin, scale)
@@ -161,11 +169,15 @@ def served(tmp_path_factory):
     config = {"name": "crnn", "channels": 3, "width": 4, "iterations": 2}
     trained = Trained(build_restorer(**config).eval(), config, 0)
     info = DatasetInfo(28, 3, 0, (), {"train": 1, "validation": 1, "test": 1})
-    bundle = write_bundle(tmp_path_factory.mktemp("served") / "bundle", "restoration", trained, info)
+    bundle = write_bundle(
+        tmp_path_factory.mktemp("served") / "bundle", "restoration", trained, info
+    )
     model = ServedModel()
     model.load_context(SimpleNamespace(artifacts={"bundle": str(bundle)}))
     # As MLflow calls it.
-    return SimpleNamespace(model=model, predict=lambda x_NCHW, params=None: model.predict(None, x_NCHW, params))
+    return SimpleNamespace(
+        model=model, predict=lambda x_NCHW, params=None: model.predict(None, x_NCHW, params)
+    )
 
 
 @pytest.fixture
@@ -193,7 +205,12 @@ def test_a_folder_is_restored_picture_by_picture_at_any_size(served, inputs, tmp
 def test_no_two_results_ever_share_a_name(served, inputs, tmp_path):
     write_picture(inputs / "a-2.png", noise(5, 5, 3, 7))
     write_picture(tmp_path / "other" / "a.png", noise(5, 5, 3, 8))
-    given_files = [inputs / "a.png", inputs / "a.bmp", inputs / "a-2.png", tmp_path / "other" / "a.png"]
+    given_files = [
+        inputs / "a.png",
+        inputs / "a.bmp",
+        inputs / "a-2.png",
+        tmp_path / "other" / "a.png",
+    ]
     assert restore_files(served, 3, given_files, tmp_path / "out", {}) == 4
     found = sorted((tmp_path / "out").iterdir())
     assert [path.name for path in found] == ["a-2-2.png", "a-2.png", "a-3.png", "a.png"]
@@ -203,7 +220,10 @@ def test_no_two_results_ever_share_a_name(served, inputs, tmp_path):
 def test_the_inputs_are_never_overwritten(served, inputs):
     before = {path: path.read_bytes() for path in inputs.iterdir()}
     for output in (inputs, inputs / ".." / "in"):
-        with pytest.raises(UsageError, match=r"is one of the inputs and would be overwritten\. Name another folder\."):
+        with pytest.raises(
+            UsageError,
+            match=r"is one of the inputs and would be overwritten\. Name another folder\.",
+        ):
             restore_files(served, 3, [inputs], output, {})
     assert {path: path.read_bytes() for path in inputs.iterdir()} == before
 
@@ -212,7 +232,9 @@ def test_a_picture_that_is_no_result_is_never_overwritten(served, inputs, tmp_pa
     out = tmp_path / "out"
     write_picture(out / "b.png", noise(5, 5, 3, 9))
     before = (out / "b.png").read_bytes()
-    with pytest.raises(UsageError, match=r"b\.png was there before: no result .* Nothing was restored\. Name"):
+    with pytest.raises(
+        UsageError, match=r"b\.png was there before: no result .* Nothing was restored\. Name"
+    ):
         restore_files(served, 3, [inputs], out, {})
     assert {path.name: path.read_bytes() for path in out.iterdir()} == {"b.png": before}
 
@@ -228,7 +250,9 @@ def test_a_result_is_replaced_by_the_next_unless_somebody_changed_it(served, inp
         for key, value in result.info.items():
             text.add_text(key, value)
         retouched = result.rotate(180)
-    retouched.save(out / "b.png", pnginfo=text)  # as editors do, which keep what a file says of itself
+    retouched.save(
+        out / "b.png", pnginfo=text
+    )  # as editors do, which keep what a file says of itself
     with pytest.raises(UsageError, match="or changed since"):
         restore_files(served, 3, [inputs], out, {})
     np.testing.assert_array_equal(pixels_of(out / "b.png"), np.asarray(retouched))
@@ -240,7 +264,9 @@ def test_names_that_differ_in_case_or_unicode_form_only_get_results_of_their_own
         write_picture(folder / name, noise(8, 8, 3, number))
         given_files.append(folder / name)
     assert restore_files(served, 3, given_files, tmp_path / "out", {}) == 4
-    names = [unicodedata.normalize("NFC", path.name).casefold() for path in (tmp_path / "out").iterdir()]
+    names = [
+        unicodedata.normalize("NFC", path.name).casefold() for path in (tmp_path / "out").iterdir()
+    ]
     assert sorted(names) == ["a-2.png", "a.png", "\u00e9-2.png", "\u00e9.png"]
 
 
@@ -254,14 +280,20 @@ def test_the_others_are_restored_where_some_inputs_are_no_pictures(served, input
         str(inputs / "broken.png"),
         str(inputs / "notes.txt"),
     ]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a-2.png", "a.png", "b.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "a-2.png",
+        "a.png",
+        "b.png",
+    ]
 
 
 def test_an_input_that_is_not_there_stops_before_anything_is_written(served, inputs, tmp_path):
     with pytest.raises(UsageError, match=re.escape(f"{tmp_path / 'none.png'} does not exist.")):
         restore_files(served, 3, [inputs, tmp_path / "none.png"], tmp_path / "out", {})
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match=re.escape(f"{tmp_path / 'empty'} holds no pictures (0 other files).")):
+    with pytest.raises(
+        UsageError, match=re.escape(f"{tmp_path / 'empty'} holds no pictures (0 other files).")
+    ):
         restore_files(served, 3, [inputs, tmp_path / "empty"], tmp_path / "out", {})
     assert not (tmp_path / "out").exists()
 
@@ -272,7 +304,11 @@ def test_iterations_reach_the_network_and_none_means_as_trained(served, inputs, 
     results = []
     for iterations in (0, 2, 1):
         restore_files(
-            served, 3, [inputs / "a.png"], tmp_path / str(iterations), {"iterations": iterations} if iterations else {}
+            served,
+            3,
+            [inputs / "a.png"],
+            tmp_path / str(iterations),
+            {"iterations": iterations} if iterations else {},
         )
         results.append(pixels_of(tmp_path / str(iterations) / "a.png"))
     torch.nn.init.zeros_(served.model.network.correction.weight)

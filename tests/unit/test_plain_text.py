@@ -12,8 +12,14 @@ from atelier.factory.card import cell
 from atelier.ui import tables
 
 # Of what rich and Markdown give a meaning to, much more often than chance would.
-SIGNS = st.lists(st.sampled_from(["[", "]", "/", "\\", "bold", "[/]", "[red]", ":smile:", "a", " ", "[link=x]", "|"]))
-TEXTS = SIGNS.map("".join) | st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30)
+SIGNS = st.lists(
+    st.sampled_from(
+        ["[", "]", "/", "\\", "bold", "[/]", "[red]", ":smile:", "a", " ", "[link=x]", "|"]
+    )
+)
+TEXTS = SIGNS.map("".join) | st.text(
+    st.characters(min_codepoint=32, max_codepoint=126), max_size=30
+)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +74,9 @@ def test_no_text_moves_the_cursor():
 @given(text=TEXTS)
 def test_a_cell_of_markdown_is_the_text_without_its_escapes(text):
     shown = cell(text)
-    unescaped = re.sub(r"\\([\\`*~|\[\]_#>+-])", r"\1", shown).replace("&lt;", "<").replace("&amp;", "&")
+    unescaped = (
+        re.sub(r"\\([\\`*~|\[\]_#>+-])", r"\1", shown).replace("&lt;", "<").replace("&amp;", "&")
+    )
     assert unescaped == " ".join(text.split())
     assert not re.search(r"(?<!\\)(\\\\)*[|`*\[\]]", re.sub(r"\\.", "", shown))
     assert "<" not in shown

@@ -30,7 +30,10 @@ def no_variables(monkeypatch):
     """An environment without any variable that `set_environment` may set, restored afterwards."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
-            if name.startswith(("MLFLOW_", "PREFECT_", "DVC_", "OMP_")) or name in ("DO_NOT_TRACK", "NO_PROXY"):
+            if name.startswith(("MLFLOW_", "PREFECT_", "DVC_", "OMP_")) or name in (
+                "DO_NOT_TRACK",
+                "NO_PROXY",
+            ):
                 patch.delenv(name)
         before = dict(os.environ)
         yield before
@@ -59,7 +62,10 @@ def test_the_nearest_project_counts(project):
 
 def test_a_folder_named_params_yaml_is_no_project(tmp_path):
     (tmp_path / "params.yaml").mkdir()
-    with pytest.raises(UsageError, match=re.escape(f"{tmp_path} is not in a project: no params.yaml here or above.")):
+    with pytest.raises(
+        UsageError,
+        match=re.escape(f"{tmp_path} is not in a project: no params.yaml here or above."),
+    ):
         find_project(tmp_path)
 
 
@@ -74,7 +80,10 @@ def test_checkpoints_of_two_fingerprints_never_meet(project):
 def hold(project):
     """Another process that holds the project until it is told to end."""
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(project.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, str(project.root)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout.readline() == "held\n"
     return process
@@ -83,7 +92,8 @@ def hold(project):
 def test_a_second_run_is_refused_and_told_who_holds_the_project(project):
     with hold(project) as other:
         with pytest.raises(
-            UsageError, match=rf"another run \(process {other.pid}, by hand\) is at work in {project.root}"
+            UsageError,
+            match=rf"another run \(process {other.pid}, by hand\) is at work in {project.root}",
         ):
             with exclusive(project):
                 pytest.fail("both processes hold the project")
@@ -109,7 +119,10 @@ def test_a_failed_run_does_not_leave_the_project_locked(project):
 
 def test_a_folder_that_cannot_be_written_is_told_in_words(project):
     (project.root / ".atelier").touch()
-    with pytest.raises(UsageError, match=re.escape(f"{project.root} can't be written: ")), exclusive(project):
+    with (
+        pytest.raises(UsageError, match=re.escape(f"{project.root} can't be written: ")),
+        exclusive(project),
+    ):
         pytest.fail("there is nowhere to lock")
 
 
@@ -139,8 +152,17 @@ def test_what_the_user_has_set_is_never_changed(project, no_variables, monkeypat
 
 
 def git(root, *arguments):
-    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
-    done = subprocess.run(["git", "-C", str(root), *identity, *arguments], capture_output=True, text=True, check=True)
+    identity = [
+        "-c",
+        "user.name=test",
+        "-c",
+        "user.email=test@example.org",
+        "-c",
+        "commit.gpgsign=false",
+    ]
+    done = subprocess.run(
+        ["git", "-C", str(root), *identity, *arguments], capture_output=True, text=True, check=True
+    )
     return done.stdout.strip()
 
 
@@ -161,7 +183,9 @@ def test_a_clean_repository_is_its_commit(repository):
 
 @pytest.mark.parametrize("content", [b"two\n", b"two\r\nlines\r\n", b"\0\1\2", "zwölf\n".encode()])
 @pytest.mark.parametrize("staged", [False, True])
-def test_an_uncommitted_change_is_kept_as_a_diff_that_applies(repository, staged, content, tmp_path_factory):
+def test_an_uncommitted_change_is_kept_as_a_diff_that_applies(
+    repository, staged, content, tmp_path_factory
+):
     clone = tmp_path_factory.mktemp("clone")
     git(clone, "clone", "--quiet", str(repository), ".")
     git(repository, "config", "color.ui", "always")

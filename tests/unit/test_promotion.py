@@ -71,13 +71,18 @@ def made(tmp_path_factory, migrated_database, tracking_at):
         first = registry.register(MODEL, registry.runs.start(MODEL, "f1", {}), bundle, tags)
         for number in (2, 3, 4, 5):  # the bundle is logged once: that takes seconds
             run_id = registry.runs.start(MODEL, f"f{number}", {})
-            registry._client.create_model_version(MODEL, f"runs:/{first.run_id}/x", run_id, tags=tags)
+            registry._client.create_model_version(
+                MODEL, f"runs:/{first.run_id}/x", run_id, tags=tags
+            )
         for number, gain in GAINS.items():
             evaluate(registry, number, gain)
         params = load_params(root / "params.yaml")
         shutil.copy(root / "mlflow.db", root / "0.db")
         for number in (1, 2, 3):
-            assert promotion.let_the_gate_decide(Factory.open(Project(root), params), MODEL, number) == "promoted"
+            assert (
+                promotion.let_the_gate_decide(Factory.open(Project(root), params), MODEL, number)
+                == "promoted"
+            )
             shutil.copy(root / "mlflow.db", root / f"{number}.db")
     return root
 
@@ -85,14 +90,25 @@ def made(tmp_path_factory, migrated_database, tracking_at):
 def evaluate(registry, number, gain):
     """What an evaluation and an inspection leave behind."""
     rng = np.random.default_rng(number)
-    psnr = np.random.default_rng(0).normal(25, 3, 200) + gain + rng.normal(0, 3.0 if number == 4 else 0.3, 200)
+    psnr = (
+        np.random.default_rng(0).normal(25, 3, 200)
+        + gain
+        + rng.normal(0, 3.0 if number == 4 else 0.3, 200)
+    )
     run_id, mean = registry.version(MODEL, number).run_id, float(psnr.mean())
-    values = {"psnr": Score(mean, mean - 1, mean + 1, 200, "dB"), "psnr_gain": Score(1, 1, 1, 200, "dB")}
+    values = {
+        "psnr": Score(mean, mean - 1, mean + 1, 200, "dB"),
+        "psnr_gain": Score(1, 1, 1, 200, "dB"),
+    }
     registry.runs.log_scores(run_id, values)
-    units = pd.DataFrame({"unit": [f"{i:064x}" for i in range(200)], "psnr": psnr, "class": ["NA", "7"] * 100})
+    units = pd.DataFrame(
+        {"unit": [f"{i:064x}" for i in range(200)], "psnr": psnr, "class": ["NA", "7"] * 100}
+    )
     registry.runs.log_files(run_id, "evaluation", {"units.csv": units})
     counts = {"fashion": {"train": 1, "test": 200}}
-    facts = begin_card(load_params(EXAMPLE), MODEL, counts, {"fingerprint": f"f{number}", "seed": "7"})
+    facts = begin_card(
+        load_params(EXAMPLE), MODEL, counts, {"fingerprint": f"f{number}", "seed": "7"}
+    )
     registry.runs.log_files(run_id, "card", {"card.json": json.dumps(facts)})
     inspected = {"failures": [], "load_seconds": 1.0, "milliseconds": 5.0, "size": 28}
     registry.runs.log_files(run_id, "", {INFRASTRUCTURE: json.dumps(inspected)})
@@ -134,11 +150,15 @@ def with_promotion(params, **changes):
 
 
 def with_gate(params, **changes):
-    return with_promotion(params, restoration=params.promotion.restoration.model_copy(update=changes))
+    return with_promotion(
+        params, restoration=params.promotion.restoration.model_copy(update=changes)
+    )
 
 
 def aliases(registry):
-    return {alias: version.number for version in registry.versions(MODEL) for alias in version.aliases}
+    return {
+        alias: version.number for version in registry.versions(MODEL) for alias in version.aliases
+    }
 
 
 def tags(registry, number):
@@ -146,7 +166,9 @@ def tags(registry, number):
 
 
 def decided(registry):
-    return [(entry.decision.action, entry.decision.version) for entry in registry.ledger.entries(MODEL)]
+    return [
+        (entry.decision.action, entry.decision.version) for entry in registry.ledger.entries(MODEL)
+    ]
 
 
 # -- the gate's decisions --------------------------------------------------------------------------------------------
@@ -155,14 +177,21 @@ def decided(registry):
 @after(2)
 def test_versions_that_are_better_follow_each_other_as_champion(project, registry, params):
     assert aliases(registry) == {CHAMPION: 2, PREVIOUS: 1}
-    assert tags(registry, 2)["verdict"] == "promoted" and tags(registry, 2)["blessing.quality"] == "given"
+    assert (
+        tags(registry, 2)["verdict"] == "promoted"
+        and tags(registry, 2)["blessing.quality"] == "given"
+    )
     (reason,) = json.loads(tags(registry, 2)["verdict.reasons"])
     assert reason.startswith("better than fashion-denoise/1: psnr +0.") and "200 pairs" in reason
     blessing = registry.runs.read_json(registry.version(MODEL, 2).run_id, promotion.QUALITY)
     assert blessing["blessed"] and blessing["comparison"]["champion"] == "fashion-denoise/1"
     stored = registry._client.get_model_version(MODEL, "2")
-    assert stored.description.startswith("# fashion-denoise/2\n\nRestores images like those of fashion from: noise.")
-    assert promotion.let_the_gate_decide(Factory.open(project, params), MODEL, 2) == "promoted"  # judged once
+    assert stored.description.startswith(
+        "# fashion-denoise/2\n\nRestores images like those of fashion from: noise."
+    )
+    assert (
+        promotion.let_the_gate_decide(Factory.open(project, params), MODEL, 2) == "promoted"
+    )  # judged once
     assert decided(registry) == [("promoted", 1), ("promoted", 2)]
 
 
@@ -170,7 +199,9 @@ def test_versions_that_are_better_follow_each_other_as_champion(project, registr
 def test_a_version_that_is_not_proven_better_is_kept(project, registry, params):
     assert promotion.let_the_gate_decide(Factory.open(project, params), MODEL, 4) == "kept"
     assert aliases(registry)[CHAMPION] == 2
-    assert json.loads(tags(registry, 4)["verdict.reasons"])[0].startswith("not proven better than fashion-denoise/2")
+    assert json.loads(tags(registry, 4)["verdict.reasons"])[0].startswith(
+        "not proven better than fashion-denoise/2"
+    )
 
 
 def test_manual_approval_waits_for_a_person(project, registry, params):
@@ -178,12 +209,17 @@ def test_manual_approval_waits_for_a_person(project, registry, params):
     assert promotion.let_the_gate_decide(Factory.open(project, careful), MODEL, 1) == "waiting"
     assert aliases(registry) == {CHALLENGER: 1}
     version = registry.version(MODEL, 1)
-    promotion.carry_out(registry, promotion.propose_approval(Factory(project, careful, registry), version, "seen it"))
+    promotion.carry_out(
+        registry,
+        promotion.propose_approval(Factory(project, careful, registry), version, "seen it"),
+    )
     assert aliases(registry) == {CHAMPION: 1}
     assert tags(registry, 1)["verdict"] == "promoted"
     assert decided(registry) == [("waiting", 1), ("approved", 1)]
     with pytest.raises(UsageError, match="does not wait for approval: promoted"):
-        promotion.propose_approval(Factory(project, careful, registry), registry.version(MODEL, 1), "again")
+        promotion.propose_approval(
+            Factory(project, careful, registry), registry.version(MODEL, 1), "again"
+        )
 
 
 # -- what is refused, each with its own reason -----------------------------------------------------------------------
@@ -194,14 +230,18 @@ def refused(project, registry, params, number):
     assert promotion.let_the_gate_decide(Factory.open(project, params), MODEL, number) == "rejected"
     reasons = json.loads(tags(registry, number)["verdict.reasons"])
     with pytest.raises(RegistryError, match="can't be promoted"):
-        promotion.propose_promotion(Factory(project, params, registry), registry.version(MODEL, number), "please")
+        promotion.propose_promotion(
+            Factory(project, params, registry), registry.version(MODEL, number), "please"
+        )
     assert CHAMPION not in registry.version(MODEL, number).aliases
     return reasons
 
 
 def test_a_version_that_was_never_inspected_lacks_a_blessing(project, registry, params):
     run_id = registry.version(MODEL, 5).run_id
-    registry.runs.log_scores(run_id, {"psnr": Score(9, 8, 10, 9, "dB"), "psnr_gain": Score(1, 1, 1, 9, "dB")})
+    registry.runs.log_scores(
+        run_id, {"psnr": Score(9, 8, 10, 9, "dB"), "psnr_gain": Score(1, 1, 1, 9, "dB")}
+    )
     facts = begin_card(params, MODEL, {"fashion": {"train": 1}}, {"fingerprint": "f5", "seed": "7"})
     registry.runs.log_files(run_id, "card", {"card.json": json.dumps(facts)})
     assert refused(project, registry, params, 5) == [
@@ -239,15 +279,21 @@ def test_a_version_whose_data_are_not_in_the_remote_is_refused(project, registry
     for path in (project.root / ".dvcstore").rglob("*"):
         if path.is_file():
             path.unlink()
-    assert refused(project, registry, params, 1) == [f"unpushed data: the DVC remote lacks files of {md5}"]
+    assert refused(project, registry, params, 1) == [
+        f"unpushed data: the DVC remote lacks files of {md5}"
+    ]
 
 
-def test_weights_that_are_not_numbers_and_a_wrong_signature_are_found_in_a_fresh_process(project, registry, tmp_path):
+def test_weights_that_are_not_numbers_and_a_wrong_signature_are_found_in_a_fresh_process(
+    project, registry, tmp_path
+):
     network = build_restorer(**CONFIG)
     with torch.no_grad():
         network.body[0].weight[0] = torch.nan
     info = DatasetInfo(28, 1, 0, (), {"train": 1})
-    broken = write_bundle(tmp_path / "bundle", "restoration", Trained(network.eval(), CONFIG, 0), info)
+    broken = write_bundle(
+        tmp_path / "bundle", "restoration", Trained(network.eval(), CONFIG, 0), info
+    )
     version = registry.register("broken", registry.runs.start("broken", "nan", {}), broken, {})
     artifacts = registry._connection.mlflow.artifacts
     model = Path(artifacts.download_artifacts(artifact_uri=f"models:/{version}")) / "MLmodel"
@@ -258,9 +304,14 @@ def test_weights_that_are_not_numbers_and_a_wrong_signature_are_found_in_a_fresh
     assert registry.version("broken", 1).tags["blessing.infrastructure"] == "refused"
 
 
-def test_an_inspection_whose_process_dies_says_nothing_of_the_version(registry, tmp_path, monkeypatch):
+def test_an_inspection_whose_process_dies_says_nothing_of_the_version(
+    registry, tmp_path, monkeypatch
+):
     monkeypatch.setenv("PYTHONHOME", str(tmp_path))  # no Python starts from there
-    with pytest.raises(RegistryError, match=f"inspected {MODEL}/1 ended with code 1: .*not judged. Run `atelier run"):
+    with pytest.raises(
+        RegistryError,
+        match=f"inspected {MODEL}/1 ended with code 1: .*not judged. Run `atelier run",
+    ):
         query(registry, registry.version(MODEL, 1))
 
 
@@ -285,18 +336,26 @@ def test_a_person_may_promote_what_is_not_proven_better(project, registry, param
     assert entry.decision.who == getpass.getuser()
     assert (entry.decision.champion_before, entry.decision.champion, entry.is_open) == (2, 4, False)
     with pytest.raises(UsageError, match="is the champion already"):
-        promotion.propose_promotion(Factory(project, params, registry), registry.version(MODEL, 4), "again")
+        promotion.propose_promotion(
+            Factory(project, params, registry), registry.version(MODEL, 4), "again"
+        )
 
 
 def test_what_was_never_evaluated_can_not_be_promoted(project, registry, params):
-    with pytest.raises(RegistryError, match=r"fashion-denoise/5 was never evaluated.*`atelier run fashion-denoise`"):
-        promotion.propose_promotion(Factory(project, params, registry), registry.version(MODEL, 5), "please")
+    with pytest.raises(
+        RegistryError, match=r"fashion-denoise/5 was never evaluated.*`atelier run fashion-denoise`"
+    ):
+        promotion.propose_promotion(
+            Factory(project, params, registry), registry.version(MODEL, 5), "please"
+        )
 
 
 @after(1)
 def test_a_proposal_changes_nothing_until_it_is_carried_out(project, registry, params):
     before = aliases(registry), decided(registry)
-    promotion.propose_promotion(Factory(project, params, registry), registry.version(MODEL, 2), "maybe")
+    promotion.propose_promotion(
+        Factory(project, params, registry), registry.version(MODEL, 2), "maybe"
+    )
     promotion.propose_rejection(registry, registry.version(MODEL, 2), "maybe not")
     assert (aliases(registry), decided(registry)) == before
 
@@ -308,22 +367,33 @@ def test_a_rejected_version_is_no_challenger_any_more(project, registry, params)
     assert aliases(registry) == {}
     with pytest.raises(UsageError, match="was rejected already"):
         promotion.propose_rejection(registry, registry.version(MODEL, 1), "again")
-    promotion.carry_out(registry, promotion.propose_promotion(Factory(project, params, registry), version, "after all"))
-    with pytest.raises(UsageError, match=r"is the champion: take it back with `atelier rollback fashion-denoise`"):
+    promotion.carry_out(
+        registry,
+        promotion.propose_promotion(Factory(project, params, registry), version, "after all"),
+    )
+    with pytest.raises(
+        UsageError, match=r"is the champion: take it back with `atelier rollback fashion-denoise`"
+    ):
         promotion.propose_rejection(registry, registry.version(MODEL, 1), "no")
 
 
 def roll_back(registry, number=None, reason="bad on shoes"):
-    return promotion.carry_out(registry, promotion.propose_rollback(registry, MODEL, number, reason))
+    return promotion.carry_out(
+        registry, promotion.propose_rollback(registry, MODEL, number, reason)
+    )
 
 
 @after(2)
-def test_rollback_swaps_champion_and_previous_and_a_second_one_swaps_them_back(project, registry, params):
+def test_rollback_swaps_champion_and_previous_and_a_second_one_swaps_them_back(
+    project, registry, params
+):
     roll_back(registry)
     assert aliases(registry) == {CHAMPION: 1, PREVIOUS: 2}
     assert tags(registry, 2)["verdict"] == "rolled back"
     assert json.loads(tags(registry, 2)["verdict.reasons"]) == ["bad on shoes"]
-    assert json.loads(tags(registry, 1)["verdict.reasons"])[0].startswith("no champion before it")  # why it was good
+    assert json.loads(tags(registry, 1)["verdict.reasons"])[0].startswith(
+        "no champion before it"
+    )  # why it was good
     roll_back(registry, reason="the shoes were mislabelled")
     assert aliases(registry) == {CHAMPION: 2, PREVIOUS: 1}
     assert tags(registry, 2)["verdict"] == "promoted"  # no champion that is called rolled back
@@ -332,7 +402,10 @@ def test_rollback_swaps_champion_and_previous_and_a_second_one_swaps_them_back(p
 
 @after(3)
 def test_rollback_goes_to_any_version_that_was_champion_and_to_no_other(project, registry, params):
-    with pytest.raises(UsageError, match="has no version 4 to roll back to; versions that were champion before: 1, 2"):
+    with pytest.raises(
+        UsageError,
+        match="has no version 4 to roll back to; versions that were champion before: 1, 2",
+    ):
         roll_back(registry, 4)
     roll_back(registry, 1)
     assert aliases(registry) == {CHAMPION: 1, PREVIOUS: 3}
@@ -340,7 +413,9 @@ def test_rollback_goes_to_any_version_that_was_champion_and_to_no_other(project,
 
 @after(1)
 def test_without_a_former_champion_there_is_nothing_to_roll_back_to(project, registry, params):
-    with pytest.raises(UsageError, match=r"nothing to roll back to; versions that were champion before: none\."):
+    with pytest.raises(
+        UsageError, match=r"nothing to roll back to; versions that were champion before: none\."
+    ):
         roll_back(registry)
 
 
@@ -354,7 +429,9 @@ def test_a_deleted_champion_is_shown_and_can_be_rolled_back_from(project, regist
     assert (decision.version, decision.champion) == (3, 2)
     assert aliases(registry)[CHAMPION] == 2
     assert promotion.disagreements(registry, MODEL) == []
-    roll_back(registry)  # its own previous was deleted as well as any champion later: the ledger knows version 1
+    roll_back(
+        registry
+    )  # its own previous was deleted as well as any champion later: the ledger knows version 1
     assert aliases(registry)[CHAMPION] == 1
 
 
@@ -371,7 +448,9 @@ def test_an_alias_that_was_moved_by_hand_is_shown(project, registry, params):
 
 
 @after(2)
-def test_the_ledger_of_a_model_that_was_made_anew_is_closed_and_its_numbers_prove_nothing(project, registry, params):
+def test_the_ledger_of_a_model_that_was_made_anew_is_closed_and_its_numbers_prove_nothing(
+    project, registry, params
+):
     registry._client.delete_registered_model(MODEL)
     registry._client.create_registered_model(MODEL, tags=OURS)
     for fingerprint in ("new1", "new2"):
@@ -380,7 +459,9 @@ def test_the_ledger_of_a_model_that_was_made_anew_is_closed_and_its_numbers_prov
     registry.set_alias(MODEL, CHAMPION, 2)
     (sentence,) = promotion.disagreements(registry, MODEL)
     assert "the model was deleted in MLflow" in sentence
-    with pytest.raises(UsageError, match="nothing to roll back to; versions that were champion before: none"):
+    with pytest.raises(
+        UsageError, match="nothing to roll back to; versions that were champion before: none"
+    ):
         roll_back(registry)
     promotion.repair_interrupted(registry, MODEL)
     assert decided(registry)[-1] == ("closed", 2)
@@ -404,7 +485,9 @@ def without_runs(registry):
 
 
 @after(2)
-def test_a_ledger_from_before_runs_were_written_is_verified_and_rolls_back(project, registry, params):
+def test_a_ledger_from_before_runs_were_written_is_verified_and_rolls_back(
+    project, registry, params
+):
     without_runs(registry)
     assert all("runs" not in json.loads(run.data.tags["decision"]) for run in ledger_runs(registry))
     for entry in registry.ledger.entries(MODEL):
@@ -422,32 +505,48 @@ def ledger_runs(registry):
 def test_a_deleted_ledger_is_no_empty_one(project, registry, params):
     experiment = registry.runs.experiment("ledger")
     registry._client.delete_experiment(experiment)
-    with pytest.raises(RegistryError, match=f"experiment ledger was deleted.*restore --experiment-id {experiment}"):
+    with pytest.raises(
+        RegistryError, match=f"experiment ledger was deleted.*restore --experiment-id {experiment}"
+    ):
         Registry(project).ledger.entries(MODEL)
     registry._client.restore_experiment(experiment)
     registry._client.rename_experiment(experiment, "gone")  # as after `mlflow gc`
-    with pytest.raises(RegistryError, match="all its entries are gone .*atelier ledger fashion-denoise --begin-again"):
+    with pytest.raises(
+        RegistryError,
+        match="all its entries are gone .*atelier ledger fashion-denoise --begin-again",
+    ):
         promotion.let_the_gate_decide(Factory.open(project, params), MODEL, 2)
     promotion.begin_again(Registry(project), MODEL, "no backup")
     assert promotion.disagreements(Registry(project), MODEL) == []
     assert promotion.let_the_gate_decide(Factory.open(project, params), MODEL, 2) == "promoted"
     with pytest.raises(UsageError, match="nothing was decided about fresh yet"):
         registry._client.create_registered_model("fresh", tags=OURS)
-        registry._client.create_model_version("fresh", "runs:/x/y", registry.runs.start("fresh", "f", {}))
+        registry._client.create_model_version(
+            "fresh", "runs:/x/y", registry.runs.start("fresh", "f", {})
+        )
         promotion.begin_again(registry, "fresh", "never lost")
     with pytest.raises(UsageError, match="has a ledger"):
         promotion.begin_again(Registry(project), MODEL, "again")
 
 
 @after(2)
-def test_a_champion_whose_run_is_gone_stops_what_needs_it_and_nothing_else(project, registry, params):
+def test_a_champion_whose_run_is_gone_stops_what_needs_it_and_nothing_else(
+    project, registry, params
+):
     lost = registry.version(MODEL, 2)
     registry._client.delete_run(lost.run_id)
-    assert [history_entry(registry, version)["reasons"][-1:] for version in registry.versions(MODEL)[1:3]] == [
-        [f"run {lost.run_id} was deleted in MLflow (until `mlflow gc`: mlflow runs restore --run-id {lost.run_id})"],
+    assert [
+        history_entry(registry, version)["reasons"][-1:]
+        for version in registry.versions(MODEL)[1:3]
+    ] == [
+        [
+            f"run {lost.run_id} was deleted in MLflow (until `mlflow gc`: mlflow runs restore --run-id {lost.run_id})"
+        ],
         [],
     ]
-    expected = f"{MODEL}/2 is champion, and run {lost.run_id} was deleted .*atelier rollback {MODEL}"
+    expected = (
+        f"{MODEL}/2 is champion, and run {lost.run_id} was deleted .*atelier rollback {MODEL}"
+    )
     with pytest.raises(RegistryError, match=expected):
         promotion.require_decidable(registry, MODEL)  # before a training
     with pytest.raises(RegistryError, match=expected):
@@ -461,7 +560,9 @@ def test_a_champion_whose_run_is_gone_stops_what_needs_it_and_nothing_else(proje
 
 
 @after(1)
-def test_the_newest_scores_are_those_of_the_last_evaluation_whatever_the_clock_says(registry, monkeypatch):
+def test_the_newest_scores_are_those_of_the_last_evaluation_whatever_the_clock_says(
+    registry, monkeypatch
+):
     version = registry.version(MODEL, 5)
     for value, hours in ((1.0, 0), (2.0, -5)):
         now = time.time() + hours * 3600
@@ -472,8 +573,12 @@ def test_the_newest_scores_are_those_of_the_last_evaluation_whatever_the_clock_s
 
 
 @after(2)
-def test_a_strangers_run_in_an_experiment_of_the_ledgers_name_is_no_entry(project, registry, params):
-    registry._client.create_run(registry.runs.experiment("ledger"), tags={"model": MODEL, "stage": "prod"})
+def test_a_strangers_run_in_an_experiment_of_the_ledgers_name_is_no_entry(
+    project, registry, params
+):
+    registry._client.create_run(
+        registry.runs.experiment("ledger"), tags={"model": MODEL, "stage": "prod"}
+    )
     assert decided(registry) == [("promoted", 1), ("promoted", 2)]
 
 
@@ -483,11 +588,16 @@ def test_a_strangers_run_in_an_experiment_of_the_ledgers_name_is_no_entry(projec
 @after(1)
 def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(project, registry, params):
     first, second = (
-        promotion.propose_promotion(Factory(project, params, registry), registry.version(MODEL, number), "mine")
+        promotion.propose_promotion(
+            Factory(project, params, registry), registry.version(MODEL, number), "mine"
+        )
         for number in (2, 3)
     )
     promotion.carry_out(registry, first)
-    with pytest.raises(UsageError, match="another decision about fashion-denoise came first: promoted version 2, by "):
+    with pytest.raises(
+        UsageError,
+        match="another decision about fashion-denoise came first: promoted version 2, by ",
+    ):
         promotion.carry_out(registry, second)
     assert aliases(registry)[CHAMPION] == 2
     assert decided(registry) == [("promoted", 1), ("promoted", 2)]
@@ -498,7 +608,9 @@ def test_of_two_machines_that_write_at_the_same_moment_both_step_back_and_one_go
     project, registry, params, monkeypatch
 ):
     first, second = (
-        promotion.propose_promotion(Factory(project, params, registry), registry.version(MODEL, number), "mine")
+        promotion.propose_promotion(
+            Factory(project, params, registry), registry.version(MODEL, number), "mine"
+        )
         for number in (2, 3)
     )
     real_create, real_delete, others = registry._client.create_run, registry._client.delete_run, []
@@ -566,9 +678,14 @@ def test_there_is_exactly_one_champion_at_every_moment(project, registry, params
 @after(2)
 def test_a_changed_entry_is_found(project, registry, params):
     first = registry.ledger.entries(MODEL)[0]
-    changed = json.dumps({**json.loads(registry._client.get_run(first.run_id).data.tags["decision"]), "who": "eve"})
+    changed = json.dumps(
+        {**json.loads(registry._client.get_run(first.run_id).data.tags["decision"]), "who": "eve"}
+    )
     registry._client.set_tag(first.run_id, "decision", changed)
-    with pytest.raises(RegistryError, match=r"the ledger of fashion-denoise can't be trusted: entry 1 .* was changed"):
+    with pytest.raises(
+        RegistryError,
+        match=r"the ledger of fashion-denoise can't be trusted: entry 1 .* was changed",
+    ):
         registry.ledger.entries(MODEL)
     with pytest.raises(RegistryError, match="can't be trusted"):
         promotion.let_the_gate_decide(Factory.open(project, params), MODEL, 3)

@@ -32,7 +32,9 @@ def refusal(params, name, *datasets):
 
 @pytest.mark.parametrize("test", [0, 1, FEWEST_COMPARED - 1])
 def test_a_gan_with_too_few_test_images_is_refused(tmp_path, test):
-    text = refusal(tiny_params({"gan": RECIPES["gan"]}, TRAINING), "gan", dataset(tmp_path, 100, test))
+    text = refusal(
+        tiny_params({"gan": RECIPES["gan"]}, TRAINING), "gan", dataset(tmp_path, 100, test)
+    )
     assert f"the test split has {test} of the {100 + test} images" in text
     assert f"needs at least {FEWEST_COMPARED}" in text
     assert "datasets.fashion.test_fraction to about 0.2" in text
@@ -66,5 +68,9 @@ def test_a_restorer_needs_two_test_images_and_a_window_of_ssim(tmp_path):
 
 
 def test_a_batch_larger_than_the_training_set_is_refused(tmp_path):
-    text = refusal(tiny_params({"crnn": RECIPES["crnn"]}, TRAINING), "crnn", dataset(tmp_path, BATCH - 1, 5))
-    assert f"the train split has {BATCH - 1} images, fewer than training.batch_size = {BATCH}" in text
+    text = refusal(
+        tiny_params({"crnn": RECIPES["crnn"]}, TRAINING), "crnn", dataset(tmp_path, BATCH - 1, 5)
+    )
+    assert (
+        f"the train split has {BATCH - 1} images, fewer than training.batch_size = {BATCH}" in text
+    )

@@ -49,7 +49,13 @@ def registered(registry, tmp_path_factory):
         folder = tmp_path_factory.mktemp("bundles") / "bundle"
         write_bundle(folder, "classification", Trained(network, CONFIG, 0), INFO)
         run_id = registry.runs.start("letters", f"fingerprint {number}", {})
-        made.append((folder, run_id, registry.register("letters", run_id, folder, {"fingerprint": f"f{number}"})))
+        made.append(
+            (
+                folder,
+                run_id,
+                registry.register("letters", run_id, folder, {"fingerprint": f"f{number}"}),
+            )
+        )
     return made
 
 
@@ -77,13 +83,20 @@ def test_a_finished_run_is_never_taken_up_again(registry):
 
 
 def test_other_trainings_and_other_models_have_runs_of_their_own(registry):
-    runs_of = [registry.runs.start(model, print_, {}) for model in ("left", "right") for print_ in ("one", "two")]
+    runs_of = [
+        registry.runs.start(model, print_, {})
+        for model in ("left", "right")
+        for print_ in ("one", "two")
+    ]
     assert len(set(runs_of)) == 4
 
 
 def test_a_run_is_tagged_as_a_training_and_named_after_its_model(registry, run_id, stored):
     assert stored().data.tags["kind"] == "training"
-    assert stored().data.tags["fingerprint"] == "test_a_run_is_tagged_as_a_training_and_named_after_its_model"
+    assert (
+        stored().data.tags["fingerprint"]
+        == "test_a_run_is_tagged_as_a_training_and_named_after_its_model"
+    )
     assert stored().info.run_name.startswith("scratch-2")
 
 
@@ -104,7 +117,9 @@ def test_scores_come_back_with_their_intervals_and_the_newest_count(registry, ru
     registry.run_log(run_id).metrics(5, {"loss": 1.0, "test/loss": 1.0})
     for value in (0.5, 0.25):
         psnr = Score(30 + value, 29.5, 31.5, 100, "protocol")
-        registry.runs.log_scores(run_id, {"psnr": psnr, "fd_classifier": Score(value, 0.0, 1.0, 100, "protocol")})
+        registry.runs.log_scores(
+            run_id, {"psnr": psnr, "fd_classifier": Score(value, 0.0, 1.0, 100, "protocol")}
+        )
     assert registry.runs.scores(run_id) == {
         "psnr": {"value": 30.25, "low": 29.5, "high": 31.5},
         "fd_classifier": {"value": 0.25, "low": 0.0, "high": 1.0},
@@ -219,7 +234,11 @@ def test_tags_of_a_version_are_set_and_overwritten(registry, registered):
     version = registered[2][2]
     registry.tag(version, {"verdict": "kept", "note": "größer"})
     registry.tag(version, {"verdict": "promoted"})
-    assert registry.version("letters", 3).tags == {"fingerprint": "f3", "verdict": "promoted", "note": "größer"}
+    assert registry.version("letters", 3).tags == {
+        "fingerprint": "f3",
+        "verdict": "promoted",
+        "note": "größer",
+    }
 
 
 def test_scores_of_a_version_are_those_of_its_run(registry, registered):
@@ -234,13 +253,19 @@ def test_a_loaded_version_has_the_weights_of_its_own_bundle(registry, registered
     for folder, _, version in registered[:2]:
         served = registry.load(version).unwrap_python_model()
         expected = load_file(folder / "weights.safetensors")
-        assert all(torch.equal(weight, expected[name]) for name, weight in served.network.state_dict().items())
+        assert all(
+            torch.equal(weight, expected[name])
+            for name, weight in served.network.state_dict().items()
+        )
         assert served.config["class_names"] == ["a", "b", "c"]
 
 
 def test_references_name_a_version_by_number_alias_or_champion(registry, registered):
     registry.set_alias("letters", CHAMPION, 2)
-    numbers = [registry.resolve(name).number for name in ("letters", "letters@champion", "letters@challenger")]
+    numbers = [
+        registry.resolve(name).number
+        for name in ("letters", "letters@champion", "letters@challenger")
+    ]
     assert [*numbers, registry.resolve("letters/1").number] == [2, 2, 3, 1]
     registry.delete_alias("letters", CHAMPION)
 
@@ -256,7 +281,9 @@ def test_references_name_a_version_by_number_alias_or_champion(registry, registe
         ("letters@previous", "letters has no previous"),
     ],
 )
-def test_a_reference_to_nothing_is_answered_with_what_there_is(registry, registered, reference, message):
+def test_a_reference_to_nothing_is_answered_with_what_there_is(
+    registry, registered, reference, message
+):
     with pytest.raises(UsageError, match=message):
         registry.resolve(reference)
 
@@ -268,28 +295,42 @@ def assert_unreachable(uri, tracking_at, folder):
     started = time.monotonic()
     with (
         tracking_at(uri),
-        pytest.raises(RegistryError, match=rf"the registry at {re.escape(uri)} .*MLFLOW_TRACKING_URI"),
+        pytest.raises(
+            RegistryError, match=rf"the registry at {re.escape(uri)} .*MLFLOW_TRACKING_URI"
+        ),
     ):
         Registry(Project(folder))
     assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize(
-    "uri", ["http://127.0.0.1:9", "http://[nonsense", "sqlite:////proc/nowhere/mlflow.db", "nonsense://there"]
+    "uri",
+    [
+        "http://127.0.0.1:9",
+        "http://[nonsense",
+        "sqlite:////proc/nowhere/mlflow.db",
+        "nonsense://there",
+    ],
 )
 def test_an_unreachable_registry_is_an_error_within_seconds(registry, tracking_at, tmp_path, uri):
     assert_unreachable(uri, tracking_at, tmp_path)
 
 
-@pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.0 404 Not Found\r\n\r\nnothing here", b""])
-def test_a_server_that_is_no_mlflow_is_an_error_within_seconds(registry, tracking_at, tmp_path, answer):
+@pytest.mark.parametrize(
+    "answer", [b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.0 404 Not Found\r\n\r\nnothing here", b""]
+)
+def test_a_server_that_is_no_mlflow_is_an_error_within_seconds(
+    registry, tracking_at, tmp_path, answer
+):
     class Answer(socketserver.BaseRequestHandler):
         def handle(self):
             self.request.recv(4096)
             self.request.sendall(answer)
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answer) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        ).start()
         assert_unreachable(f"http://127.0.0.1:{server.server_address[1]}", tracking_at, tmp_path)
         server.shutdown()
 
@@ -298,9 +339,13 @@ def test_a_registry_that_breaks_is_named_with_what_was_tried(registry, registere
     for action in (
         lambda: registry.set_alias("letters", "chosen", 99),
         lambda: registry.runs.end("no such run", "FINISHED"),
-        lambda: RunLog(registry._connection, "no such run").image(1, "samples", np.zeros((2, 2, 1), np.uint8)),
+        lambda: RunLog(registry._connection, "no such run").image(
+            1, "samples", np.zeros((2, 2, 1), np.uint8)
+        ),
     ):
-        with pytest.raises(AtelierError, match="the registry at sqlite:.* failed to .*Check MLFLOW_TRACKING_URI"):
+        with pytest.raises(
+            AtelierError, match="the registry at sqlite:.* failed to .*Check MLFLOW_TRACKING_URI"
+        ):
             action()
 
 

@@ -44,7 +44,9 @@ def test_all_models_runs_and_decisions_are_there_as_the_single_calls_give_them(f
         assert list(versions) == filled.versions(name)
         assert list(found.ledgers[name]) == filled.ledger.entries(name)
         assert len(found.ledgers[name]) == len(versions) >= 2
-    assert {run.run_id: run for run in found.runs} == {run.run_id: filled.runs.record(run.run_id) for run in found.runs}
+    assert {run.run_id: run for run in found.runs} == {
+        run.run_id: filled.runs.record(run.run_id) for run in found.runs
+    }
     assert len(found.runs) == NUM_RUNS
     assert [run.notes for run in found.runs if run.status == "FAILED"] == [
         "- failed: the loss is not finite at 4,096 images, and was not after three rollbacks\n"
@@ -71,7 +73,10 @@ def test_a_chain_that_was_tampered_with_is_named_and_the_others_stay(filled, tmp
     entries = filled.ledger.entries("fashion-gan")
     client, run_id = filled._client, entries[0].run_id
     decision = client.get_run(run_id).data.tags["decision"]
-    for forged, what in ((decision.replace("proven", "not"), "was changed"), ("{", "holds no entry that can be read")):
+    for forged, what in (
+        (decision.replace("proven", "not"), "was changed"),
+        ("{", "holds no entry that can be read"),
+    ):
         client.set_tag(run_id, "decision", forged)
         found = read_fleet(filled)
         assert "fashion-gan can't be trusted" in found.distrusted["fashion-gan"]

@@ -21,8 +21,12 @@ def fresh(registry, tmp_path_factory):
     config = {"name": "cnn", "channels": 1, "width": 4, "depth": 2}
     trained = Trained(build_restorer(**config).eval(), config, 0)
     info = DatasetInfo(28, 1, 0, (), {"train": 1, "validation": 1, "test": 1})
-    bundle = write_bundle(tmp_path_factory.mktemp("references") / "bundle", "restoration", trained, info)
-    first = registry.register(MODEL, registry.runs.start(MODEL, "f1", {}), bundle, {"fingerprint": "f1"})
+    bundle = write_bundle(
+        tmp_path_factory.mktemp("references") / "bundle", "restoration", trained, info
+    )
+    first = registry.register(
+        MODEL, registry.runs.start(MODEL, "f1", {}), bundle, {"fingerprint": "f1"}
+    )
     for number in (2, 3, 4):  # the bundle is logged once: that takes seconds
         run_id = registry.runs.start(MODEL, f"f{number}", {})
         registry._client.create_model_version(MODEL, f"runs:/{first.run_id}/x", run_id)

@@ -40,7 +40,9 @@ def model_named(history, name):
 
 def png_of(height, width):
     target = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width), np.uint8)).save(target, "PNG")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width), np.uint8)).save(
+        target, "PNG"
+    )
     return target.getvalue()
 
 
@@ -77,7 +79,10 @@ def test_a_model_s_state_says_what_somebody_should_look_at(filled, params):
     run_id = filled.runs.start(MODEL, "open", {})
     model = model_named(gather(filled, params), MODEL)
     said = filled.ledger.entries(MODEL)[-1].decision.champion
-    assert model.warnings[0] == f"champion of {MODEL} was moved by hand: it is 1, the ledger says {said}"
+    assert (
+        model.warnings[0]
+        == f"champion of {MODEL} was moved by hand: it is 1, the ledger says {said}"
+    )
     assert model.remarks[0] == f"version {newest.number} waits for approval"
     assert model.remarks[1].startswith("a training is open since 20")
     filled.runs.end(run_id, "KILLED")
@@ -97,20 +102,28 @@ def test_a_model_is_told_of_that_is_only_wanted_or_only_registered(filled, param
     changed = params.model_copy(update={"models": {"another": params.models[MODEL]}})
     first, *others = gather(filled, changed).models
     assert (first.name, first.lines, first.remarks) == ("another", (), ("no version yet",))
-    assert {model.name: model.kind for model in others} == {name: model.kind for name, model in params.models.items()}
+    assert {model.name: model.kind for model in others} == {
+        name: model.kind for name, model in params.models.items()
+    }
     assert all("not in params.yaml" in model.remarks for model in others)
 
 
 def test_a_metric_that_no_version_has_gives_way_to_one_that_they_have(filled, params):
     gate = params.promotion.restoration.model_copy(update={"metric": "lpips"})
-    changed = params.model_copy(update={"promotion": params.promotion.model_copy(update={"restoration": gate})})
+    changed = params.model_copy(
+        update={"promotion": params.promotion.model_copy(update={"restoration": gate})}
+    )
     assert model_named(gather(filled, changed), MODEL).metric == "psnr"
 
 
-def test_scores_on_another_version_of_the_data_are_not_comparable_and_a_score_must_be_finite(filled, params):
+def test_scores_on_another_version_of_the_data_are_not_comparable_and_a_score_must_be_finite(
+    filled, params
+):
     versions = filled.versions("fashion-inpaint")
     for version, md5 in zip(versions, ("old.dir", *["new.dir"] * len(versions)), strict=False):
-        filled.tag(version, {"evaluation.fingerprint": str(version), f"evaluated.{md5}": str(version)})
+        filled.tag(
+            version, {"evaluation.fingerprint": str(version), f"evaluated.{md5}": str(version)}
+        )
     log = filled.run_log(versions[1].run_id)
     log.metrics(1, {"test/psnr": float("nan")})
     log.flush()
@@ -119,12 +132,18 @@ def test_scores_on_another_version_of_the_data_are_not_comparable_and_a_score_mu
     assert lines[1].score is None and lines[2].score is not None
 
 
-@pytest.mark.parametrize(("stored", "told"), [('["a", "b"]', ("a", "b")), ('"ab"', ('"ab"',)), ("{", ("{",))])
-def test_without_a_ledger_the_tags_tell_the_verdict_whatever_somebody_wrote_there(filled, params, stored, told):
+@pytest.mark.parametrize(
+    ("stored", "told"), [('["a", "b"]', ("a", "b")), ('"ab"', ('"ab"',)), ("{", ("{",))]
+)
+def test_without_a_ledger_the_tags_tell_the_verdict_whatever_somebody_wrote_there(
+    filled, params, stored, told
+):
     name = "unledgered"
     if name not in filled.model_names():
         filled._client.create_registered_model(name, tags=OURS)
-        filled._client.create_model_version(name, "runs:/x/model", filled.runs.start(name, name, {}))
+        filled._client.create_model_version(
+            name, "runs:/x/model", filled.runs.start(name, name, {})
+        )
     (version,) = filled.versions(name)
     filled.tag(version, {"verdict": "kept", "verdict.reasons": stored})
     (line,) = model_named(gather(filled, params), name).lines
@@ -147,7 +166,11 @@ def test_the_champions_and_the_challenger_are_shown_in_order_and_no_more_than_th
 
 
 def test_pictures_are_reduced_by_a_whole_factor():
-    for size, expected in (((234, 582), (291, 117)), ((28, 31), (31, 28)), ((3000, 1000), (100, 300))):
+    for size, expected in (
+        ((234, 582), (291, 117)),
+        ((28, 31), (31, 28)),
+        ((3000, 1000), (100, 300)),
+    ):
         small = shrunk(png_of(*size))
         assert (small.width, small.height) == expected
         content = base64.b64decode(small.uri.removeprefix("data:image/webp;base64,"))
@@ -163,9 +186,18 @@ def test_many_models_share_the_pictures_and_each_has_two(filled):
     assert [Thumbnails(filled, count).limit for count in (0, 1, 20, 30, 1000)] == [6, 6, 6, 4, 2]
 
 
-def test_after_a_picture_that_can_not_be_fetched_none_is_asked_for_and_that_is_said_once(filled, params):
+def test_after_a_picture_that_can_not_be_fetched_none_is_asked_for_and_that_is_said_once(
+    filled, params
+):
     champion = filled.aliased("fashion-classifier", CHAMPION)
-    path = filled.project.root / "mlruns" / champion.run_id / "artifacts" / "evaluation" / MAIN["classification"]
+    path = (
+        filled.project.root
+        / "mlruns"
+        / champion.run_id
+        / "artifacts"
+        / "evaluation"
+        / MAIN["classification"]
+    )
     png = path.read_bytes()
     path.unlink()
     (path / "not a picture").mkdir(parents=True)
@@ -174,7 +206,11 @@ def test_after_a_picture_that_can_not_be_fetched_none_is_asked_for_and_that_is_s
     finally:
         shutil.rmtree(path)
         path.write_bytes(png)
-    assert all(line.version.model == "fashion-classifier" for model in history.models for line, _ in model.pictures)
+    assert all(
+        line.version.model == "fashion-classifier"
+        for model in history.models
+        for line, _ in model.pictures
+    )
     assert len(history.models) >= 4
     (problem,) = history.problems
     assert problem.startswith("pictures are missing: the registry at sqlite")

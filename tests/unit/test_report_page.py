@@ -32,15 +32,21 @@ def test_no_name_becomes_part_of_an_address(text, monkeypatch):
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:4200/api")
     history = history_with(text)
     page = Page(rendered(type(history)(**{**vars(history), "uri": "http://127.0.0.1:5000"}), NOW))
-    addresses = [value for key, value in page.attributes if key == "href" and not value.startswith("#")]
+    addresses = [
+        value for key, value in page.attributes if key == "href" and not value.startswith("#")
+    ]
     assert len(addresses) > 30
-    assert all(re.fullmatch(r"http://127\.0\.0\.1:(5000|4200)[\w/#%.-]*", address) for address in addresses)
+    assert all(
+        re.fullmatch(r"http://127\.0\.0\.1:(5000|4200)[\w/#%.-]*", address) for address in addresses
+    )
 
 
 def test_the_page_is_one_file_that_loads_nothing():
     page = rendered(history_with("plain"), NOW)
     parsed = Page(page)
-    sources = [value for key, value in parsed.attributes if key in ("src", "srcset", "data", "poster")]
+    sources = [
+        value for key, value in parsed.attributes if key in ("src", "srcset", "data", "poster")
+    ]
     assert len(sources) == 2 and all(value.startswith("data:image/") for value in sources)
     assert "url(" not in page and "@import" not in page
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -82,7 +88,12 @@ def test_long_tables_are_folded_but_whole():
 
 
 def test_numbers_read_as_people_write_them():
-    assert [duration(minutes) for minutes in (0.2158, 12.5, 99.4, 336.0)] == ["13 s", "12 min", "99 min", "5.6 h"]
+    assert [duration(minutes) for minutes in (0.2158, 12.5, 99.4, 336.0)] == [
+        "13 s",
+        "12 min",
+        "99 min",
+        "5.6 h",
+    ]
     assert [short(number) for number in (18.8912, 731.0, 7312.4)] == ["18.89", "731", "7,312"]
     assert moment("2026-11-23T19:38:05Z") == "2026-11-23 19:38" and moment("") == ""
 
@@ -99,7 +110,9 @@ def browser(tmp_path_factory):
 @pytest.mark.service
 def test_a_browser_shows_the_models_and_asks_the_network_for_nothing(browser, tmp_path):
     control = tmp_path / "control.html"
-    control.write_text('<img src="http://elsewhere.test/x.png"><script>document.title = "it ran"</script>')
+    control.write_text(
+        '<img src="http://elsewhere.test/x.png"><script>document.title = "it ran"</script>'
+    )
     assert "<title>it ran</title>" in browser.dom(control)
     assert browser.asked == ["http://elsewhere.test/x.png"]  # so this test would see it
     browser.asked.clear()
@@ -109,7 +122,9 @@ def test_a_browser_shows_the_models_and_asks_the_network_for_nothing(browser, tm
     lines = [line_of(1, 20.0), line_of(2, 22.0, aliases=("champion",))]
     good = model_of(lines, [change(1, None, 1), change(2, 1, 2)], "fashion-denoise")
     page = tmp_path / "report.html"
-    page.write_text(rendered(type(history)(**{**vars(history), "models": (good, *history.models)}), NOW))
+    page.write_text(
+        rendered(type(history)(**{**vars(history), "models": (good, *history.models)}), NOW)
+    )
     dom = Page(browser.dom(page))
     assert browser.asked == []
     assert "it ran" not in dom.tags and "script" not in dom.tags
@@ -126,8 +141,14 @@ def test_a_browser_draws_the_timeline_in_its_colours(browser, tmp_path):
     model = model_of(lines, [change(2, None, 2), change(3, 2, 3)], "fashion-denoise")
     history = history_with("plain")
     page, picture = tmp_path / "report.html", tmp_path / "report.png"
-    page.write_text(rendered(type(history)(**{**vars(history), "models": (model,), "failures": ()}), NOW))
+    page.write_text(
+        rendered(type(history)(**{**vars(history), "models": (model,), "failures": ()}), NOW)
+    )
     browser.screenshot(page, picture, "1100,800")
     colours = {colour for _, colour in Image.open(picture).convert("RGB").getcolors(1 << 24)}
-    assert {(0x17, 0x60, 0x8F), (0x9A, 0xA6, 0xAF), (255, 255, 255)} <= colours  # champions, the other, the page
+    assert {
+        (0x17, 0x60, 0x8F),
+        (0x9A, 0xA6, 0xAF),
+        (255, 255, 255),
+    } <= colours  # champions, the other, the page
     assert browser.asked == []

@@ -29,12 +29,19 @@ def told(slots):
 
 def test_a_promotion_belongs_to_its_version_and_any_other_change_has_a_place_of_its_own():
     lines = [line_of(1), line_of(2, day=3), line_of(3, day=5)]
-    decisions = [change(1, None, 1), change(3, 1, 2), change(4, 2, 1, "rolled back"), change(6, 1, 2, "approved")]
+    decisions = [
+        change(1, None, 1),
+        change(3, 1, 2),
+        change(4, 2, 1, "rolled back"),
+        change(6, 1, 2, "approved"),
+    ]
     assert told(moments(lines, decisions)) == [(1, 1), (2, 2), (None, 1), (3, 1), (None, 2)]
 
 
 def test_a_decision_that_changes_no_champion_has_no_place():
-    assert told(moments([line_of(1), line_of(2)], [change(1, None, 1), change(2, 1, 1, "kept")])) == [(1, 1), (2, 1)]
+    assert told(
+        moments([line_of(1), line_of(2)], [change(1, None, 1), change(2, 1, 1, "kept")])
+    ) == [(1, 1), (2, 1)]
 
 
 def test_heights_follow_the_scores_and_intervals():
@@ -51,7 +58,9 @@ def test_heights_follow_the_scores_and_intervals():
 
 def test_the_line_is_the_champion_s_score_and_steps_where_it_changes():
     lines = [line_of(1, 20.0), line_of(2, 18.0), line_of(3, 22.0, day=6)]
-    drawn = timeline(model_of(lines, [change(1, None, 1), change(2, 1, 2), change(3, 2, 1), change(6, 1, 3)]))
+    drawn = timeline(
+        model_of(lines, [change(1, None, 1), change(2, 1, 2), change(3, 2, 1), change(6, 1, 3)])
+    )
     one, two, three = drawn.marks
     (step,) = drawn.steps
     found = points(step)
@@ -82,17 +91,24 @@ def test_a_collapsed_version_does_not_flatten_the_others_but_a_champion_is_alway
 
 @pytest.mark.parametrize("count", [1, 2, 9, 60, 400])
 def test_any_number_of_versions_fits_and_no_labels_overlap(count):
-    lines = [line_of(number, 20.0 + math.sin(number), day=1 + number % 28) for number in range(1, count + 1)]
+    lines = [
+        line_of(number, 20.0 + math.sin(number), day=1 + number % 28)
+        for number in range(1, count + 1)
+    ]
     drawn = timeline(model_of(lines))
     assert NARROWEST <= drawn.width <= WIDEST
     assert len(drawn.marks) == count
     places = [label.x for label in drawn.labels]
     assert all(after - before >= LABEL for before, after in zip(places, places[1:], strict=False))
     dated = [label.x for label in drawn.labels if label.date]
-    assert dated and all(after - before >= DATE for before, after in zip(dated, dated[1:], strict=False))
+    assert dated and all(
+        after - before >= DATE for before, after in zip(dated, dated[1:], strict=False)
+    )
 
 
-@pytest.mark.parametrize(("value", "spread"), [(0.0, 0.0), (1e-6, 1e-8), (5.0, 0.0), (-3e8, 1e6), (0.914, 0.004)])
+@pytest.mark.parametrize(
+    ("value", "spread"), [(0.0, 0.0), (1e-6, 1e-8), (5.0, 0.0), (-3e8, 1e6), (0.914, 0.004)]
+)
 def test_ticks_are_round_few_and_inside_whatever_the_scale(value, spread):
     score = {"value": value, "low": value - spread, "high": value + spread}
     drawn = timeline(model_of([line_of(1, score=score)]))

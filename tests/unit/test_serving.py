@@ -20,7 +20,11 @@ from atelier.training.session import Trained
 
 pytestmark = pytest.mark.service
 
-BUILDERS = {"classification": build_classifier, "gan": build_generator, "restoration": build_restorer}
+BUILDERS = {
+    "classification": build_classifier,
+    "gan": build_generator,
+    "restoration": build_restorer,
+}
 SHAPE = {"channels": 1, "image_size": 28, "num_classes": 10}
 RESTORER = {"width": 4, "channels": 1, "upscale": 1}
 MODELS = {  # name -> (kind, configuration of the network)
@@ -36,12 +40,24 @@ MODELS = {  # name -> (kind, configuration of the network)
     ),
     "rgb-gan": ("gan", {"name": "dcgan", **SHAPE, "channels": 3, "width": 4, "latent_dim": 8}),
     "crnn-rgb": ("restoration", {"name": "crnn", **RESTORER, "iterations": 2, "channels": 3}),
-    "unet-rgb": ("restoration", {"name": "unet", **RESTORER, "levels": 2, "blocks": 1, "channels": 3}),
+    "unet-rgb": (
+        "restoration",
+        {"name": "unet", **RESTORER, "levels": 2, "blocks": 1, "channels": 3},
+    ),
     "nafnet": ("restoration", {"name": "nafnet", **RESTORER, "levels": 2, "blocks": 1}),
-    "resnet-rgb-x3": ("restoration", {"name": "resnet_sr", **RESTORER, "blocks": 1, "channels": 3, "upscale": 3}),
-    "crnn-rgb-x2": ("restoration", {"name": "crnn", **RESTORER, "iterations": 2, "channels": 3, "upscale": 2}),
+    "resnet-rgb-x3": (
+        "restoration",
+        {"name": "resnet_sr", **RESTORER, "blocks": 1, "channels": 3, "upscale": 3},
+    ),
+    "crnn-rgb-x2": (
+        "restoration",
+        {"name": "crnn", **RESTORER, "iterations": 2, "channels": 3, "upscale": 2},
+    ),
 }
-REFINED = {"refined-gan": ("gan", "cnn"), "refined-rgb-gan": ("rgb-gan", "crnn-rgb")}  # name -> (GAN, restorer)
+REFINED = {
+    "refined-gan": ("gan", "cnn"),
+    "refined-rgb-gan": ("rgb-gan", "crnn-rgb"),
+}  # name -> (GAN, restorer)
 OF_ANY_SIZE = ("cnn", "crnn-rgb-x2")  # trained on pictures that keep their own size
 RESTORERS = [name for name, (kind, _) in MODELS.items() if kind == "restoration"]
 
@@ -144,8 +160,12 @@ def served(registry, networks, tmp_path_factory):
     """What a fresh process that knows the tracking URI alone gets from the registered models."""
     folder = tmp_path_factory.mktemp("serving")
     for name, (kind, config) in MODELS.items():
-        info = DatasetInfo(None if name in OF_ANY_SIZE else 28, config["channels"], 10, tuple("abcdefghij"), {})
-        bundle = write_bundle(folder / name / "bundle", kind, Trained(networks[name], config, 0), info)
+        info = DatasetInfo(
+            None if name in OF_ANY_SIZE else 28, config["channels"], 10, tuple("abcdefghij"), {}
+        )
+        bundle = write_bundle(
+            folder / name / "bundle", kind, Trained(networks[name], config, 0), info
+        )
         registry.register(name, registry.runs.start(name, "print", {}), bundle, {})
     for name, (gan, restorer) in REFINED.items():
         bundle = folder / name / "bundle"
@@ -153,9 +173,13 @@ def served(registry, networks, tmp_path_factory):
         add_refiner(bundle, folder / restorer / "bundle", f"{restorer}/1")
         registry.register(name, registry.runs.start(name, "print", {}), bundle, {})
     pd.to_pickle(REQUESTS, folder / "requests.pickle")
-    environment = {key: os.environ[key] for key in ("PATH", "MLFLOW_TRACKING_URI", "MLFLOW_DISABLE_TELEMETRY")}
+    environment = {
+        key: os.environ[key] for key in ("PATH", "MLFLOW_TRACKING_URI", "MLFLOW_DISABLE_TELEMETRY")
+    }
     command = [sys.executable, "-c", FRESH_PROCESS]
-    done = subprocess.run(command, cwd=folder, env={**environment, "OMP_NUM_THREADS": "1"}, capture_output=True)
+    done = subprocess.run(
+        command, cwd=folder, env={**environment, "OMP_NUM_THREADS": "1"}, capture_output=True
+    )
     assert done.returncode == 0, done.stderr.decode()
     with np.load(folder / "answers.npz") as answers:
         return {**json.loads((folder / "seen.json").read_text()), "answers": dict(answers)}
@@ -178,9 +202,15 @@ def test_a_fresh_process_imports_nothing_of_atelier(served):
 def test_no_artifact_is_a_pickle(registry, served):
     artifacts = registry._connection.project.root / "mlruns"
     files = [path for path in artifacts.rglob("*") if path.is_file()]
-    assert len([path for path in files if path.name == "weights.safetensors"]) == len(MODELS) + len(REFINED)
+    assert len([path for path in files if path.name == "weights.safetensors"]) == len(MODELS) + len(
+        REFINED
+    )
     assert len([path for path in files if path.name == "refiner.safetensors"]) == len(REFINED)
-    assert [path for path in files if path.suffix in (".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib")] == []
+    assert [
+        path
+        for path in files
+        if path.suffix in (".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib")
+    ] == []
     zipped_or_pickled = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
     assert [path for path in files if path.read_bytes().startswith(zipped_or_pickled)] == []
 
@@ -199,19 +229,27 @@ def test_a_restorer_takes_any_size_and_stays_in_the_unit_range(answers, networks
 @pytest.mark.parametrize(
     ("key", "iterations"), [("trained iterations", 3), ("one iteration", 1), ("five iterations", 5)]
 )
-def test_iterations_of_a_recurrent_restorer_are_chosen_by_the_caller(answers, networks, key, iterations):
-    expected = [networks["crnn"](torch.from_numpy(GREY), iterations=count).clamp(0, 1) for count in range(1, 7)]
+def test_iterations_of_a_recurrent_restorer_are_chosen_by_the_caller(
+    answers, networks, key, iterations
+):
+    expected = [
+        networks["crnn"](torch.from_numpy(GREY), iterations=count).clamp(0, 1)
+        for count in range(1, 7)
+    ]
     assert_close(answers[key], expected[iterations - 1])
     assert (expected[iterations] - expected[iterations - 1]).abs().max() > 0.01
 
 
 @pytest.mark.parametrize(
-    ("key", "sigma"), [("known noise", 0.4), ("no noise", 0.0), ("unknown noise", None), ("cnn-levels 28x28", None)]
+    ("key", "sigma"),
+    [("known noise", 0.4), ("no noise", 0.0), ("unknown noise", None), ("cnn-levels 28x28", None)],
 )
 def test_the_noise_level_is_the_callers_or_estimated(answers, networks, key, sigma):
     expected = networks["cnn-levels"](torch.from_numpy(GREY), sigma=sigma).clamp(0, 1)
     assert_close(answers[key], expected)
-    assert (expected - networks["cnn-levels"](torch.from_numpy(GREY), sigma=0.6).clamp(0, 1)).abs().max() > 0.01
+    assert (
+        expected - networks["cnn-levels"](torch.from_numpy(GREY), sigma=0.6).clamp(0, 1)
+    ).abs().max() > 0.01
 
 
 def test_the_noise_level_and_the_iterations_are_chosen_together(answers, networks):
@@ -226,7 +264,9 @@ def test_a_classifier_gives_probabilities(answers, networks, key):
     assert_close(answers[key], networks["classifier"](torch.from_numpy(x_NCHW)).softmax(dim=1))
 
 
-@pytest.mark.parametrize("key", ["by column", "by params", "column over params", "in turn", "more than a pass"])
+@pytest.mark.parametrize(
+    "key", ["by column", "by params", "column over params", "in turn", "more than a pass"]
+)
 def test_a_gan_draws_the_classes_it_is_asked_for(answers, networks, key):
     num_images = len(answers[key])
     assert num_images == {"in turn": 12, "more than a pass": 300}.get(key, 5)
@@ -242,11 +282,16 @@ def test_a_gan_draws_the_classes_it_is_asked_for(answers, networks, key):
 def test_a_gan_gives_the_same_images_for_the_same_seed_only(answers):
     np.testing.assert_array_equal(answers["by column"], answers["by params"])
     assert np.abs(answers["by column"] - answers["other seed"]).max() > 0.01
-    np.testing.assert_array_equal(answers["two rows"], np.concatenate([answers["by column"], answers["other seed"]]))
+    np.testing.assert_array_equal(
+        answers["two rows"], np.concatenate([answers["by column"], answers["other seed"]])
+    )
 
 
 def test_a_refined_gan_gives_what_its_restorer_makes_of_what_it_draws(answers, networks):
-    for key, gan, restorer in [("refined", "gan", "cnn"), ("refined by a crnn", "rgb-gan", "crnn-rgb")]:
+    for key, gan, restorer in [
+        ("refined", "gan", "cnn"),
+        ("refined by a crnn", "rgb-gan", "crnn-rgb"),
+    ]:
         num_images = len(answers[key])
         z_NZ = latents(num_images)
         x_NCHW = (networks[gan](z_NZ, torch.arange(num_images) % 10) * 0.5 + 0.5).clamp(0, 1)

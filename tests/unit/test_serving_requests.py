@@ -44,15 +44,25 @@ def gans(load):
         "r3": {"latent_dim": 1, "blocks": 1},
         "progressive": {"latent_dim": 21, "growth": 0.5},
     }
-    return {name: load("gan", build_generator, name=name, **own[name], **shape) for name in GENERATORS}
+    return {
+        name: load("gan", build_generator, name=name, **own[name], **shape) for name in GENERATORS
+    }
 
 
 @pytest.fixture(scope="module")
 def images_models(load):
     return {
-        "restoration": load("restoration", build_restorer, name="cnn", channels=3, width=4, depth=2),
+        "restoration": load(
+            "restoration", build_restorer, name="cnn", channels=3, width=4, depth=2
+        ),
         "classification": load(
-            "classification", build_classifier, name="cnn", channels=3, image_size=16, num_classes=2, width=4
+            "classification",
+            build_classifier,
+            name="cnn",
+            channels=3,
+            image_size=16,
+            num_classes=2,
+            width=4,
         ),
     }
 
@@ -63,9 +73,14 @@ def drawn(gan, **request):
 
 @pytest.mark.parametrize("name", GENERATORS)
 @given(
-    count=st.integers(1, 40), more=st.integers(0, 300), seed=st.integers(0, 2**63 - 1), wanted=st.sampled_from([-1, 0])
+    count=st.integers(1, 40),
+    more=st.integers(0, 300),
+    seed=st.integers(0, 2**63 - 1),
+    wanted=st.sampled_from([-1, 0]),
 )
-def test_image_n_of_a_seed_is_one_image_however_many_are_asked_for(gans, name, count, more, seed, wanted):
+def test_image_n_of_a_seed_is_one_image_however_many_are_asked_for(
+    gans, name, count, more, seed, wanted
+):
     request = {"seed": seed, "class": wanted}
     few = drawn(gans[name], num_images=count, **request)
     many = drawn(gans[name], num_images=count + more, **request)
@@ -75,7 +90,9 @@ def test_image_n_of_a_seed_is_one_image_however_many_are_asked_for(gans, name, c
 def test_a_request_among_others_gets_what_it_gets_alone(gans):
     table = pd.DataFrame({"num_images": [3, 300, 2], "seed": [5, 2**60 + 1, 5]})
     alone = [drawn(gans["dcgan"], num_images=int(n), seed=int(s)) for n, s in table.to_numpy()]
-    np.testing.assert_allclose(gans["dcgan"].predict(None, table), np.concatenate(alone), atol=TOLERANCE)
+    np.testing.assert_allclose(
+        gans["dcgan"].predict(None, table), np.concatenate(alone), atol=TOLERANCE
+    )
 
 
 def test_seeds_that_differ_beyond_32_bits_give_different_images(gans):
@@ -150,7 +167,9 @@ def test_a_classifier_refuses_images_of_another_size(images_models):
 @given(sigma=st.floats(0, 0.3), level=st.floats(0, 1), seed=st.integers(0, 99))
 def test_noise_may_leave_the_range(images_models, sigma, level, seed):
     noise = np.random.default_rng(seed).standard_normal((1, 3, 37, 31), np.float32)
-    answer = images_models["restoration"].predict(None, np.float32(level) + np.float32(sigma) * noise)
+    answer = images_models["restoration"].predict(
+        None, np.float32(level) + np.float32(sigma) * noise
+    )
     assert np.isfinite(answer).all()
 
 
@@ -172,5 +191,7 @@ def test_a_parameter_that_no_restorer_knows_is_refused_in_words(images_models, p
 def test_large_images_pass_a_few_at_a_time_with_the_same_result(images_models):
     x_NCHW = np.random.default_rng(1).random((5, 3, 512, 600), np.float32)
     together = images_models["restoration"].predict(None, x_NCHW)
-    alone = np.concatenate([images_models["restoration"].predict(None, x_1CHW[None]) for x_1CHW in x_NCHW])
+    alone = np.concatenate(
+        [images_models["restoration"].predict(None, x_1CHW[None]) for x_1CHW in x_NCHW]
+    )
     np.testing.assert_allclose(together, alone, atol=TOLERANCE)

@@ -53,7 +53,12 @@ MODELS = {
 
 def params_of(models=MODELS, **changes):
     raw = tiny_params(models).resolved()
-    gates = {"classification": "accuracy", "gan": "kid_classifier", "restoration": "psnr", "translation": "psnr"}
+    gates = {
+        "classification": "accuracy",
+        "gan": "kid_classifier",
+        "restoration": "psnr",
+        "translation": "psnr",
+    }
     raw["promotion"] = {kind: {"metric": metric} for kind, metric in gates.items()}
     raw["datasets"] = {"fashion": FASHION.model_dump(mode="json", exclude_none=True)}
     return Params.model_validate_json(json.dumps({**raw, **changes}))
@@ -70,7 +75,9 @@ def project(registry, fashion):
     names, pictures = fashion.info.class_names, []
     for split in SPLITS:
         labels_N = fashion.labels(split)
-        pictures += [(x_HWC, names[labels_N[i]], split) for i, x_HWC in enumerate(fashion.images(split)[:])]
+        pictures += [
+            (x_HWC, names[labels_N[i]], split) for i, x_HWC in enumerate(fashion.images(split)[:])
+        ]
     store_pictures(root, "fashion", FASHION, pictures, names)
     (root / "data.dvc").write_text(f"outs:\n- md5: {'0' * 32}.dir\n  hash: md5\n  path: data\n")
     return registry._connection.project
@@ -116,29 +123,46 @@ def test_without_a_champion_it_can_not_be_trained(project, params, registry):
     reason = "source: models.extended is built from gan@champion: no model 'gan' is registered."
     item = plan_model(Factory(project, params, registry), "extended")
     assert (item.action, item.reasons[0].startswith(reason)) == ("train", True)
-    with pytest.raises(UsageError, match=r"models.extended is built from gan@champion: no model 'gan' is registered"):
+    with pytest.raises(
+        UsageError,
+        match=r"models.extended is built from gan@champion: no model 'gan' is registered",
+    ):
         train(Factory.open(project, params), "extended", "")
     train(Factory.open(project, params), "gan", "")  # not judged yet
-    with pytest.raises(UsageError, match=r"built from gan@champion: gan has no champion; its aliases: challenger"):
+    with pytest.raises(
+        UsageError, match=r"built from gan@champion: gan has no champion; its aliases: challenger"
+    ):
         train(Factory.open(project, params), "extended", "")
 
 
 @pytest.mark.parametrize("reference", ["gam", "gan/9"])
 def test_what_nothing_will_make_is_refused_before_anything_runs(project, registry, reference):
     params = params_of({**MODELS, "extended": {**RECIPES["cnn"], "data": {"extend": reference}}})
-    with pytest.raises(UsageError, match=f"models.extended is built from {reference}: (no model 'gam'|gan has no ver)"):
+    with pytest.raises(
+        UsageError,
+        match=f"models.extended is built from {reference}: (no model 'gam'|gan has no ver)",
+    ):
         make_plan(Factory(project, params, registry))
 
 
 @pytest.mark.parametrize(
     ("reference", "message"),
-    [("few/1", "few/1 is a restoration model. Name a GAN."), ("other-gan/1", "other-gan/1 learnt .*, not fashion:")],
+    [
+        ("few/1", "few/1 is a restoration model. Name a GAN."),
+        ("other-gan/1", "other-gan/1 learnt .*, not fashion:"),
+    ],
 )
-def test_what_is_registered_but_does_not_fit_is_refused(project, registry, params, tmp_path, reference, message):
-    if reference == "other-gan/1":  # of another dataset, whose training images may be test images here
+def test_what_is_registered_but_does_not_fit_is_refused(
+    project, registry, params, tmp_path, reference, message
+):
+    if (
+        reference == "other-gan/1"
+    ):  # of another dataset, whose training images may be test images here
         gan = registry.version("gan", 1)
         run_id = registry.runs.start("other-gan", "print", {})
-        registry.runs.log_files(run_id, "", {"fingerprint.json": json.dumps({"data": {"clothes": "d0"}})})
+        registry.runs.log_files(
+            run_id, "", {"fingerprint.json": json.dumps({"data": {"clothes": "d0"}})}
+        )
         registry.register("other-gan", run_id, registry.fetch_bundle(gan, tmp_path / "bundle"), {})
     changed = {**RECIPES["cnn"], "data": {"extend": reference}}
     with pytest.raises(TrainingError, match=f"models.extended.data.extend: {message}"):
@@ -150,7 +174,9 @@ def test_what_is_registered_but_does_not_fit_is_refused(project, registry, param
     [("classifier/1", "is a classification model. Name a restorer"), ("double/1", "would enlarge the images 2 times"),
      ("colour/1", "restores images of 3 channels, those of fashion have 1. Name another")],
 )  # fmt: skip
-def test_what_can_not_refine_is_refused_before_the_gan_is_trained(project, registry, tmp_path, reference, message):
+def test_what_can_not_refine_is_refused_before_the_gan_is_trained(
+    project, registry, tmp_path, reference, message
+):
     name = reference.removesuffix("/1")
     if name != "classifier":
         channels, upscale = (3, 1) if name == "colour" else (1, 2)
@@ -166,7 +192,9 @@ def test_what_can_not_refine_is_refused_before_the_gan_is_trained(project, regis
 
 
 @pytest.mark.parametrize("step", ["_log_inputs", "begin_card", "draw_extension"])
-def test_a_signal_in_the_preparations_is_obeyed_before_the_training(project, params, registry, monkeypatch, step):
+def test_a_signal_in_the_preparations_is_obeyed_before_the_training(
+    project, params, registry, monkeypatch, step
+):
     train(Factory.open(project, params), "gan", "")
     original = getattr(training_stage, step)
 
@@ -175,7 +203,9 @@ def test_a_signal_in_the_preparations_is_obeyed_before_the_training(project, par
         return original(*arguments)
 
     monkeypatch.setattr(training_stage, step, interrupted)
-    monkeypatch.setattr(training_stage, "run_training", lambda *_: pytest.fail("the training began"))
+    monkeypatch.setattr(
+        training_stage, "run_training", lambda *_: pytest.fail("the training began")
+    )
     received = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
     changed = {**RECIPES["cnn"], "data": {"extend": {"gan": "gan/1", "images": IMAGES}}}
@@ -192,7 +222,9 @@ def test_a_signal_in_the_preparations_is_obeyed_before_the_training(project, par
     assert run.info.status == "KILLED"
 
 
-def test_an_interrupted_extended_training_ends_bit_identical(project, params, registry, monkeypatch, tmp_path):
+def test_an_interrupted_extended_training_ends_bit_identical(
+    project, params, registry, monkeypatch, tmp_path
+):
     brought_up(project, params, "gan")
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         stopping_after(5, patch)
@@ -215,7 +247,9 @@ def test_an_interrupted_extended_training_ends_bit_identical(project, params, re
     assert (tmp_path / "generated.bin").read_bytes() == kept
     drawn = read_images(tmp_path / "generated.bin", dataset.info)
     checkpoints = Checkpoints(tmp_path, "whole")
-    session = Session(torch.device("cpu"), params.seed, checkpoints, ignore, ignore, generated_GHWC=drawn)
+    session = Session(
+        torch.device("cpu"), params.seed, checkpoints, ignore, ignore, generated_GHWC=drawn
+    )
     whole = train_restorer(params.models["extended"], dataset, session).network.state_dict()
     assert_equal(weights_of(registry, version, tmp_path), whole)
 
@@ -224,7 +258,10 @@ def test_lineage_is_kept_with_the_version_and_its_run(params, registry):
     (version,) = registry.versions("extended")
     assert version.tags["built.from"] == "gan/1"
     run = registry._client.get_run(version.run_id)
-    assert (run.data.tags["built.from"], run.data.params["generated_images"]) == ("gan/1", str(IMAGES))
+    assert (run.data.tags["built.from"], run.data.params["generated_images"]) == (
+        "gan/1",
+        str(IMAGES),
+    )
     assert registry.runs.read_json(version.run_id, "fingerprint.json")["source"] == "gan/1"
     assert "built.from" not in registry.version("few", 1).tags
 
@@ -232,15 +269,22 @@ def test_lineage_is_kept_with_the_version_and_its_run(params, registry):
 def test_an_evaluation_says_whether_the_generated_images_helped(project, params, registry):
     (version,) = registry.versions("extended")
     scores = registry.scores(version)
-    difference = scores["psnr"]["value"] - registry.scores(registry.version("few", 1))["psnr"]["value"]
+    difference = (
+        scores["psnr"]["value"] - registry.scores(registry.version("few", 1))["psnr"]["value"]
+    )
     assert scores["psnr_difference"]["value"] == pytest.approx(difference, abs=1e-6)
     assert scores["psnr_difference"]["low"] < difference < scores["psnr_difference"]["high"]
-    assert registry.runs.read_json(version.run_id, "evaluation/fingerprint.json")["compared"] == "few/1"
+    assert (
+        registry.runs.read_json(version.run_id, "evaluation/fingerprint.json")["compared"]
+        == "few/1"
+    )
     item = plan_model(Factory(project, params, registry), "extended", frozenset(["few"]))
     assert (item.action, item.reasons) == ("evaluate", ("evaluation: few will be trained first",))
 
 
-def test_a_gan_draws_through_its_restorer_and_is_scored_with_and_without(project, params, registry, tmp_path):
+def test_a_gan_draws_through_its_restorer_and_is_scored_with_and_without(
+    project, params, registry, tmp_path
+):
     scores = brought_up(project, params, "refined")
     (version,) = registry.versions("refined")
     assert version.tags["built.from"] == "few/1"
@@ -248,23 +292,35 @@ def test_a_gan_draws_through_its_restorer_and_is_scored_with_and_without(project
     assert served.config["refiner"]["version"] == "few/1"
     few = registry.load(registry.version("few", 1)).unwrap_python_model()
     request = pd.DataFrame({"num_images": [20], "seed": [3]})
-    raw_NCHW, refined_NCHW = served.predict(None, request.assign(refined=0)), served.predict(None, request)
+    raw_NCHW, refined_NCHW = (
+        served.predict(None, request.assign(refined=0)),
+        served.predict(None, request),
+    )
     np.testing.assert_allclose(refined_NCHW, few.predict(None, raw_NCHW), atol=1e-6)
     assert np.abs(refined_NCHW - raw_NCHW).max() > 0.01
-    plain, refined = (weights_of(registry, registry.version(name, 1), tmp_path) for name in ("gan", "refined"))
+    plain, refined = (
+        weights_of(registry, registry.version(name, 1), tmp_path) for name in ("gan", "refined")
+    )
     assert_equal(refined, plain)  # what draws doesn't know that it is refined
 
-    table = pd.read_csv(registry._client.download_artifacts(version.run_id, "evaluation/scores.csv", str(tmp_path)))
+    table = pd.read_csv(
+        registry._client.download_artifacts(version.run_id, "evaluation/scores.csv", str(tmp_path))
+    )
     kid = table[table.metric == "kid_classifier"].set_index("subject").value
     assert sorted(kid.index) == ["floor:real training images", "model", "unrefined"]
     assert scores["kid_classifier_difference"] == pytest.approx(kid["model"] - kid["unrefined"])
-    assert set(table[table.subject == "unrefined"].metric) == {*scores} - {"kid_classifier_difference"}
+    assert set(table[table.subject == "unrefined"].metric) == {*scores} - {
+        "kid_classifier_difference"
+    }
 
 
 def test_another_champion_makes_what_was_built_from_it_stale(project, params, registry):
     for name in ("extended", "refined"):
         assert plan_model(Factory(project, params, registry), name).state == "fresh"
-    pinned = {**MODELS["extended"], "data": {"limit": 32, "extend": {"gan": "gan/1", "images": IMAGES}}}
+    pinned = {
+        **MODELS["extended"],
+        "data": {"limit": 32, "extend": {"gan": "gan/1", "images": IMAGES}},
+    }
     again = params_of({**MODELS, "extended": pinned})
     slower = {**MODELS, "gan": {**RECIPES["gan"], "r1_gamma": 2.0}}
     number = train(Factory.open(project, params_of(slower)), "gan", "")
@@ -272,17 +328,28 @@ def test_another_champion_makes_what_was_built_from_it_stale(project, params, re
     assert plan_model(Factory(project, params, registry), "extended").state == "fresh"
     registry.set_alias("gan", CHAMPION, number)
     item = plan_model(Factory(project, params, registry), "extended")
-    assert (item.state, item.action, item.reasons) == ("stale", "train", ("source: gan/1 -> gan/2",))
-    assert plan_model(Factory(project, again, registry), "extended").state == "fresh"  # by its number it is what it was
+    assert (item.state, item.action, item.reasons) == (
+        "stale",
+        "train",
+        ("source: gan/1 -> gan/2",),
+    )
+    assert (
+        plan_model(Factory(project, again, registry), "extended").state == "fresh"
+    )  # by its number it is what it was
     assert plan_model(Factory(project, params, registry), "refined").state == "fresh"
     registry.set_alias("gan", CHAMPION, 1)
     assert plan_model(Factory(project, params, registry), "extended").state == "fresh"
 
 
 def test_how_it_is_called_is_no_part_of_a_training_but_the_version_is(params):
-    pinned = {**MODELS["extended"], "data": {"limit": 32, "extend": {"gan": "gan/1", "images": IMAGES}}}
+    pinned = {
+        **MODELS["extended"],
+        "data": {"limit": 32, "extend": {"gan": "gan/1", "images": IMAGES}},
+    }
     pinned = params_of({**MODELS, "extended": {**pinned, "compare_with": "few"}})
-    inputs = [training_inputs(given, "extended", {"fashion": "d0"}, "gan/1") for given in (params, pinned)]
+    inputs = [
+        training_inputs(given, "extended", {"fashion": "d0"}, "gan/1") for given in (params, pinned)
+    ]
     assert inputs[0] == inputs[1] != training_inputs(params, "extended", {"fashion": "d0"}, "gan/2")
     assert inputs[0]["params"]["data"] == {"limit": 32, "extend": {"images": IMAGES}}
 
@@ -296,8 +363,12 @@ def test_a_gan_of_images_of_another_size_is_refused(project, params, registry, m
 
     def stored_anew(root, name):
         dataset = read_dataset(root, name)
-        return type(dataset)(**{**vars(dataset), "info": type(info)(**{**vars(info), "image_size": 32})})
+        return type(dataset)(
+            **{**vars(dataset), "info": type(info)(**{**vars(info), "image_size": 32})}
+        )
 
     monkeypatch.setattr(factory, "read_dataset", stored_anew)
-    with pytest.raises(TrainingError, match="gan/1 draws squares of 28 pixels in 1 channels, the images of fashion"):
+    with pytest.raises(
+        TrainingError, match="gan/1 draws squares of 28 pixels in 1 channels, the images of fashion"
+    ):
         train(Factory.open(project, larger), "bigger", "")

@@ -23,7 +23,8 @@ pytestmark = pytest.mark.service
 
 MODELS = {
     "classifier": RECIPES["classifier"],
-    "repair": {key: value for key, value in TRANSLATION.items() if key != "degradation"} | {"damaged": "scans"},
+    "repair": {key: value for key, value in TRANSLATION.items() if key != "degradation"}
+    | {"damaged": "scans"},
 }
 
 
@@ -57,7 +58,9 @@ def project(registry, fashion):
     return registry._connection.project
 
 
-def test_it_is_trained_on_both_datasets_scored_without_originals_and_judged(project, params, registry):
+def test_it_is_trained_on_both_datasets_scored_without_originals_and_judged(
+    project, params, registry
+):
     assert combination_errors(params) == []
     assert uses_extractor(params, "repair")
     planned = make_plan(Factory(project, params, registry), ["repair"])
@@ -70,13 +73,17 @@ def test_it_is_trained_on_both_datasets_scored_without_originals_and_judged(proj
     version = registry.aliased("repair", CHAMPION)
     fingerprint = registry.runs.read_json(version.run_id, "fingerprint.json")
     assert sorted(fingerprint["data"]) == ["fashion", "scans"]
-    assert sorted(registry.runs.read_json(version.run_id, "evaluation/fingerprint.json")["data"]) == [
+    assert sorted(
+        registry.runs.read_json(version.run_id, "evaluation/fingerprint.json")["data"]
+    ) == [
         "fashion",
         "scans",
     ]
 
     served = registry.load(version).unwrap_python_model()
-    assert served.config["kind"] == "restoration"  # so every command and signature of a restorer is its own
+    assert (
+        served.config["kind"] == "restoration"
+    )  # so every command and signature of a restorer is its own
     y_NCHW = np.random.default_rng(0).random((2, 1, 37, 31), np.float32)
     assert served.predict(None, y_NCHW).shape == y_NCHW.shape
 
@@ -84,11 +91,15 @@ def test_it_is_trained_on_both_datasets_scored_without_originals_and_judged(proj
 def test_new_damaged_pictures_make_it_stale_alone(project, params, registry, monkeypatch):
     states = {name: plan_model(Factory(project, params, registry), name).state for name in MODELS}
     assert states == {"classifier": "fresh", "repair": "fresh"}
-    assert plan_model(Factory(project, params, registry), "repair", frozenset(["scans"])).reasons == (
-        "data: scans will be ingested first",
-    )
+    assert plan_model(
+        Factory(project, params, registry), "repair", frozenset(["scans"])
+    ).reasons == ("data: scans will be ingested first",)
     real = factory.dataset_digest
-    monkeypatch.setattr(factory, "dataset_digest", lambda root, name: "other" if name == "scans" else real(root, name))
+    monkeypatch.setattr(
+        factory,
+        "dataset_digest",
+        lambda root, name: "other" if name == "scans" else real(root, name),
+    )
     (reason,) = plan_model(Factory(project, params, registry), "repair").reasons
     assert reason.startswith("data: scans changed")
     assert plan_model(Factory(project, params, registry), "classifier").state == "fresh"

@@ -18,12 +18,35 @@ from tests.unit.test_data_hostile_pictures import SAMPLES
 ROUNDS = 100
 FILES = 100  # in each
 PICTURES = [*SAMPLES, *(content for content, _ in TABLE.values()), *REFUSED.values()]
-OTHERS = [b"", b"about these pictures", b"\0" * 40, b"BM and so on", b"RIFF....WAVEfmt ", b"PK\3\4", b"%PDF-1.7"]
+OTHERS = [
+    b"",
+    b"about these pictures",
+    b"\0" * 40,
+    b"BM and so on",
+    b"RIFF....WAVEfmt ",
+    b"PK\3\4",
+    b"%PDF-1.7",
+]
 STEMS = [
     "a", "Icon\r", "two\nlines", "a,b", 'quo"te', "[bold]", "<b>", "x|y", "Statue No. 3 front", "p.png?w=640",
     "\u00e9", "e\u0301", "gr\udcfcn", "\udcff\udc9c", "-rf", "$HOME", "CON", "a" * 200, " ", "\u202egnp",
 ]  # fmt: skip
-ENDINGS = [".png", ".PNG", ".jpg", ".jfif", ".tif", ".webp", ".gif", ".bmp", ".heic", ".txt", ".csv", "", ".", ".dng"]
+ENDINGS = [
+    ".png",
+    ".PNG",
+    ".jpg",
+    ".jfif",
+    ".tif",
+    ".webp",
+    ".gif",
+    ".bmp",
+    ".heic",
+    ".txt",
+    ".csv",
+    "",
+    ".",
+    ".dng",
+]
 FOLDERS = [
     "", "cat", "1", "01", "train/cat", "test", "train/gr\udcfcn", "__MACOSX", ".hidden", "val/dog", "x/y/z", "a b",
 ]  # fmt: skip
@@ -55,7 +78,9 @@ def content(draw):
 
 
 def names(draw):
-    return f"{draw.choice(FOLDERS)}/{draw.choice(STEMS)}{draw.randrange(50) or ''}{draw.choice(ENDINGS)}".strip("/")
+    return f"{draw.choice(FOLDERS)}/{draw.choice(STEMS)}{draw.randrange(50) or ''}{draw.choice(ENDINGS)}".strip(
+        "/"
+    )
 
 
 def write(folder, files):
@@ -77,7 +102,10 @@ def make_source(draw, root):
         write(root / "raw", files)
         (root / "raw" / "class link").symlink_to(root / "raw" / "cat")
         return Dataset(source="folder", path="raw", **form(draw), **options)
-    packs = {name.encode(errors="surrogateescape").decode("latin-1"): data for name, data in files.items()}
+    packs = {
+        name.encode(errors="surrogateescape").decode("latin-1"): data
+        for name, data in files.items()
+    }
     archive = packed(list(packs.items()), kind)
     if draw.random() < 0.3:
         archive = archive[: draw.randrange(len(archive))]

@@ -61,7 +61,9 @@ def test_a_pool_goes_on_from_its_state_and_holds_copies():
     other_rng.set_state(rng.get_state())
     with torch.no_grad():
         fake.fill_(-1)
-    assert torch.equal(one.exchange(numbered(20, 30), rng), other.exchange(numbered(20, 30), other_rng))
+    assert torch.equal(
+        one.exchange(numbered(20, 30), rng), other.exchange(numbered(20, 30), other_rng)
+    )
     assert min(image.item() for image in kept["images"]) >= 0
 
 
@@ -101,12 +103,17 @@ def test_an_opponent_sees_images_around_zero_and_plays_the_game_it_was_given():
     opponent = Opponent(Adversarial(weight=1.0, width=4, layers=1, loss="hinge"), 1, TRAINING, CPU)
     opponent.D.eval()
     fake = torch.rand(2, 1, 20, 20)
-    assert torch.equal(opponent.judge(fake), GAN_LOSSES["hinge"].generator(torch.zeros(0), opponent.D(fake * 2 - 1)))
+    assert torch.equal(
+        opponent.judge(fake),
+        GAN_LOSSES["hinge"].generator(torch.zeros(0), opponent.D(fake * 2 - 1)),
+    )
 
 
 def test_the_opponents_learning_rate_and_momentum_are_its_own():
     for lr, peak in ((None, 2e-3), (5e-4, 5e-4)):
-        opponent = Opponent(Adversarial(weight=1.0, width=4, layers=1, lr=lr, betas=(0.3, 0.9)), 1, TRAINING, CPU)
+        opponent = Opponent(
+            Adversarial(weight=1.0, width=4, layers=1, lr=lr, betas=(0.3, 0.9)), 1, TRAINING, CPU
+        )
         assert opponent.optimizer.defaults["lr"] == peak
         assert opponent.optimizer.defaults["betas"] == (0.3, 0.9)
 
@@ -117,7 +124,9 @@ def test_a_small_degraded_image_is_enlarged_beside_the_restored_one():
     both = beside(y_BChw, x_BCHW)
     assert torch.equal(both[:, 3:], x_BCHW)
     assert both.shape == (2, 6, 38, 32)
-    torch.testing.assert_close(torch.nn.functional.avg_pool2d(both[:, :3], 2), y_BChw, atol=0.3, rtol=0)
+    torch.testing.assert_close(
+        torch.nn.functional.avg_pool2d(both[:, :3], 2), y_BChw, atol=0.3, rtol=0
+    )
     assert torch.equal(beside(x_BCHW, x_BCHW)[:, :3], x_BCHW)
 
 
@@ -126,7 +135,11 @@ def test_an_opponent_changes_what_a_restorer_learns_by_its_weight(fashion, tmp_p
     trained = [
         train(tiny_model("cnn", **changes), fashion, tmp_path / f"{i}").network.body[0].weight
         for i, changes in enumerate(
-            [{}, {"adversarial": {**adversarial, "weight": 1e-9}}, {"adversarial": {**adversarial, "weight": 0.1}}]
+            [
+                {},
+                {"adversarial": {**adversarial, "weight": 1e-9}},
+                {"adversarial": {**adversarial, "weight": 0.1}},
+            ]
         )
     ]
     torch.testing.assert_close(trained[0], trained[1], atol=1e-3, rtol=0)
@@ -137,13 +150,17 @@ def test_an_opponent_changes_what_a_restorer_learns_by_its_weight(fashion, tmp_p
 
 
 def all_of(batches, num_images):
-    return {x.numpy().tobytes() for start in range(0, num_images, BATCH) for x in batches.at(start)[0]}
+    return {
+        x.numpy().tobytes() for start in range(0, num_images, BATCH) for x in batches.at(start)[0]
+    }
 
 
 @pytest.mark.parametrize("limit", [None, 101])
 def test_no_image_is_both_clean_and_degraded_and_none_is_left_out(fashion, tmp_path, limit):
     model = tiny_model("translation", data={"limit": limit})
-    clean, damaged = (all_of(part, 800) for part in unpaired_batches(model, fashion, None, session(tmp_path)))
+    clean, damaged = (
+        all_of(part, 800) for part in unpaired_batches(model, fashion, None, session(tmp_path))
+    )
     count = limit or len(fashion.images("train"))
     every = {x.numpy().tobytes() for x in to_images(fashion.images("train")[:count], CPU)}
     assert clean | damaged == every
@@ -168,7 +185,10 @@ def test_damaged_pictures_come_from_their_own_dataset(fashion, tmp_path):
 
     shown = {}
     trained = train_translation(
-        model, fashion, Session(CPU, 7, Checkpoints(tmp_path, "tiny"), ignore, shown.__setitem__), Inverted()
+        model,
+        fashion,
+        Session(CPU, 7, Checkpoints(tmp_path, "tiny"), ignore, shown.__setitem__),
+        Inverted(),
     )
     y_BCHW = to_images(Inverted().images("validation")[:8], CPU)
     assert torch.equal(shown[192][:8], y_BCHW)
@@ -185,10 +205,16 @@ def test_the_damaging_generator_makes_other_damage_of_other_noise():
 
 def test_the_parts_of_the_generators_loss_are_summed_by_their_weights():
     model = tiny_model(
-        "translation", adversarial={"weight": 1000.0, "width": 4, "layers": 1}, cycle_weight=100.0, identity_weight=10.0
+        "translation",
+        adversarial={"weight": 1000.0, "width": 4, "layers": 1},
+        cycle_weight=100.0,
+        identity_weight=10.0,
     )
     parts = {"adversarial": 1, "cycle": 2, "cycle_back": 3, "identity": 4}
-    assert weighted({name: torch.tensor(float(part)) for name, part in parts.items()}, model) == 1000 + 200 + 300 + 40
+    assert (
+        weighted({name: torch.tensor(float(part)) for name, part in parts.items()}, model)
+        == 1000 + 200 + 300 + 40
+    )
 
 
 def test_the_identity_loss_is_computed_where_it_has_a_weight(fashion, tmp_path):
@@ -200,14 +226,22 @@ def test_the_identity_loss_is_computed_where_it_has_a_weight(fashion, tmp_path):
         assert {"adversarial", "cycle", "cycle_back", "d_clean", "d_damaged"} <= logged[16].keys()
 
 
-def test_a_translation_undoes_the_damage_of_pictures_whose_originals_it_never_saw(fashion, tmp_path):
+def test_a_translation_undoes_the_damage_of_pictures_whose_originals_it_never_saw(
+    fashion, tmp_path
+):
     pixels_NHWC = fashion.images("train")[:]
     clean_NHWC, hidden_NHWC = pixels_NHWC[::2], pixels_NHWC[1::2]
     clean, dark = (
         ArrayImages(fashion.info, images_NHWC, np.zeros(len(images_NHWC), np.int64))
         for images_NHWC in (clean_NHWC, hidden_NHWC // 2)
     )
-    training = {"kimg": 1.92, "lr": 5e-3, "betas": [0.5, 0.99], "augment": {}, "sample_every_kimg": 9.0}
+    training = {
+        "kimg": 1.92,
+        "lr": 5e-3,
+        "betas": [0.5, 0.99],
+        "augment": {},
+        "sample_every_kimg": 9.0,
+    }
     model = tiny_model("translation", training=training, degradation=None, damaged="dark")
     network = train_translation(model, clean, session(tmp_path), dark).network
     x_NCHW, y_NCHW = to_images(hidden_NHWC, CPU), to_images(hidden_NHWC // 2, CPU)

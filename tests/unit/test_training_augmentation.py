@@ -16,7 +16,9 @@ ALL = {key: value for one in EACH for key, value in one.items()}
 @pytest.fixture(params=[(1, 24, 24), (3, 31, 37)], ids=["square grey", "37x31 colour"])
 def x_BCHW(request):
     shape = (NUM_IMAGES, *request.param)
-    return torch.rand(shape, generator=torch.Generator().manual_seed(1)).contiguous(memory_format=torch.channels_last)
+    return torch.rand(shape, generator=torch.Generator().manual_seed(1)).contiguous(
+        memory_format=torch.channels_last
+    )
 
 
 @pytest.fixture
@@ -72,18 +74,25 @@ def test_quarter_turns_are_exact_and_equally_frequent(squares):
 
 
 def test_flips_and_quarter_turns_give_all_eight_orientations(squares):
-    seen = [image.rot90(turns, (-2, -1)) for image in (squares, squares.flip(-1)) for turns in range(4)]
+    seen = [
+        image.rot90(turns, (-2, -1)) for image in (squares, squares.flip(-1)) for turns in range(4)
+    ]
     assert len(which(seen, changed(squares, flip=True, quarter_turns=True)).unique()) == 8
 
 
 @pytest.mark.parametrize(("height", "width"), [(101, 101), (81, 121)])
 def test_rotating_turns_about_the_centre_by_up_to_the_angle(height, width):
-    photo_HW = ndimage.gaussian_filter(skimage.data.camera().astype(np.float64) / 255, 2)[100:, 150:][:height, :width]
+    photo_HW = ndimage.gaussian_filter(skimage.data.camera().astype(np.float64) / 255, 2)[
+        100:, 150:
+    ][:height, :width]
     x_BCHW = torch.from_numpy(photo_HW).float().expand(40, 1, height, width)
     result_BCHW = changed(x_BCHW, rotate=20.0)
     centre = np.s_[height // 4 : -height // 4, width // 4 : -width // 4]
     angles = np.arange(-22, 22.1, 0.5)
-    turned = [ndimage.rotate(photo_HW, angle, reshape=False, order=1, mode="mirror")[centre] for angle in angles]
+    turned = [
+        ndimage.rotate(photo_HW, angle, reshape=False, order=1, mode="mirror")[centre]
+        for angle in angles
+    ]
     found = []
     for image_HW in result_BCHW[:, 0].numpy().astype(np.float64):
         errors = [np.abs(candidate - image_HW[centre]).mean() for candidate in turned]
@@ -103,7 +112,9 @@ def test_cropping_shifts_a_mirrored_continuation_by_up_to_its_pixels(x_BCHW):
     height, width = x_BCHW.shape[-2:]
     shifts = [(top, left) for top in range(7) for left in range(7)]
     windows = [padded_BCHW[..., top : top + height, left : left + width] for top, left in shifts]
-    assert len(which(windows, changed(x_BCHW, crop=3)).unique()) >= 47  # of 49; each is expected 8 times
+    assert (
+        len(which(windows, changed(x_BCHW, crop=3)).unique()) >= 47
+    )  # of 49; each is expected 8 times
 
 
 @pytest.mark.parametrize("size", [1, 5, 8])
@@ -118,8 +129,13 @@ def test_cutting_out_fills_one_box_about_any_pixel(x_BCHW, size):
         outside_CHW = result_CHW.clone()
         outside_CHW[box] = image_CHW[box]
         assert torch.equal(outside_CHW, image_CHW)
-        for first, last, side in ((rows.min(), rows.max(), height), (columns.min(), columns.max(), width)):
-            assert last - first + 1 == size or first == 0 or last == side - 1  # over the border it is cut
+        for first, last, side in (
+            (rows.min(), rows.max(), height),
+            (columns.min(), columns.max(), width),
+        ):
+            assert (
+                last - first + 1 == size or first == 0 or last == side - 1
+            )  # over the border it is cut
             assert last - first + 1 >= min(size, (size + 1) // 2)
         centres.add((int(rows.min()), int(columns.min())))
     assert len(centres) > 100

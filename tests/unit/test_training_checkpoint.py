@@ -19,7 +19,10 @@ def state_of(number, size=1000):
     """A checkpoint in which every part tells the same number."""
     return {
         "network": {"weight": torch.full((size,), float(number)), "count": torch.tensor(number)},
-        "optimizer": {"state": {0: {"step": torch.tensor(float(number))}}, "param_groups": [{"lr": number / 8}]},
+        "optimizer": {
+            "state": {0: {"step": torch.tensor(float(number))}},
+            "param_groups": [{"lr": number / 8}],
+        },
         "rng": torch.Generator().manual_seed(number).get_state(),
         "images_seen": number,
     }
@@ -101,7 +104,10 @@ def test_a_full_disk_leaves_the_checkpoint_before(checkpoints, file, kilobytes):
     _, hard = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes * 1000, hard))
     try:
-        with pytest.raises(TrainingError, match=r"checkpoint-\d+8.pt can't be written: .* The one before is untouched"):
+        with pytest.raises(
+            TrainingError,
+            match=r"checkpoint-\d+8.pt can't be written: .* The one before is untouched",
+        ):
             checkpoints.save(state_of(8, size=1_000_000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -184,7 +190,9 @@ def test_a_flipped_bit_is_refused_wherever_it_is(checkpoints, file, damaged):
     assert_same(checkpoints.load(), state_of(7))
 
 
-@pytest.mark.parametrize("foreign", [{"images_seen": 3}, [1, 2], 5, "text"], ids=lambda x: type(x).__name__)
+@pytest.mark.parametrize(
+    "foreign", [{"images_seen": 3}, [1, 2], 5, "text"], ids=lambda x: type(x).__name__
+)
 def test_a_file_that_is_no_checkpoint_is_refused(damaged, foreign):
     stream = io.BytesIO()
     torch.save(foreign, stream)
@@ -192,7 +200,10 @@ def test_a_file_that_is_no_checkpoint_is_refused(damaged, foreign):
 
 
 def test_a_checkpoint_of_another_training_is_refused_by_both_fingerprints(file):
-    with pytest.raises(TrainingError, match=r"7\.pt belongs to a .* f1f1f1f1f1f1f1f1, this one is abcdabcdabcdabcd\."):
+    with pytest.raises(
+        TrainingError,
+        match=r"7\.pt belongs to a .* f1f1f1f1f1f1f1f1, this one is abcdabcdabcdabcd\.",
+    ):
         Checkpoints(file.parent, "abcd" * 16).load()
     assert Checkpoints(file.parent, "f1" * 32).load() is not None
 
@@ -202,7 +213,8 @@ def test_without_a_good_checkpoint_nothing_is_trained_and_each_reason_is_given(c
     for path in file.parent.iterdir():
         path.write_bytes(b"nonsense")
     with pytest.raises(
-        TrainingError, match=r"(?s)no checkpoint in .* Delete this folder .*8\.pt is damaged.*7\.pt is d"
+        TrainingError,
+        match=r"(?s)no checkpoint in .* Delete this folder .*8\.pt is damaged.*7\.pt is d",
     ):
         checkpoints.load()
 
@@ -219,7 +231,9 @@ class Trap:
 
 def test_code_in_a_checkpoint_is_refused_and_not_executed(damaged, tmp_path):
     stream = io.BytesIO()
-    torch.save({**state_of(7), "fingerprint": "f1" * 32, "extra": Trap(tmp_path / "sprung")}, stream)
+    torch.save(
+        {**state_of(7), "fingerprint": "f1" * 32, "extra": Trap(tmp_path / "sprung")}, stream
+    )
     damaged(with_checksum(stream.getvalue()))
     assert not (tmp_path / "sprung").exists()
     stream.seek(0)
@@ -228,5 +242,7 @@ def test_code_in_a_checkpoint_is_refused_and_not_executed(damaged, tmp_path):
 
 
 def test_a_plain_pickle_is_refused_and_not_executed(damaged, tmp_path):
-    damaged(with_checksum(pickle.dumps({"fingerprint": "f1" * 32, "extra": Trap(tmp_path / "sprung")})))
+    damaged(
+        with_checksum(pickle.dumps({"fingerprint": "f1" * 32, "extra": Trap(tmp_path / "sprung")}))
+    )
     assert not (tmp_path / "sprung").exists()

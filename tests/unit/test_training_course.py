@@ -19,7 +19,13 @@ from atelier.training.schedules import learning_rate
 from atelier.training.session import Session, adam
 
 CPU = torch.device("cpu")
-TRAINING = {"kimg": 1.0, "batch_size": 50, "lr": 0.5, "warmup_kimg": 0.1, "checkpoint_every_kimg": 0.1}
+TRAINING = {
+    "kimg": 1.0,
+    "batch_size": 50,
+    "lr": 0.5,
+    "warmup_kimg": 0.1,
+    "checkpoint_every_kimg": 0.1,
+}
 
 
 class Setting:
@@ -51,7 +57,9 @@ class Setting:
     def minimise(self, factor=1.0):
         """A step on factor * weight."""
         objective = lambda x_B1: self.network(x_B1).mean()  # noqa: E731
-        return self.course.minimise("the loss", self.optimizer, objective, torch.full((4, 1), factor))
+        return self.course.minimise(
+            "the loss", self.optimizer, objective, torch.full((4, 1), factor)
+        )
 
     def step(self, factor=1.0, loss=None):
         with self.course.step():
@@ -66,7 +74,9 @@ def test_a_step_follows_the_schedule_and_its_own_gradient_only(tmp_path):
         before = setting.weight
         assert setting.course.goes_on()
         setting.step()
-        assert before - setting.weight == pytest.approx(learning_rate(0.5, start, 1000, 100), rel=1e-4)
+        assert before - setting.weight == pytest.approx(
+            learning_rate(0.5, start, 1000, 100), rel=1e-4
+        )
     assert not setting.course.goes_on()
 
 
@@ -76,7 +86,9 @@ def test_a_batch_in_parts_gives_the_same_step_as_in_one(tmp_path):
         x_B1 = torch.arange(12.0)[:, None]
         sizes = []
         with setting.course.step():
-            objective = lambda x_B1: sizes.append(len(x_B1)) or setting.network(x_B1).square().mean()  # noqa: B023, E731
+            objective = lambda x_B1: (
+                sizes.append(len(x_B1)) or setting.network(x_B1).square().mean()
+            )  # noqa: B023, E731
             loss = setting.course.minimise("the loss", setting.optimizer, objective, x_B1)
         assert loss.item() == pytest.approx(x_B1.square().mean().item())
         assert sizes == [12 // setting.training.accumulate] * setting.training.accumulate
@@ -102,9 +114,13 @@ def test_a_loss_that_is_not_finite_sends_the_training_back_at_half_the_rate(tmp_
     assert setting.course.images_seen == 200
     ((images_seen, note),) = setting.notes
     assert images_seen == 250
-    assert re.fullmatch(rf"the loss became -?{abs(bad)} after 0.2 kimg: back to 0.2 kimg, on at 0.5 times .*", note)
+    assert re.fullmatch(
+        rf"the loss became -?{abs(bad)} after 0.2 kimg: back to 0.2 kimg, on at 0.5 times .*", note
+    )
     setting.step()
-    assert at_checkpoint - setting.weight == pytest.approx(learning_rate(0.5, 200, 1000, 100) / 2, rel=1e-4)
+    assert at_checkpoint - setting.weight == pytest.approx(
+        learning_rate(0.5, 200, 1000, 100) / 2, rel=1e-4
+    )
 
 
 def test_a_training_that_fails_again_and_again_ends_with_the_reason(tmp_path):
@@ -116,7 +132,8 @@ def test_a_training_that_fails_again_and_again_ends_with_the_reason(tmp_path):
         for rate in (0.5, 0.25, 0.125)
     ]
     with pytest.raises(
-        TrainingError, match=r"^the loss became nan after 0\.0 kimg, at 0\.125 .* Lower training\.lr\.$"
+        TrainingError,
+        match=r"^the loss became nan after 0\.0 kimg, at 0\.125 .* Lower training\.lr\.$",
     ):
         setting.step(math.nan)
     assert setting.checkpoints.load()["images_seen"] == 0
@@ -126,7 +143,9 @@ def test_weights_that_became_infinite_never_replace_a_good_checkpoint(tmp_path):
     setting = Setting(tmp_path)
     setting.step()
     with setting.course.step():
-        setting.network.weight.data.fill_(math.inf)  # what a finite loss with an infinite gradient does
+        setting.network.weight.data.fill_(
+            math.inf
+        )  # what a finite loss with an infinite gradient does
     assert setting.weight == 1.0
     assert "a weight of network became NaN or infinite" in setting.notes[0][1]
 
@@ -189,7 +208,9 @@ def test_a_budget_in_minutes_becomes_images_once_the_speed_is_known(tmp_path):
     lengths = {values["total_kimg"] for values in setting.logged.values() if "total_kimg" in values}
     assert lengths == {setting.course.images_seen / 1000}
     assert 0.6 < seconds[-1] < 2.4
-    known = next(index for index, values in enumerate(setting.logged.values()) if "total_kimg" in values)
+    known = next(
+        index for index, values in enumerate(setting.logged.values()) if "total_kimg" in values
+    )
     assert 0.05 * 1.2 <= seconds[known] < 0.5
     resumed = Setting(tmp_path, kimg=None, minutes=0.02, batch_size=1)
     resumed.step(loss=1.0)
@@ -235,7 +256,9 @@ def test_a_budget_in_minutes_that_one_step_exceeds_has_a_last_step_too(tmp_path)
         ("class_balance", 1.0, 0.1, "mode collapse"),
     ],
 )
-def test_a_hopeless_training_is_ended_once_its_sign_has_lasted(tmp_path, metric, healthy, bad, meaning):
+def test_a_hopeless_training_is_ended_once_its_sign_has_lasted(
+    tmp_path, metric, healthy, bad, meaning
+):
     def logged(setting, value):
         with setting.course.step():
             setting.course.log({metric: value})
@@ -247,7 +270,10 @@ def test_a_hopeless_training_is_ended_once_its_sign_has_lasted(tmp_path, metric,
     setting = Setting(tmp_path, **long)  # killed in between: the checkpoint of 30 kimg remembers
     for _ in range(2):
         logged(setting, bad)
-    with pytest.raises(TrainingError, match=rf"^stopped after 45\.0 kimg, {metric} = .* since 30\.0 kimg: {meaning}: "):
+    with pytest.raises(
+        TrainingError,
+        match=rf"^stopped after 45\.0 kimg, {metric} = .* since 30\.0 kimg: {meaning}: ",
+    ):
         logged(setting, bad)
 
 

@@ -8,10 +8,21 @@ from torch.nn import functional
 
 from atelier.losses import GAN_LOSSES, gradient_penalty
 from atelier.params import DiscriminatorAugment
-from atelier.training.discriminator_augmentation import DRAWS, LEAK_FREE, DiscriminatorAugmentation, randomly_changed
+from atelier.training.discriminator_augmentation import (
+    DRAWS,
+    LEAK_FREE,
+    DiscriminatorAugmentation,
+    randomly_changed,
+)
 
 NUM_IMAGES = 400
-EACH = [{"flip": True}, {"quarter_turns": True}, {"colour": True}, {"translation": 0.125}, {"cutout": 0.5}]
+EACH = [
+    {"flip": True},
+    {"quarter_turns": True},
+    {"colour": True},
+    {"translation": 0.125},
+    {"cutout": 0.5},
+]
 ALL = {key: value for one in EACH for key, value in one.items()}
 
 
@@ -51,7 +62,11 @@ def translations(x_BCHW, most):
     padded_BCHW = functional.pad(x_BCHW, (most,) * 4)
     height, width = x_BCHW.shape[-2:]
     places = range(2 * most + 1)
-    return [padded_BCHW[..., top : top + height, left : left + width] for top in places for left in places]
+    return [
+        padded_BCHW[..., top : top + height, left : left + width]
+        for top in places
+        for left in places
+    ]
 
 
 # -- each change ------------------------------------------------------------------------------------------------------
@@ -89,7 +104,9 @@ def test_the_result_is_a_function_of_the_images_and_the_generator(x_BCHW, wanted
 
 @pytest.mark.parametrize("wanted", [{"translation": 0.125}, {"cutout": 0.5}], ids=ids)
 @pytest.mark.parametrize("probability", [0.3, 1.0])
-def test_a_change_is_as_frequent_as_asked_and_the_other_images_are_untouched(x_BCHW, wanted, probability):
+def test_a_change_is_as_frequent_as_asked_and_the_other_images_are_untouched(
+    x_BCHW, wanted, probability
+):
     share = share_changed(x_BCHW, changed(x_BCHW, probability, **wanted))
     assert abs(share - probability) < 4 * math.sqrt(0.25 / NUM_IMAGES)
 
@@ -108,14 +125,22 @@ def test_changes_of_an_image_are_independent_of_each_other(x_BCHW):
     assert 0.84 - 0.03 < share_changed(images_BCHW, result_BCHW) < 0.84 + 0.03
 
 
-def test_half_of_the_flips_mirror_left_to_right_and_more_images_stay_than_not_even_at_probability_one(x_BCHW):
-    mirrored = which([x_BCHW, x_BCHW.flip(-1)], changed(x_BCHW, 1.0, flip=True)).float().mean().item()
+def test_half_of_the_flips_mirror_left_to_right_and_more_images_stay_than_not_even_at_probability_one(
+    x_BCHW,
+):
+    mirrored = (
+        which([x_BCHW, x_BCHW.flip(-1)], changed(x_BCHW, 1.0, flip=True)).float().mean().item()
+    )
     assert abs(mirrored - LEAK_FREE / 2) < 4 * math.sqrt(0.24 / NUM_IMAGES)
 
 
-def test_quarter_turns_are_exact_and_the_original_is_the_most_frequent_even_at_probability_one(x_BCHW):
+def test_quarter_turns_are_exact_and_the_original_is_the_most_frequent_even_at_probability_one(
+    x_BCHW,
+):
     turned = [x_BCHW.rot90(turns, (-2, -1)) for turns in range(4)]
-    shares = which(turned, changed(x_BCHW, 1.0, quarter_turns=True)).bincount(minlength=4) / NUM_IMAGES
+    shares = (
+        which(turned, changed(x_BCHW, 1.0, quarter_turns=True)).bincount(minlength=4) / NUM_IMAGES
+    )
     expected = torch.tensor([1 - LEAK_FREE * 3 / 4, *[LEAK_FREE / 4] * 3])
     assert (shares - expected).abs().max() < 4 * math.sqrt(0.24 / NUM_IMAGES)
 
@@ -132,7 +157,9 @@ def test_translation_moves_images_that_are_not_square():
     x_BCHW = torch.rand((NUM_IMAGES, 3, 31, 37), generator=torch.Generator().manual_seed(1))
     result_BCHW = changed(x_BCHW, translation=0.1)
     padded_BCHW = functional.pad(x_BCHW, (4, 4, 3, 3))
-    windows = [padded_BCHW[..., top : top + 31, left : left + 37] for top in range(7) for left in range(9)]
+    windows = [
+        padded_BCHW[..., top : top + 31, left : left + 37] for top in range(7) for left in range(9)
+    ]
     assert len(which(windows, result_BCHW).unique()) > 55
 
 
@@ -154,8 +181,13 @@ def colour_factors(x_CHW, result_CHW):
     """Brightness, saturation and contrast by least squares from one image before and after."""
     mean_CHW = x_CHW.mean() * torch.ones_like(x_CHW)
     grey_CHW = x_CHW.mean(0, keepdim=True).expand_as(x_CHW)
-    columns = torch.stack([part.flatten() for part in (x_CHW - grey_CHW, grey_CHW - mean_CHW, mean_CHW * 0 + 1)], dim=1)
-    spread, contrast, level = torch.linalg.lstsq(columns.double(), result_CHW.flatten()[:, None].double()).solution
+    columns = torch.stack(
+        [part.flatten() for part in (x_CHW - grey_CHW, grey_CHW - mean_CHW, mean_CHW * 0 + 1)],
+        dim=1,
+    )
+    spread, contrast, level = torch.linalg.lstsq(
+        columns.double(), result_CHW.flatten()[:, None].double()
+    ).solution
     fitted = columns.double() @ torch.stack([spread, contrast, level])
     torch.testing.assert_close(fitted[:, 0].float(), result_CHW.flatten(), atol=1e-4, rtol=0)
     return torch.cat([level - x_CHW.mean(), spread / contrast, contrast])
@@ -164,7 +196,9 @@ def colour_factors(x_CHW, result_CHW):
 def test_colour_changes_brightness_saturation_and_contrast_within_the_ranges_of_the_paper():
     x_BCHW = torch.rand((NUM_IMAGES, 3, 16, 16), generator=torch.Generator().manual_seed(1)) * 2 - 1
     result_BCHW = changed(x_BCHW, colour=True)
-    factors_B3 = torch.stack([colour_factors(*pair) for pair in zip(x_BCHW, result_BCHW, strict=True)])
+    factors_B3 = torch.stack(
+        [colour_factors(*pair) for pair in zip(x_BCHW, result_BCHW, strict=True)]
+    )
     low, high = torch.tensor([-0.5, 0.0, 0.5]), torch.tensor([0.5, 2.0, 1.5])
     assert ((factors_B3 >= low - 1e-3) & (factors_B3 <= high + 1e-3)).all()
     middle, spread = (low + high) / 2, (high - low) / math.sqrt(12)  # of a uniform distribution
@@ -176,7 +210,9 @@ def test_colour_changes_brightness_saturation_and_contrast_within_the_ranges_of_
 def test_the_three_colour_changes_are_done_or_not_one_by_one():
     x_BCHW = torch.rand((NUM_IMAGES, 3, 16, 16), generator=torch.Generator().manual_seed(1)) * 2 - 1
     result_BCHW = changed(x_BCHW, 0.4, colour=True)
-    factors_B3 = torch.stack([colour_factors(*pair) for pair in zip(x_BCHW, result_BCHW, strict=True)])
+    factors_B3 = torch.stack(
+        [colour_factors(*pair) for pair in zip(x_BCHW, result_BCHW, strict=True)]
+    )
     done_B3 = (factors_B3 - torch.tensor([0.0, 1.0, 1.0])).abs() > 1e-4
     assert ((done_B3.float().mean(0) - 0.4).abs() < 4 * math.sqrt(0.24 / NUM_IMAGES)).all()
     assert len(done_B3.unique(dim=0)) == 8
@@ -187,7 +223,9 @@ def test_the_three_colour_changes_are_done_or_not_one_by_one():
 
 @pytest.mark.parametrize("wanted", [*EACH, ALL], ids=ids)
 def test_gradients_of_first_and_second_order_are_those_of_finite_differences(wanted):
-    x_BCHW = torch.randn(3, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x_BCHW = torch.randn(
+        3, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
     x_BCHW.requires_grad_(True)
 
     def function(x_BCHW):
@@ -202,7 +240,9 @@ def test_a_generator_learns_through_the_changes(x_BCHW, wanted):
     x_BCHW.requires_grad_(True)
     changed(x_BCHW, 0.7, **wanted).sum().backward()
     reached = (x_BCHW.grad != 0).float().mean()
-    assert reached > (0.6 if "cutout" in wanted else 0.85)  # what is cut out or moved outside can't be learnt from
+    assert reached > (
+        0.6 if "cutout" in wanted else 0.85
+    )  # what is cut out or moved outside can't be learnt from
 
 
 def test_gradients_are_the_same_bits_in_deterministic_mode(x_BCHW):
@@ -224,7 +264,9 @@ def test_a_gradient_penalty_reaches_the_discriminator_through_the_changes(x_BCHW
     x_BCHW.requires_grad_(True)
     seen_BCHW = changed(x_BCHW, cutout=0.5)
     penalty_B = gradient_penalty((slope / 2 * seen_BCHW.square()).sum(dim=(1, 2, 3)), x_BCHW)
-    torch.testing.assert_close(penalty_B, (slope * seen_BCHW).square().sum(dim=(1, 2, 3)))  # no slope where it is cut
+    torch.testing.assert_close(
+        penalty_B, (slope * seen_BCHW).square().sum(dim=(1, 2, 3))
+    )  # no slope where it is cut
     penalty_B.sum().backward()
     assert slope.grad > 0
 
@@ -246,7 +288,10 @@ SURE, UNSURE, OVERLAP = (5.0, 6.0), (-1.0, 1.0), (-0.9, 1.1)
 @pytest.mark.parametrize("num_steps", [1, 30])
 def test_the_probability_rises_while_the_discriminator_knows_all_real_images(num_steps):
     augment = watched((SURE, (-6.0, -5.0)), num_steps)
-    assert augment.values() == {"augment_probability": pytest.approx(num_steps * 0.01), "overfitting": 1.0}
+    assert augment.values() == {
+        "augment_probability": pytest.approx(num_steps * 0.01),
+        "overfitting": 1.0,
+    }
 
 
 def test_the_probability_goes_from_0_to_1_and_back_in_adapt_kimg_and_not_further():
@@ -269,13 +314,18 @@ def test_the_probability_falls_while_the_discriminator_is_in_doubt():
 
 @pytest.mark.parametrize(("target", "expected"), [(0.4, 0.05), (0.6, 0.0)])
 def test_the_target_decides_what_is_too_sure(target, expected):
-    augment = watched(((-1.0, 3.0), UNSURE), 5, target=target)  # three of four real images are called real
+    augment = watched(
+        ((-1.0, 3.0), UNSURE), 5, target=target
+    )  # three of four real images are called real
     assert augment.values()["overfitting"] == pytest.approx(0.5)
     assert augment.probability == pytest.approx(expected)
 
 
 def test_least_squares_calls_real_what_is_above_one_half():
-    assert watched(((0.25, 1.25), UNSURE), boundary=GAN_LOSSES["least-squares"].boundary).recent[-1] == 0.5
+    assert (
+        watched(((0.25, 1.25), UNSURE), boundary=GAN_LOSSES["least-squares"].boundary).recent[-1]
+        == 0.5
+    )
 
 
 @pytest.mark.parametrize("loss", ["minimax", "non-saturating", "hinge"])
@@ -285,7 +335,9 @@ def test_games_around_zero_count_the_real_images_above_it(loss):
 
 @pytest.mark.parametrize("loss", ["relativistic", "wasserstein"])
 @pytest.mark.parametrize("drift", [0.0, 100.0])
-def test_games_that_only_compare_count_pairs_whatever_the_logits_of_a_class_have_drifted_to(loss, drift):
+def test_games_that_only_compare_count_pairs_whatever_the_logits_of_a_class_have_drifted_to(
+    loss, drift
+):
     augment = augmentation("adaptive", colour=True, boundary=GAN_LOSSES[loss].boundary)
     level_B = drift * torch.arange(100) % 7  # by class
     right_B = torch.where(torch.arange(100) < 75, 1.0, -1.0)
@@ -300,10 +352,15 @@ def test_a_fixed_probability_stays_but_its_signal_is_logged():
 
 
 def test_strength_and_signal_are_restored_from_a_checkpoint(tmp_path):
-    augment, other = watched((SURE, UNSURE), 7), augmentation("adaptive", colour=True, adapt_kimg=10.0)
+    augment, other = (
+        watched((SURE, UNSURE), 7),
+        augmentation("adaptive", colour=True, adapt_kimg=10.0),
+    )
     torch.save(augment.state_dict(), tmp_path / "state.pt")
     other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     assert other.values() == augment.values()
     for one in (augment, other):
         one.observe(torch.linspace(*OVERLAP, 100), torch.zeros(100))
-    assert torch.equal(other.recent, augment.recent) and torch.equal(other.probability, augment.probability)
+    assert torch.equal(other.recent, augment.recent) and torch.equal(
+        other.probability, augment.probability
+    )

@@ -33,7 +33,11 @@ def test_generated_images_are_stored_as_bytes_and_drawn_alike_from_one_seed(draw
     draw_images(noise, drawn.shape, 7, again)
     draw_images(noise, drawn.shape, 8, other)
     assert again.read_bytes() == drawn.tobytes() != other.read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.bin", "new", "other.bin"]  # nothing left behind
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "again.bin",
+        "new",
+        "other.bin",
+    ]  # nothing left behind
 
 
 def test_images_are_drawn_in_parts_with_seeds_of_their_own(tmp_path, monkeypatch):
@@ -47,7 +51,9 @@ def test_images_are_drawn_in_parts_with_seeds_of_their_own(tmp_path, monkeypatch
     draw_images(listening, (60, 28, 28, 1), 7, tmp_path / "generated.bin")
     assert [num_images for num_images, _ in asked] == [25, 25, 10]
     assert len({seed for _, seed in asked}) == 3
-    assert np.array_equal(read_images(tmp_path / "generated.bin", INFO)[25:50], to_bytes(noise(*asked[1])))
+    assert np.array_equal(
+        read_images(tmp_path / "generated.bin", INFO)[25:50], to_bytes(noise(*asked[1]))
+    )
     draw_images(listening, (60, 28, 28, 1), 7, tmp_path / "generated.bin")
     assert len(asked) == 3  # they are there
     draw_images(listening, (61, 28, 28, 1), 7, tmp_path / "generated.bin")
@@ -69,7 +75,15 @@ def test_stored_and_generated_images_are_read_as_one_array(fashion, drawn):
     joined, array = JoinedPixels(stored, 100, drawn), np.concatenate([stored[:100], drawn])
     assert (len(joined), joined.shape, joined.channels) == (160, array.shape, 1)
     assert np.array_equal(sizes_of(joined), sizes_of(array))
-    for index in (0, 99, 100, np.int64(159), slice(95, 105), slice(0, 0), np.array([159, 0, 100, 99, 0])):
+    for index in (
+        0,
+        99,
+        100,
+        np.int64(159),
+        slice(95, 105),
+        slice(0, 0),
+        np.array([159, 0, 100, 99, 0]),
+    ):
         assert np.array_equal(joined[index], array[index])
     for image in (99, np.int64(100)):
         assert np.array_equal(joined[image, 3:9, 5:28], array[image, 3:9, 5:28])
@@ -78,14 +92,28 @@ def test_stored_and_generated_images_are_read_as_one_array(fashion, drawn):
 @pytest.mark.parametrize("crop_size", [None, 20])
 @pytest.mark.parametrize("limit", [None, 100])
 def test_batches_mix_both_as_a_function_of_their_position_alone(fashion, drawn, crop_size, limit):
-    model = tiny_model("cnn", data={"limit": limit} if limit else {}, training={"crop_size": crop_size})
-    session = Session(CPU, 7, Checkpoints(fashion.shards.locate("none"), "tiny"), ignore, ignore, generated_GHWC=drawn)
+    model = tiny_model(
+        "cnn", data={"limit": limit} if limit else {}, training={"crop_size": crop_size}
+    )
+    session = Session(
+        CPU,
+        7,
+        Checkpoints(fashion.shards.locate("none"), "tiny"),
+        ignore,
+        ignore,
+        generated_GHWC=drawn,
+    )
     array = np.concatenate([fashion.images("train")[:limit], drawn])
     whole = ArrayImages(INFO, array, np.zeros(len(array), np.int64))
-    expected, batches = Batches(whole, "train", BATCH, 7, CPU, crop_size), training_batches(model, fashion, session)
+    expected, batches = (
+        Batches(whole, "train", BATCH, 7, CPU, crop_size),
+        training_batches(model, fashion, session),
+    )
     for position in (0, 3 * BATCH, 40 * BATCH, BATCH):  # across epochs, and back
         assert torch.equal(batches.at(position)[0], expected.at(position)[0])
-    resident = Batches(ExtendedImages(fashion, limit, drawn), "train", BATCH, 7, CPU, crop_size, resident=True)
+    resident = Batches(
+        ExtendedImages(fashion, limit, drawn), "train", BATCH, 7, CPU, crop_size, resident=True
+    )
     assert torch.equal(resident.at(48)[0], expected.at(48)[0])
 
 
@@ -104,7 +132,12 @@ def test_a_restorer_is_validated_on_stored_images_alone(fashion, drawn, tmp_path
     samples = []
     model = tiny_model("cnn", network=CNN, degradation=[NOISE])
     session = Session(
-        CPU, 7, Checkpoints(tmp_path, "tiny"), ignore, lambda _, x_BCHW: samples.append(x_BCHW), generated_GHWC=drawn
+        CPU,
+        7,
+        Checkpoints(tmp_path, "tiny"),
+        ignore,
+        lambda _, x_BCHW: samples.append(x_BCHW),
+        generated_GHWC=drawn,
     )
     train_restorer(model, stored, session)
     assert torch.equal(samples[0][:8], to_images(train[:8], CPU))

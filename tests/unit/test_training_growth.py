@@ -20,7 +20,9 @@ from tests.tiny import BATCH, PROGRESSIVE_GAN, tiny_model, train
 
 def test_each_doubling_settles_then_fades_in_and_the_rest_of_the_budget_is_complete():
     stages = [growth_stage(seen / 1000, 0.6, 3) for seen in range(0, 1001, 50)]
-    assert stages == [pytest.approx(s) for s in (0, 0, 0, 0.5, 1, 1, 1, 1.5, 2, 2, 2, 2.5, 3, *[3] * 8)]
+    assert stages == [
+        pytest.approx(s) for s in (0, 0, 0, 0.5, 1, 1, 1, 1.5, 2, 2, 2, 2.5, 3, *[3] * 8)
+    ]
 
 
 @given(progress=st.floats(0, 0.99), growth=st.floats(0.01, 0.67), doublings=st.integers(1, 5))
@@ -37,7 +39,10 @@ def G():
 
 
 def test_all_networks_of_a_gan_grow_together(G):
-    average, D = ProgressiveGenerator(3, 32, 2, 8, 4, 0.5), build_discriminator("progressive", channels=3, **SHAPE)
+    average, D = (
+        ProgressiveGenerator(3, 32, 2, 8, 4, 0.5),
+        build_discriminator("progressive", channels=3, **SHAPE),
+    )
     for seen, stage in [(0, 0.0), (437, 1.496), (800, 2.0)]:
         grow(G, (D, average), seen / 1000)
         assert G.stage == D.stage == average.stage == pytest.approx(stage)
@@ -47,7 +52,10 @@ SHAPE = {"image_size": 32, "num_classes": 2, "width": 4}
 
 
 def test_other_networks_know_nothing_of_growth():
-    other, x_BCHW = build_generator("dcgan", channels=3, latent_dim=8, **SHAPE), torch.rand(2, 3, 32, 32)
+    other, x_BCHW = (
+        build_generator("dcgan", channels=3, latent_dim=8, **SHAPE),
+        torch.rand(2, 3, 32, 32),
+    )
     grow(other, (nn.Linear(1, 1),), 0.0)
     assert not hasattr(other, "stage")
     assert faded(other, x_BCHW) is x_BCHW
@@ -64,7 +72,9 @@ def test_real_images_fade_as_generated_ones_do(G):
     for stage, coarse in [(0.25, 4), (1.5, 2)]:
         G.stage = stage
         share = stage % 1
-        torch.testing.assert_close(faded(G, x_BCHW), (1 - share) * cells(x_BCHW, coarse) + share * x_BCHW)
+        torch.testing.assert_close(
+            faded(G, x_BCHW), (1 - share) * cells(x_BCHW, coarse) + share * x_BCHW
+        )
     for stage in (0.0, 1.0, 2.0):
         G.stage = stage
         assert faded(G, x_BCHW) is x_BCHW
@@ -90,9 +100,13 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-def test_a_training_that_is_interrupted_in_the_middle_of_a_fade_ends_bit_identical(small, tmp_path, one_thread):
+def test_a_training_that_is_interrupted_in_the_middle_of_a_fade_ends_bit_identical(
+    small, tmp_path, one_thread
+):
     model, stop_at = tiny_model("gan", **PROGRESSIVE_GAN), 5 * BATCH
-    stages = [growth_stage(seen / (1000 * model.training.kimg), 0.5, 1) for seen in (4 * BATCH, stop_at)]
+    stages = [
+        growth_stage(seen / (1000 * model.training.kimg), 0.5, 1) for seen in (4 * BATCH, stop_at)
+    ]
     assert 0 < stages[0] < stages[1] < 1  # the checkpoint is of 4 steps
 
     def stop(images_seen, values):

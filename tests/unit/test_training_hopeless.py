@@ -12,7 +12,10 @@ PROVOKED = {
     "g_signal = .* discriminator saturation": (5e-3, {"loss": "minimax", **NO_PENALTY}),
     "logits = .* divergence": (0.1, {"loss": "hinge", **NO_PENALTY}),
     # A penalty so strong that the discriminator says the same of all images: nothing drives the generated ones apart.
-    "diversity = .* mode collapse": (1e-3, {"loss": "non-saturating", "r1_gamma": 1e6, "r2_gamma": 0.0}),
+    "diversity = .* mode collapse": (
+        1e-3,
+        {"loss": "non-saturating", "r1_gamma": 1e6, "r2_gamma": 0.0},
+    ),
 }
 
 
@@ -28,6 +31,13 @@ def test_a_hopeless_gan_is_ended_early_with_the_reason(meaning, tmp_path):
         "checkpoint_every_kimg": 20.0,
     }
     seen = []
-    with pytest.raises(TrainingError, match=rf"^stopped after 1\d\.0 kimg, {meaning}: .*\. Try .*\.$"):
-        train(tiny_model("gan", training, **changes), blobs(), tmp_path, on_log=lambda at, values: seen.append(at))
+    with pytest.raises(
+        TrainingError, match=rf"^stopped after 1\d\.0 kimg, {meaning}: .*\. Try .*\.$"
+    ):
+        train(
+            tiny_model("gan", training, **changes),
+            blobs(),
+            tmp_path,
+            on_log=lambda at, values: seen.append(at),
+        )
     assert seen[-1] < 20_000  # of 60,000 images

@@ -18,28 +18,59 @@ from atelier.training.checkpoint import Checkpoints
 from atelier.training.restoration import degradation_steps
 from atelier.training.schedules import learning_rate
 from atelier.training.session import Trained
-from tests.tiny import BATCH, CNN, CRNN, HALF, MASK, NOISE, PATCH, R3_GAN, RESNET_GAN, tiny_model, train
+from tests.tiny import (
+    BATCH,
+    CNN,
+    CRNN,
+    HALF,
+    MASK,
+    NOISE,
+    PATCH,
+    R3_GAN,
+    RESNET_GAN,
+    tiny_model,
+    train,
+)
 from tests.unit.training_logs import Interrupted, Log, assert_equal_weights
 
 DIFF_AUGMENT = {"colour": True, "translation": 0.125, "cutout": 0.5, "probability": 1.0}
-ADA = {**DIFF_AUGMENT, "flip": True, "quarter_turns": True, "probability": "adaptive", "adapt_kimg": 0.1}
+ADA = {
+    **DIFF_AUGMENT,
+    "flip": True,
+    "quarter_turns": True,
+    "probability": "adaptive",
+    "adapt_kimg": 0.1,
+}
 CASES = {
     "classifier": ("classifier", {}),
     "gan minimax": ("gan", {"loss": "minimax"}),
     "gan non-saturating": ("gan", {"loss": "non-saturating", "r1_gamma": 0.0, "r2_gamma": 0.0}),
     "gan relativistic": ("gan", {"loss": "relativistic"}),
     "gan resnet, hinge": ("gan", {**RESNET_GAN, "loss": "hinge", "r1_gamma": 0.0}),
-    "gan r3, wasserstein": ("gan", {**R3_GAN, "loss": "wasserstein", "r2_gamma": 0.0, "gp_weight": 10.0}),
+    "gan r3, wasserstein": (
+        "gan",
+        {**R3_GAN, "loss": "wasserstein", "r2_gamma": 0.0, "gp_weight": 10.0},
+    ),
     "gan with adaptive augmentation": ("gan", {"discriminator_augment": ADA, "r2_gamma": 0.0}),
-    "gan with fixed augmentation": ("gan", {"discriminator_augment": DIFF_AUGMENT, "loss": "hinge", "gp_weight": 1.0}),
+    "gan with fixed augmentation": (
+        "gan",
+        {"discriminator_augment": DIFF_AUGMENT, "loss": "hinge", "gp_weight": 1.0},
+    ),
     "cnn": ("cnn", {}),
     "cnn, all degradations": ("cnn", {"degradation": [MASK, NOISE, HALF], "loss": "l1"}),
     "crnn": ("crnn", {}),
-    "crnn, adversarial, x2": ("crnn", {"degradation": [MASK, HALF], "adversarial": {**PATCH, "loss": "hinge"}}),
+    "crnn, adversarial, x2": (
+        "crnn",
+        {"degradation": [MASK, HALF], "adversarial": {**PATCH, "loss": "hinge"}},
+    ),
     "translation": ("translation", {}),
     "translation, crops": (
         "translation",
-        {"degradation": [MASK], "identity_weight": 0.0, "training": {"crop_size": 20, "augment": {"crop": 2}}},
+        {
+            "degradation": [MASK],
+            "identity_weight": 0.0,
+            "training": {"crop_size": 20, "augment": {"crop": 2}},
+        },
     ),
     "crnn, part of the data, crops, every augmentation": (
         "crnn",
@@ -47,7 +78,13 @@ CASES = {
             "data": {"limit": 100},
             "training": {
                 "crop_size": 20,
-                "augment": {"flip": True, "quarter_turns": True, "rotate": 10, "crop": 2, "cutout": 6},
+                "augment": {
+                    "flip": True,
+                    "quarter_turns": True,
+                    "rotate": 10,
+                    "crop": 2,
+                    "cutout": 6,
+                },
             },
         },
     ),
@@ -98,7 +135,9 @@ def test_an_interrupted_and_resumed_training_ends_bit_identical(model, whole, fa
     resumed = train(model, fashion, tmp_path, on_log=second_log)
     assert_equal_weights(resumed, whole.trained)
     assert resumed.network_config == whole.trained.network_config
-    assert list(second_log) == [steps * BATCH for steps in range(5, 13)]  # from the checkpoint of step 4
+    assert list(second_log) == [
+        steps * BATCH for steps in range(5, 13)
+    ]  # from the checkpoint of step 4
     assert first_log == {images_seen: whole.log[images_seen] for images_seen in first_log}
     assert second_log == {images_seen: whole.log[images_seen] for images_seen in second_log}
 
@@ -114,7 +153,9 @@ def test_the_result_is_the_average_frozen_and_in_evaluation_mode(model, whole):
     trained = whole.trained
     state = Checkpoints(whole.folder, "tiny").load()
     assert state["images_seen"] == 12 * BATCH
-    average, last = (state[name] for name in (("G_ema", "G") if model.kind == "gan" else ("average", "network")))
+    average, last = (
+        state[name] for name in (("G_ema", "G") if model.kind == "gan" else ("average", "network"))
+    )
     for name, weight in trained.network.named_parameters():
         assert torch.equal(weight, average[name])
         assert not weight.requires_grad
@@ -132,7 +173,9 @@ def test_weights_stay_channels_last_through_a_resume(fashion, tmp_path):
 
 def test_the_seed_decides_the_weights(fashion, tmp_path):
     model = tiny_model("cnn", training={"kimg": 0.032})
-    one, same, other = (train(model, fashion, tmp_path / f"{i}", seed=s).network for i, s in enumerate((1, 1, 2)))
+    one, same, other = (
+        train(model, fashion, tmp_path / f"{i}", seed=s).network for i, s in enumerate((1, 1, 2))
+    )
     assert torch.equal(one.body[0].weight, same.body[0].weight)
     assert not torch.equal(one.body[0].weight, other.body[0].weight)
 
@@ -177,14 +220,24 @@ def trained_on(monkeypatch, tmp_path):
 def test_a_restorer_learns_from_crops_of_photographs_of_their_own_size(photos, trained_on):
     x_BCHW = trained_on(photos, {"crop_size": 24, "augment": {}})
     assert x_BCHW.shape == (192, 3, 24, 24)
-    windows = [np.lib.stride_tricks.sliding_window_view(photos.images("train")[i], (24, 24, 3)) for i in range(6)]
-    corners = {window[0, 0].tobytes() for photo in windows for window in photo.reshape(-1, 24, 24, 3)}
-    found = [(x_CHW * 255).round().byte().permute(1, 2, 0).numpy()[0, 0].tobytes() in corners for x_CHW in x_BCHW]
+    windows = [
+        np.lib.stride_tricks.sliding_window_view(photos.images("train")[i], (24, 24, 3))
+        for i in range(6)
+    ]
+    corners = {
+        window[0, 0].tobytes() for photo in windows for window in photo.reshape(-1, 24, 24, 3)
+    }
+    found = [
+        (x_CHW * 255).round().byte().permute(1, 2, 0).numpy()[0, 0].tobytes() in corners
+        for x_CHW in x_BCHW
+    ]
     assert sum(found) > 20  # six of the 36 training photographs
 
 
 def test_an_interrupted_training_on_photographs_ends_bit_identical(photos, tmp_path):
-    model = tiny_model("cnn", training={"crop_size": 24, "augment": {"rotate": 10}}, degradation=[NOISE, HALF])
+    model = tiny_model(
+        "cnn", training={"crop_size": 24, "augment": {"rotate": 10}}, degradation=[NOISE, HALF]
+    )
     whole = train(model, photos, tmp_path / "whole")
     with pytest.raises(Interrupted):
         train(model, photos, tmp_path / "cut", on_log=Log(stop_at=7 * BATCH))
@@ -210,7 +263,11 @@ def test_images_are_cut_out_in_training_and_whole_in_validation(fashion, tmp_pat
 @pytest.mark.parametrize("name", ["classifier", "gan", "cnn"])
 def test_every_loop_augments(fashion, tmp_path, name):
     plain, flipped = (
-        train(tiny_model(name, training={"augment": {"flip": flip}, "kimg": 0.032}), fashion, tmp_path / f"{flip}")
+        train(
+            tiny_model(name, training={"augment": {"flip": flip}, "kimg": 0.032}),
+            fashion,
+            tmp_path / f"{flip}",
+        )
         for flip in (False, True)
     )
     with pytest.raises(AssertionError):
@@ -218,7 +275,9 @@ def test_every_loop_augments(fashion, tmp_path, name):
 
 
 def test_the_adaptive_strength_is_logged_and_goes_on_from_the_checkpoint(fashion, tmp_path):
-    model = tiny_model("gan", discriminator_augment={**ADA, "target": 0.05}, loss="non-saturating", r1_gamma=0.0)
+    model = tiny_model(
+        "gan", discriminator_augment={**ADA, "target": 0.05}, loss="non-saturating", r1_gamma=0.0
+    )
     whole, cut, resumed = Log(), Log(stop_at=7 * BATCH), Log()
     train(model, fashion, tmp_path / "whole", on_log=whole)
     with pytest.raises(Interrupted):
@@ -228,12 +287,16 @@ def test_the_adaptive_strength_is_logged_and_goes_on_from_the_checkpoint(fashion
     assert at_checkpoint > 0
     assert state["probability"].item() == at_checkpoint
     train(model, fashion, tmp_path / "cut", on_log=resumed)
-    assert list(resumed.curve("augment_probability")) == list(whole.curve("augment_probability")[4:])
+    assert list(resumed.curve("augment_probability")) == list(
+        whole.curve("augment_probability")[4:]
+    )
     assert list(resumed.curve("overfitting")) == list(whole.curve("overfitting")[4:])
     assert len(set(whole.curve("augment_probability"))) > 3
 
 
-def test_all_that_the_discriminator_sees_is_augmented_and_the_generator_learns_through_it(fashion, tmp_path):
+def test_all_that_the_discriminator_sees_is_augmented_and_the_generator_learns_through_it(
+    fashion, tmp_path
+):
     seen = []
 
     def watching(**config):
@@ -243,13 +306,21 @@ def test_all_that_the_discriminator_sees_is_augmented_and_the_generator_learns_t
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("atelier.training.gan.build_discriminator", watching)
-        changes = {"discriminator_augment": {"cutout": 0.8, "probability": 1.0}, "r1_gamma": 0.0, "r2_gamma": 0.0}
+        changes = {
+            "discriminator_augment": {"cutout": 0.8, "probability": 1.0},
+            "r1_gamma": 0.0,
+            "r2_gamma": 0.0,
+        }
         train(tiny_model("gan", training={"kimg": 0.048}, **changes), fashion, tmp_path)
-    assert len(seen) == 3 * 4  # relativistic: real and generated images, in the step of either network
+    assert (
+        len(seen) == 3 * 4
+    )  # relativistic: real and generated images, in the step of either network
     holes = [(x_BCHW == 0).flatten(1) for x_BCHW in seen]
     assert min(hole_BP.float().mean(dim=1).min() for hole_BP in holes) > 0.1
     assert [x_BCHW.requires_grad for x_BCHW in seen] == [False, False, False, True] * 3
-    assert len({hole_BP.numpy().tobytes() for hole_BP in holes}) == len(holes)  # each time other holes
+    assert len({hole_BP.numpy().tobytes() for hole_BP in holes}) == len(
+        holes
+    )  # each time other holes
 
 
 LONGER = {"kimg": 0.96, "lr": 5e-3, "sample_every_kimg": 9.0, "augment": {}}  # sixty steps
@@ -273,24 +344,32 @@ def test_the_loss_of_a_crnn_goes_down_and_its_iterations_improve(fashion, tmp_pa
     y_NCHW = degrade_fixed(x_NCHW, degradation_steps(model), range(len(x_NCHW)))
     with torch.inference_mode():
         estimates = [y_NCHW, *network.estimates(y_NCHW)]
-    degraded, first, *_, last = [(x_hat_NCHW - x_NCHW).square().mean().item() for x_hat_NCHW in estimates]
+    degraded, first, *_, last = [
+        (x_hat_NCHW - x_NCHW).square().mean().item() for x_hat_NCHW in estimates
+    ]
     assert last < 0.95 * first < 0.9 * degraded
 
 
 def test_generated_images_become_like_real_ones(fashion, tmp_path):
     pictures = []
-    model = tiny_model("gan", training={**LONGER, "betas": [0.0, 0.99], "sample_every_kimg": 0.48}, r2_gamma=0.0)
+    model = tiny_model(
+        "gan", training={**LONGER, "betas": [0.0, 0.99], "sample_every_kimg": 0.48}, r2_gamma=0.0
+    )
     train(model, fashion, tmp_path, on_sample=lambda images_seen, x_BCHW: pictures.append(x_BCHW))
     mean_CHW = to_images(fashion.images("train")[:], torch.device("cpu")).mean(dim=0)
     grey_CHW = torch.full_like(mean_CHW, 0.5)  # what an untrained generator draws
-    assert (pictures[-1].mean(dim=0) - mean_CHW).square().mean() < 0.3 * (grey_CHW - mean_CHW).square().mean()
+    assert (pictures[-1].mean(dim=0) - mean_CHW).square().mean() < 0.3 * (
+        grey_CHW - mean_CHW
+    ).square().mean()
 
 
 def test_validation_scores_and_samples_come_when_asked(model, whole):
     log = whole.log
     samples = whole.samples
     assert list(log) == [steps * BATCH for steps in range(1, 13)]
-    validated = [seen for seen, values in log.items() if any(key.startswith("validation/") for key in values)]
+    validated = [
+        seen for seen, values in log.items() if any(key.startswith("validation/") for key in values)
+    ]
     assert validated == ([] if model.kind == "gan" else [96, 192])
     assert list(samples) == ([] if model.kind == "classification" else [96, 192])
     for x_BCHW in samples.values():
@@ -332,19 +411,33 @@ def failing_loss(side, patch):
         ("l2", "the l2 loss"),
     ],
 )
-def test_a_loss_that_is_not_finite_once_is_survived_at_half_the_learning_rate(fashion, tmp_path, side, name):
+def test_a_loss_that_is_not_finite_once_is_survived_at_half_the_learning_rate(
+    fashion, tmp_path, side, name
+):
     notes, log = [], Log()
     with pytest.MonkeyPatch.context() as patch:
         model = failing_loss(side, patch)
-        train(model, fashion, tmp_path, on_log=log, on_note=lambda images_seen, note: notes.append(note))
-    assert notes == [f"{name} became nan after 0.1 kimg: back to 0.1 kimg, on at 0.5 times the learning rate"]
+        train(
+            model,
+            fashion,
+            tmp_path,
+            on_log=log,
+            on_note=lambda images_seen, note: notes.append(note),
+        )
+    assert notes == [
+        f"{name} became nan after 0.1 kimg: back to 0.1 kimg, on at 0.5 times the learning rate"
+    ]
     assert list(log) == [steps * BATCH for steps in range(1, 13)]
     rates = log.curve("lr") / [learning_rate(2e-3, steps * BATCH, 192, 48) for steps in range(12)]
-    assert rates == pytest.approx([1] * 4 + [0.5] * 8)  # the steps after the checkpoint were done a second time
+    assert rates == pytest.approx(
+        [1] * 4 + [0.5] * 8
+    )  # the steps after the checkpoint were done a second time
 
 
 def test_a_learning_rate_that_diverges_is_stopped(model, fashion, tmp_path):
-    wild = model.model_copy(update={"training": model.training.model_copy(update={"lr": 1e30, "warmup_kimg": 0.0})})
+    wild = model.model_copy(
+        update={"training": model.training.model_copy(update={"lr": 1e30, "warmup_kimg": 0.0})}
+    )
     with pytest.raises(TrainingError, match=r"^the .* became (nan|-?inf) after 0\.0 kimg"):
         train(wild, fashion, tmp_path)
 
@@ -353,36 +446,53 @@ def test_a_learning_rate_that_diverges_is_stopped(model, fashion, tmp_path):
 def test_a_classifier_needs_two_classes(tmp_path, num_classes):
     info = DatasetInfo(28, 1, num_classes, ("only",) * num_classes, {})
     images = ArrayImages(info, np.zeros((BATCH, 28, 28, 1), np.uint8), np.zeros(BATCH, np.int64))
-    with pytest.raises(TrainingError, match=rf"at least two classes, the dataset 'fashion' has {num_classes}\."):
+    with pytest.raises(
+        TrainingError, match=rf"at least two classes, the dataset 'fashion' has {num_classes}\."
+    ):
         train(tiny_model("classifier"), images, tmp_path)
 
 
 def test_a_gan_without_classes_is_unconditional(tmp_path):
     info = DatasetInfo(16, 3, 0, (), {})
     pixels = np.random.default_rng(0).integers(0, 256, (BATCH, 16, 16, 3), np.uint8)
-    trained = train(tiny_model("gan"), ArrayImages(info, pixels, np.zeros(BATCH, np.int64)), tmp_path)
+    trained = train(
+        tiny_model("gan"), ArrayImages(info, pixels, np.zeros(BATCH, np.int64)), tmp_path
+    )
     assert trained.network_config["num_classes"] == 1
-    assert trained.network(torch.randn(2, 8), torch.zeros(2, dtype=torch.int64)).shape == (2, 3, 16, 16)
+    assert trained.network(torch.randn(2, 8), torch.zeros(2, dtype=torch.int64)).shape == (
+        2,
+        3,
+        16,
+        16,
+    )
 
 
 def test_a_gan_can_leave_the_classes_of_its_pictures_aside(fashion, tmp_path):
     pictures = []
     trained = train(
-        tiny_model("gan", conditional=False), fashion, tmp_path, on_sample=lambda seen, x_BCHW: pictures.append(x_BCHW)
+        tiny_model("gan", conditional=False),
+        fashion,
+        tmp_path,
+        on_sample=lambda seen, x_BCHW: pictures.append(x_BCHW),
     )
     assert trained.network_config["num_classes"] == 1
     assert pictures[0].shape == (8, 1, 28, 28)
 
 
 def test_a_gan_that_is_to_be_asked_for_classes_needs_some(tmp_path):
-    images = ArrayImages(DatasetInfo(28, 1, 0, (), {}), np.zeros((BATCH, 28, 28, 1), np.uint8), np.zeros(BATCH, int))
+    images = ArrayImages(
+        DatasetInfo(28, 1, 0, (), {}), np.zeros((BATCH, 28, 28, 1), np.uint8), np.zeros(BATCH, int)
+    )
     with pytest.raises(
-        TrainingError, match=r"conditional: true needs at least two classes, the dataset 'fashion' has 0"
+        TrainingError,
+        match=r"conditional: true needs at least two classes, the dataset 'fashion' has 0",
     ):
         train(tiny_model("gan", conditional=True), images, tmp_path)
 
 
-def test_a_restorer_that_is_told_the_noise_level_learns_from_the_level_of_each_image(fashion, tmp_path):
+def test_a_restorer_that_is_told_the_noise_level_learns_from_the_level_of_each_image(
+    fashion, tmp_path
+):
     told = []
 
     def listening(**config):

@@ -34,7 +34,11 @@ class Watched(torch.nn.Module):
 
 
 def pixels(count, side=16, channels=1):
-    return np.random.default_rng(count).integers(0, 256, (count, side, side, channels)).astype(np.uint8)
+    return (
+        np.random.default_rng(count)
+        .integers(0, 256, (count, side, side, channels))
+        .astype(np.uint8)
+    )
 
 
 def test_a_part_is_what_one_process_has_in_memory():
@@ -83,7 +87,9 @@ def test_large_images_are_evaluated_a_few_at_a_time():
 def test_a_classifier_takes_features_of_a_few_large_images_at_a_time():
     network = build_classifier("cnn", channels=1, image_size=256, num_classes=2, width=4).eval()
     sizes = []
-    network.body.register_forward_pre_hook(lambda module, given_BCHW: sizes.append(len(given_BCHW[0])))
+    network.body.register_forward_pre_hook(
+        lambda module, given_BCHW: sizes.append(len(given_BCHW[0]))
+    )
     features_ND = classifier_extractor(network, "c/1", CPU).of(torch.rand(19, 1, 256, 256))
     assert len(features_ND) == 19
     assert max(sizes) == 8

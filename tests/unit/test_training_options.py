@@ -24,7 +24,10 @@ def test_bfloat16_learns_alike_with_weights_in_float32(fashion, tmp_path, name):
     log, half_log = Log(), Log()
     train(tiny_model(name, training), fashion, tmp_path / "float32", on_log=log)
     trained = train(
-        tiny_model(name, {**training, "precision": "bfloat16"}), fashion, tmp_path / "half", on_log=half_log
+        tiny_model(name, {**training, "precision": "bfloat16"}),
+        fashion,
+        tmp_path / "half",
+        on_log=half_log,
     )
     for key in ("d_loss", "g_loss") if name == "gan" else ("loss",):
         assert not np.array_equal(log.curve(key), half_log.curve(key))
@@ -48,7 +51,12 @@ def test_compiled_networks_learn_alike(fashion, tmp_path):
     training = {"kimg": 0.048, "sample_every_kimg": 9.0}
     log, compiled_log = Log(), Log()
     train(tiny_model("cnn", training), fashion, tmp_path / "eager", on_log=log)
-    trained = train(tiny_model("cnn", {**training, "compile": True}), fashion, tmp_path / "fast", on_log=compiled_log)
+    trained = train(
+        tiny_model("cnn", {**training, "compile": True}),
+        fashion,
+        tmp_path / "fast",
+        on_log=compiled_log,
+    )
     np.testing.assert_allclose(compiled_log.curve("loss"), log.curve("loss"), rtol=1e-4)
     assert all(not name.startswith("_orig_mod") for name in trained.network.state_dict())
 

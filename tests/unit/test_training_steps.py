@@ -39,10 +39,14 @@ def test_after_a_halflife_the_old_weights_have_half_a_share(batch_size):
     for _ in range(2000 // batch_size):
         update(LATE)
     for name, values in values_of(old).items():
-        assert values == ([8] if name.endswith("num_batches_tracked") else [pytest.approx(4, rel=1e-4)])
+        assert values == (
+            [8] if name.endswith("num_batches_tracked") else [pytest.approx(4, rel=1e-4)]
+        )
 
 
-@pytest.mark.parametrize(("images_seen", "share"), [(100, 2**-20), (1000, 0.25), (2000, 0.5), (40_000, 2 ** (-1 / 20))])
+@pytest.mark.parametrize(
+    ("images_seen", "share"), [(100, 2**-20), (1000, 0.25), (2000, 0.5), (40_000, 2 ** (-1 / 20))]
+)
 def test_early_on_the_halflife_is_a_twentieth_of_the_images_seen(images_seen, share):
     old, new = constant(1), constant(0)
     averaging(old, new, two_kimg(100))(images_seen)
@@ -113,13 +117,18 @@ def test_placed_kernels_are_channels_last_and_keep_their_values():
     assert not network[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert placed(network, torch.device("cpu")) is network
     assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
-    assert all(torch.equal(one, other) for one, other in zip(before, network.parameters(), strict=True))
+    assert all(
+        torch.equal(one, other) for one, other in zip(before, network.parameters(), strict=True)
+    )
 
 
 def test_a_device_that_is_not_there_is_an_error_never_a_fallback():
     assert choose_device("cpu") == torch.device("cpu")
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    with pytest.raises(ConfigError, match=rf"device = 'cuda:99', but torch .* sees {torch.cuda.device_count()} CUDA"):
+    with pytest.raises(
+        ConfigError,
+        match=rf"device = 'cuda:99', but torch .* sees {torch.cuda.device_count()} CUDA",
+    ):
         choose_device("cuda:99")
 
 

@@ -49,7 +49,10 @@ def test_the_worktree_is_the_commit_with_its_uncommitted_changes_and_goes_away(r
 
 def test_changes_that_do_not_apply_are_an_error_and_leave_nothing(repository):
     diff = b"--- a/project/code.py\n+++ b/project/code.py\n@@ -1 +1 @@\n-three\n+four\n"
-    with pytest.raises(ProvenanceError, match="the stored uncommitted changes do not apply to their commit: .*code.py"):
+    with pytest.raises(
+        ProvenanceError,
+        match="the stored uncommitted changes do not apply to their commit: .*code.py",
+    ):
         with checked_out(repository / "project", head(repository), diff):
             raise AssertionError
     assert run(repository, "git", "worktree", "list").count("\n") == 1
@@ -58,7 +61,9 @@ def test_changes_that_do_not_apply_are_an_error_and_leave_nothing(repository):
 def test_a_commit_without_the_project_or_none_at_all_is_an_error(repository):
     other = repository / "other"
     other.mkdir()
-    with pytest.raises(ProvenanceError, match="has no folder other/: the project was not there then"):
+    with pytest.raises(
+        ProvenanceError, match="has no folder other/: the project was not there then"
+    ):
         with checked_out(other, head(repository, "HEAD~1"), b""):
             raise AssertionError
     with pytest.raises(ProvenanceError, match="commit 0000000000 can't be checked out"):
@@ -68,7 +73,11 @@ def test_a_commit_without_the_project_or_none_at_all_is_an_error(repository):
 
 def test_what_git_knows_of_a_commit(repository):
     first, second = head(repository, "HEAD~1"), head(repository)
-    assert knows(repository, second) and not knows(repository, "0" * 40) and not knows(repository, "--all")
+    assert (
+        knows(repository, second)
+        and not knows(repository, "0" * 40)
+        and not knows(repository, "--all")
+    )
     assert described(repository, second)["subject"] == "second, with [markup]"
     assert described(repository, "0" * 40) == {}
     assert "later.txt" in changed_files(repository, first, second)

@@ -15,7 +15,11 @@ class Log(dict):
         self.stop_at = stop_at
 
     def __call__(self, images_seen, values):
-        kept = {key: value for key, value in values.items() if key not in {"images_per_second", "minutes"}}
+        kept = {
+            key: value
+            for key, value in values.items()
+            if key not in {"images_per_second", "minutes"}
+        }
         self[images_seen] = {**self.get(images_seen, {}), **kept}
         if images_seen == self.stop_at:
             raise Interrupted

@@ -62,9 +62,14 @@ def diff(
 
 @app.command()
 def show(
-    image: Annotated[str, typer.Argument(help="First digits of its content hash (4 or more), or its file's name.")],
+    image: Annotated[
+        str,
+        typer.Argument(help="First digits of its content hash (4 or more), or its file's name."),
+    ],
     revision: Annotated[str, typer.Option("--rev", help="The version to look into.")] = "now",
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the picture to this file.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write the picture to this file.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show what is known of one picture, stored or in quarantine."""
@@ -98,7 +103,9 @@ def checkout(revision: Annotated[str, typer.Argument(metavar="REV")]) -> None:
 
     project = open_project()
     if revision == history.NOW:
-        raise UsageError("the working copy is `now` already. Give a git revision, or an md5 of `atelier data list`.")
+        raise UsageError(
+            "the working copy is `now` already. Give a git revision, or an md5 of `atelier data list`."
+        )
     with exclusive(project):
         md5 = history.resolve(project.root, revision)
         changed = dvc.checkout(project.root, md5)

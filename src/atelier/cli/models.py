@@ -20,8 +20,13 @@ def generate(
         typer.Option("-o", "--output", help="The grid.  [default: results/MODEL-VERSION.png]"),
     ] = None,
     num_images: Annotated[int, typer.Option("-n", min=1, max=10_000, help="How many images.")] = 64,
-    wanted: Annotated[str | None, typer.Option("--class", help="Name or number of a class.  [default: all]")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="The same seed gives the same images.")] = 0,
+    wanted: Annotated[
+        str | None, typer.Option("--class", help="Name or number of a class.  [default: all]")
+    ] = None,
+    seed: Annotated[
+        int,
+        typer.Option("--seed", min=0, max=2**63 - 1, help="The same seed gives the same images."),
+    ] = 0,
 ) -> None:
     """Generate images with a registered GAN and write them as one grid."""
     import pandas as pd
@@ -46,13 +51,19 @@ def generate(
 
 def restore(
     model: Annotated[str, typer.Argument(help="A restorer.")],
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Pictures, or folders of pictures.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Pictures, or folders of pictures.")
+    ],
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="Folder.  [default: results/MODEL-VERSION]"),
     ] = None,
-    iterations: Annotated[int | None, typer.Option(min=1, help="If recurrent.  [default: as trained]")] = None,
-    sigma: Annotated[float | None, typer.Option(min=0, max=1, help="Of the noise.  [default: estimated]")] = None,
+    iterations: Annotated[
+        int | None, typer.Option(min=1, help="If recurrent.  [default: as trained]")
+    ] = None,
+    sigma: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Of the noise.  [default: estimated]")
+    ] = None,
 ) -> None:
     """Restore pictures of any size with a registered restorer."""
     from atelier.serving.restore import restore_files
@@ -60,10 +71,18 @@ def restore(
 
     version, served, config = _load(model, "restoration")
     if iterations is not None and "iterations" not in config["network"]:
-        raise UsageError(f"{version} is not recurrent, so --iterations has no meaning. Leave it out.")
+        raise UsageError(
+            f"{version} is not recurrent, so --iterations has no meaning. Leave it out."
+        )
     if sigma is not None and not config["network"].get("noise_level"):
-        raise UsageError(f"{version} is not told the noise level, so --sigma has no meaning. Leave it out.")
-    settings = {key: value for key, value in (("iterations", iterations), ("sigma", sigma)) if value is not None}
+        raise UsageError(
+            f"{version} is not told the noise level, so --sigma has no meaning. Leave it out."
+        )
+    settings = {
+        key: value
+        for key, value in (("iterations", iterations), ("sigma", sigma))
+        if value is not None
+    }
     output = output or default_output(open_project(), f"{version.model}-{version.number}")
     written = restore_files(
         served,
@@ -77,8 +96,12 @@ def restore(
 
 
 def pictures(
-    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Default: all champions.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder.  [default: results]")] = None,
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Default: all champions.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder.  [default: results]")
+    ] = None,
 ) -> None:
     """Fetch the pictures that the evaluation of each model left in the registry."""
     from atelier.registry import CHAMPION
@@ -117,7 +140,9 @@ def _load(reference: str, kind: str) -> tuple[Any, Any, dict[str, Any]]:
     served = registry.load(version)
     config = served.unwrap_python_model().config
     if config["kind"] != kind:
-        raise UsageError(f"{version} is a {config['kind']} model; this command needs a {kind} model.")
+        raise UsageError(
+            f"{version} is a {config['kind']} model; this command needs a {kind} model."
+        )
     return version, served, config
 
 

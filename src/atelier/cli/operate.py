@@ -18,13 +18,19 @@ from atelier.project import Project, find_project, open_project, set_environment
 if TYPE_CHECKING:
     from flows.schedules import Changes
 
-schedule_app = typer.Typer(help="What runs by itself: the section schedules of params.yaml.", no_args_is_help=True)
+schedule_app = typer.Typer(
+    help="What runs by itself: the section schedules of params.yaml.", no_args_is_help=True
+)
 
-Port = Annotated[int | None, typer.Option(min=1, max=65535, help="[default: as before, or the first free one]")]
+Port = Annotated[
+    int | None, typer.Option(min=1, max=65535, help="[default: as before, or the first free one]")
+]
 
 
 def up(
-    foreground: Annotated[bool, typer.Option("--foreground", help="Stay, for systemd and containers.")] = False,
+    foreground: Annotated[
+        bool, typer.Option("--foreground", help="Stay, for systemd and containers.")
+    ] = False,
     prefect_port: Port = None,
     mlflow_port: Port = None,
 ) -> None:
@@ -38,7 +44,9 @@ def up(
     servers = stack.prepare(project, {"prefect": prefect_port, "mlflow": mlflow_port})
     if foreground:
         if servers is None:
-            raise UsageError("the stack is up already. See `atelier status`; `atelier down` ends it.")
+            raise UsageError(
+                "the stack is up already. See `atelier status`; `atelier down` ends it."
+            )
         _come_up_beside(project)
         supervisor.supervise(project, servers)
         return
@@ -48,7 +56,9 @@ def up(
     if servers is None and not count:
         print("0 changes: the stack was up, with these schedules.")
     elif servers is not None:
-        print(f"{len(running.parts)} parts up in {time.monotonic() - began:.0f} s. `atelier status` says what goes on.")
+        print(
+            f"{len(running.parts)} parts up in {time.monotonic() - began:.0f} s. `atelier status` says what goes on."
+        )
 
 
 def down() -> None:
@@ -62,8 +72,14 @@ def down() -> None:
     ended = stack.take_down(project)
     left = with_variable(MARK, str(project.root))
     if left:
-        raise UsageError(f"processes {', '.join(str(process.pid) for process in left)} did not end; kill them.")
-    print(f"the stack is down, after {time.monotonic() - began:.0f} s." if ended else "the stack was not up.")
+        raise UsageError(
+            f"processes {', '.join(str(process.pid) for process in left)} did not end; kill them."
+        )
+    print(
+        f"the stack is down, after {time.monotonic() - began:.0f} s."
+        if ended
+        else "the stack was not up."
+    )
 
 
 def status(as_json: Json = False) -> None:
@@ -109,7 +125,8 @@ def _waiting_versions(project: Project) -> list[str]:
 
 def logs(
     part: Annotated[
-        str | None, typer.Argument(help="prefect, mlflow, runner, runs or supervisor.  [default: all]")
+        str | None,
+        typer.Argument(help="prefect, mlflow, runner, runs or supervisor.  [default: all]"),
     ] = None,
     lines: Annotated[int, typer.Option("-n", min=1, help="How many lines of each.")] = 20,
 ) -> None:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from atelier.registry import Registry
 
 Models = Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Only these.")]
-ParamsFile = Annotated[Path | None, typer.Option("--params", help="The desired state.  [default: params.yaml]")]
+ParamsFile = Annotated[
+    Path | None, typer.Option("--params", help="The desired state.  [default: params.yaml]")
+]
 Override = Annotated[
     list[str] | None,
     typer.Option("-S", "--set", help="Override: dotted.key=value. Repeatable."),
@@ -29,7 +31,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 Found = TypeVar("Found")
 
 
-def open_params(params_file: Path | None, overrides: list[str] | None) -> tuple[Project, Params, Path]:
+def open_params(
+    params_file: Path | None, overrides: list[str] | None
+) -> tuple[Project, Params, Path]:
     """The project, the desired state, and the file that it was read from."""
     from atelier.data.versions.dvc import data_md5
     from atelier.params import load_params

@@ -24,7 +24,9 @@ MAX_REASON = 1000  # characters: MLflow cuts longer values
 ModelName = Annotated[str, typer.Argument(help="The model's name.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept in the ledger.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")]
-Number = Annotated[int | None, typer.Argument(metavar="[VERSION]", help="[default: the challenger]")]
+Number = Annotated[
+    int | None, typer.Argument(metavar="[VERSION]", help="[default: the challenger]")
+]
 
 
 def promote(
@@ -59,7 +61,9 @@ def approve(
     _decide_by_hand(propose_approval, model, version, reason, dry_run, params_file)
 
 
-def reject(model: ModelName, reason: Reason, version: Number = None, dry_run: DryRun = False) -> None:
+def reject(
+    model: ModelName, reason: Reason, version: Number = None, dry_run: DryRun = False
+) -> None:
     """Decide that a version, by default the challenger, is not to become champion."""
     from atelier.promotion import propose_rejection
 
@@ -70,7 +74,9 @@ def reject(model: ModelName, reason: Reason, version: Number = None, dry_run: Dr
 
 def rollback(
     model: ModelName,
-    version: Annotated[int | None, typer.Argument(metavar="[VERSION]", help="[default: the champion before]")] = None,
+    version: Annotated[
+        int | None, typer.Argument(metavar="[VERSION]", help="[default: the champion before]")
+    ] = None,
     reason: Reason = "rolled back",
     dry_run: DryRun = False,
 ) -> None:
@@ -85,7 +91,10 @@ def ledger(
     model: Annotated[str | None, typer.Argument(help="Only this model.")] = None,
     as_json: Json = False,
     begin_again: Annotated[
-        bool, typer.Option("--begin-again", help="Start another one for MODEL, whose own was lost as a whole.")
+        bool,
+        typer.Option(
+            "--begin-again", help="Start another one for MODEL, whose own was lost as a whole."
+        ),
     ] = False,
     reason: Annotated[str, typer.Option("--reason", help="Why; for --begin-again.")] = "",
 ) -> None:
@@ -99,13 +108,19 @@ def ledger(
         require_known(registry, model)
     if begin_again:
         if model is None:
-            raise UsageError("--begin-again needs a MODEL: atelier ledger MODEL --begin-again --reason ...")
+            raise UsageError(
+                "--begin-again needs a MODEL: atelier ledger MODEL --begin-again --reason ..."
+            )
         promotion.begin_again(registry, model, _checked(reason))
     names = [model] if model else registry.model_names()
     entries = [entry for name in names for entry in registry.ledger.entries(name)]
     differences = [line for name in names for line in promotion.disagreements(registry, name)]
     if as_json:
-        print(json.dumps({"entries": [asdict(entry) for entry in entries], "drift": differences}, indent=2))
+        print(
+            json.dumps(
+                {"entries": [asdict(entry) for entry in entries], "drift": differences}, indent=2
+            )
+        )
     else:
         print_ledger(entries)
         print_warnings(differences)
@@ -132,7 +147,9 @@ def _decide_by_hand(
     project, reason = open_project(), _checked(reason)
     params = load_params((params_file or project.params_file).resolve())
     if model not in params.models:
-        raise UsageError(f"{model!r} is not a model of params.yaml.{nearest(model, list(params.models))}")
+        raise UsageError(
+            f"{model!r} is not a model of params.yaml.{nearest(model, list(params.models))}"
+        )
     registry = _settled(project, model)
     version = _challenger(registry, model, number)
     factory = Factory(project, params, registry)
@@ -149,7 +166,9 @@ def _carry_out(registry: Registry, proposal: Proposal, dry_run: bool) -> None:
     print(f"{decision.model}/{decision.version} {would}{decision.action}.")
     champion = f"{decision.model}/{decision.champion}" if decision.champion else "nobody"
     same = "still " if decision.champion == decision.champion_before else ""
-    print(f"Champion {'would be' if dry_run else 'is'} {same}{champion}; previous: {decision.previous or 'none'}.")
+    print(
+        f"Champion {'would be' if dry_run else 'is'} {same}{champion}; previous: {decision.previous or 'none'}."
+    )
 
 
 def _settled(project: Project, model: str) -> Registry:
@@ -163,10 +182,16 @@ def _settled(project: Project, model: str) -> Registry:
 
 
 def _challenger(registry: Registry, model: str, number: int | None) -> Version:
-    return registry.version(model, number) if number is not None else registry.resolve(f"{model}@challenger")
+    return (
+        registry.version(model, number)
+        if number is not None
+        else registry.resolve(f"{model}@challenger")
+    )
 
 
 def _checked(reason: str) -> str:
     if not reason.strip() or len(reason) > MAX_REASON:
-        raise UsageError(f"--reason has {len(reason)} characters: give at least one, and {MAX_REASON} at most.")
+        raise UsageError(
+            f"--reason has {len(reason)} characters: give at least one, and {MAX_REASON} at most."
+        )
     return reason

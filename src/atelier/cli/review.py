@@ -12,7 +12,8 @@ from atelier.errors import ProvenanceError, RegistryError, UsageError
 
 
 def history(
-    model: Annotated[str | None, typer.Argument(help="Only this model.")] = None, as_json: Json = False
+    model: Annotated[str | None, typer.Argument(help="Only this model.")] = None,
+    as_json: Json = False,
 ) -> None:
     """List all versions of all models: scores with intervals, verdicts and their reasons."""
     from atelier.cli.tables.history import print_history
@@ -60,7 +61,9 @@ def lineage(
 
 def reproduce(
     model: Annotated[str, typer.Argument(help="A version; or its model, and the number after it.")],
-    number: Annotated[int | None, typer.Argument(metavar="VERSION", help="The number of the version.")] = None,
+    number: Annotated[
+        int | None, typer.Argument(metavar="VERSION", help="The number of the version.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a version again as it was trained, in a git worktree, and compare the weights bit by bit.
@@ -80,12 +83,15 @@ def reproduce(
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="A version, or the id of an MLflow run.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The other one.")],
-    html: Annotated[Path | None, typer.Option("--html", help="Write a page with pictures, in one file.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write a page with pictures, in one file.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show in what two versions differ: parameters, data, code, and scores in pairs of the same test images."""
     from atelier.cli.tables import review as tables
     from atelier.review import comparison
+    from atelier.review.comparison_page import comparison_page
     from atelier.ui.outputs import refuse_overwriting, write_output
 
     registry = open_registry()
@@ -94,14 +100,16 @@ def compare(
     sides = comparison.open_side(registry, a), comparison.open_side(registry, b)
     found = comparison.compare(registry, *sides)
     if html is not None:
-        page = tables.comparison_page(found, comparison.fetch_pictures(registry, *sides))
+        page = comparison_page(found, comparison.fetch_pictures(registry, *sides))
         write_output(registry.project, html, page.encode())
     print_found(found, as_json, tables.print_comparison)
 
 
 def card(
     model: Annotated[str, typer.Argument(help="A version.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: results/MODEL-VERSION.html]")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="[default: results/MODEL-VERSION.html]")
+    ] = None,
 ) -> None:
     """Write the model card of a version, one page: purpose, data, scores, limits, pictures, cost, provenance."""
     from atelier.ui.outputs import default_output, write_output
@@ -112,7 +120,9 @@ def card(
     if page is None and (lost := registry.why_lost(version)):
         raise RegistryError(f"the card of {version} can't be read: {lost}.")
     if page is None:
-        raise UsageError(f"{version} has no card yet: it is written when the gate has judged (`atelier run`).")
+        raise UsageError(
+            f"{version} has no card yet: it is written when the gate has judged (`atelier run`)."
+        )
     name = f"{version.model}-{version.number}.html"
     path = output or default_output(registry.project, name)
     write_output(registry.project, path, page)
@@ -120,7 +130,9 @@ def card(
 
 
 def report(
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: results/report.html]")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="[default: results/report.html]")
+    ] = None,
 ) -> None:
     """Write the history of all models, one page: scores over time, champions, pictures, decisions, failures, cost."""
     from atelier.params import load_params

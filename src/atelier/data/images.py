@@ -59,9 +59,13 @@ class Shards:
 class Images:
     """The images of one split, in the order of the manifest."""
 
-    def __init__(self, rows: Manifest, shards: Shards, image_size: int | None, channels: int) -> None:
+    def __init__(
+        self, rows: Manifest, shards: Shards, image_size: int | None, channels: int
+    ) -> None:
         self._rows, self._shards = rows, shards
-        self._shard_names, self._shard_N = np.unique(np.array(rows.shards, dtype=np.str_), return_inverse=True)
+        self._shard_names, self._shard_N = np.unique(
+            np.array(rows.shards, dtype=np.str_), return_inverse=True
+        )
         self._image_size, self.channels = image_size, channels
 
     def __len__(self) -> int:
@@ -117,4 +121,6 @@ class Images:
         start = int(self._rows.offsets[image]) + top * row_bytes
         stop = start + (bottom - top) * row_bytes
         self._shards.count(stop - start, 1)
-        return self._shards.bytes_of(self._rows.shards[image])[start:stop].reshape(bottom - top, -1, self.channels)
+        return self._shards.bytes_of(self._rows.shards[image])[start:stop].reshape(
+            bottom - top, -1, self.channels
+        )

@@ -63,9 +63,13 @@ class Manifest:
 
     def rows(self) -> Iterable[ManifestRow]:
         """All rows, as they are written."""
-        numbers = (column.tolist() for column in (self.sources, self.heights, self.widths, self.channels))
+        numbers = (
+            column.tolist() for column in (self.sources, self.heights, self.widths, self.channels)
+        )
         places = (self.shards, self.offsets.tolist(), self.means.tolist(), self.stds.tolist())
-        columns = zip(self.sha256, self.labels.tolist(), self.splits, *numbers, *places, strict=True)
+        columns = zip(
+            self.sha256, self.labels.tolist(), self.splits, *numbers, *places, strict=True
+        )
         return map(ManifestRow._make, columns)
 
     def of(self, split: Split) -> Manifest:
@@ -82,7 +86,11 @@ def read_manifest(content: bytes) -> Manifest:
         ValueError, KeyError: if it is damaged.
     """
     header, *rows = read_csv(content)
-    columns = dict(zip(header, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(header, ())
+    columns = (
+        dict(zip(header, zip(*rows, strict=True), strict=True))
+        if rows
+        else dict.fromkeys(header, ())
+    )
     if any(len(row) != len(header) for row in rows) or not set(columns["split"]) <= set(SPLITS):
         raise ValueError("a row of manifest.csv is damaged")
 
@@ -90,7 +98,9 @@ def read_manifest(content: bytes) -> Manifest:
         values = columns[name] if name in columns else (DEFAULTS[name],) * len(rows)
         return np.array(values, dtype=np.str_).astype(dtype)
 
-    labels = np.array([label or str(NO_LABEL) for label in columns["label"]], dtype=np.str_).astype(np.int64)
+    labels = np.array([label or str(NO_LABEL) for label in columns["label"]], dtype=np.str_).astype(
+        np.int64
+    )
     return Manifest(
         list(columns["sha256"]), labels, list(columns["split"]), numbers("source"), numbers("height"),
         numbers("width"), numbers("channels"), list(columns["shard"]), numbers("offset"),
@@ -104,7 +114,9 @@ def write_manifest(path: Path, rows: Iterable[ManifestRow]) -> None:
     write_csv(path, ManifestRow._fields, lines)
 
 
-def digest_of(sha256: Sequence[str], labels: Iterable[int], splits: Iterable[str], class_names: Sequence[str]) -> str:
+def digest_of(
+    sha256: Sequence[str], labels: Iterable[int], splits: Iterable[str], class_names: Sequence[str]
+) -> str:
     """Identity of a dataset: which images, in which class and split; not how they lie in the shards.
 
     Args:

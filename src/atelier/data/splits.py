@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")  # also the order in which images are stored
+SPLITS: tuple[Split, ...] = (
+    "train",
+    "validation",
+    "test",
+)  # also the order in which images are stored
 
 
 def split_of(sha256_hex: str, test_fraction: float, validation_fraction: float) -> Split:

@@ -95,14 +95,18 @@ def _old(project_root: Path, name: str) -> Path:
 
 
 def _equal(first: Path, second: Path, notes: Collection[str]) -> bool:
-    names, others = ({path.name for path in folder.iterdir()} - set(notes) for folder in (first, second))
+    names, others = (
+        {path.name for path in folder.iterdir()} - set(notes) for folder in (first, second)
+    )
     return names == others and all(_same(first / name, second / name) for name in names)
 
 
 def _same(first: Path, second: Path) -> bool:
     if not (first.is_file() and second.is_file()):
         return False
-    return first.samefile(second) or filecmp.cmp(first, second, shallow=False)  # kept shards are links of each other
+    return first.samefile(second) or filecmp.cmp(
+        first, second, shallow=False
+    )  # kept shards are links of each other
 
 
 def _fsync(path: Path) -> None:

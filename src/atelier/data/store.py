@@ -25,7 +25,12 @@ from atelier.data.staging import repair
 from atelier.errors import DataError
 
 FORMAT_VERSION = 2
-LOCAL_NOTES = ("quarantine.csv", "quarantine.png", "validation.md", "names.csv")  # data.dvc doesn't count them
+LOCAL_NOTES = (
+    "quarantine.csv",
+    "quarantine.png",
+    "validation.md",
+    "names.csv",
+)  # data.dvc doesn't count them
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,9 @@ class StoredDataset:
 
     def images(self, split: Split) -> Images:
         """The split's images, in the order of `labels` and `hashes`."""
-        return Images(self.manifest.of(split), self.shards, self.info.image_size, self.info.channels)
+        return Images(
+            self.manifest.of(split), self.shards, self.info.image_size, self.info.channels
+        )
 
     def all_images(self) -> Images:
         """The images of all splits, in the order of the manifest."""
@@ -88,7 +95,9 @@ def read_dataset(project_root: Path, name: str) -> StoredDataset:
         DataError: if it is not there, was stored in another format, or is damaged.
     """
     if not is_stored(project_root, name):
-        raise DataError(f"data/{name} does not exist. Run `atelier run`, which ingests it, or `dvc pull`.")
+        raise DataError(
+            f"data/{name} does not exist. Run `atelier run`, which ingests it, or `dvc pull`."
+        )
     folder = project_root / "data" / name
     stored = open_version(name, lambda file: folder / file)
     if stored.format_version != FORMAT_VERSION:
@@ -108,7 +117,11 @@ def dataset_digest(project_root: Path, name: str) -> str:
     if not is_stored(project_root, name):
         return read_dataset(project_root, name).digest  # its message
     try:
-        return str(json.loads((project_root / "data" / name / "dataset.json").read_text(encoding="utf-8"))["digest"])
+        return str(
+            json.loads((project_root / "data" / name / "dataset.json").read_text(encoding="utf-8"))[
+                "digest"
+            ]
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(name, f"{type(error).__name__}: {error}") from None
 
@@ -150,7 +163,9 @@ def _read(name: str, locate: Callable[[str], Path]) -> StoredDataset:
     manifest = read_manifest(locate("manifest.csv").read_bytes())
     params, class_names = described["params"], tuple(described["class_names"])
     counts: dict[Split, int] = described["counts"]
-    info = DatasetInfo(params["image_size"], params["channels"], len(class_names), class_names, counts)
+    info = DatasetInfo(
+        params["image_size"], params["channels"], len(class_names), class_names, counts
+    )
     digest = digest_of(manifest.sha256, manifest.labels.tolist(), manifest.splits, class_names)
     _check(name, locate, manifest, described, digest)
     return StoredDataset(
@@ -160,7 +175,11 @@ def _read(name: str, locate: Callable[[str], Path]) -> StoredDataset:
 
 
 def _check(
-    name: str, locate: Callable[[str], Path], manifest: Manifest, described: Mapping[str, Any], digest: str
+    name: str,
+    locate: Callable[[str], Path],
+    manifest: Manifest,
+    described: Mapping[str, Any],
+    digest: str,
 ) -> None:
     """Counts and sizes; the pixels themselves are DVC's to check (`dvc status`)."""
     counts = {split: manifest.splits.count(split) for split in SPLITS}
@@ -178,4 +197,6 @@ def _check(
 
 
 def _damaged(name: str, problem: str) -> DataError:
-    return DataError(f"data/{name} is damaged: {problem}. Run `dvc checkout --force data.dvc`, or ingest it again.")
+    return DataError(
+        f"data/{name} is damaged: {problem}. Run `dvc checkout --force data.dvc`, or ingest it again."
+    )

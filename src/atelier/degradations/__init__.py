@@ -60,7 +60,9 @@ def _parse(steps: Steps) -> list[tuple[Step, dict[str, Any]]]:
     parsed = []
     for position, step in enumerate(steps):
         if len(step) != 1:
-            raise ValueError(f"degradation[{position}] = {dict(step)} must have one key, one of {sorted(STEPS)}.")
+            raise ValueError(
+                f"degradation[{position}] = {dict(step)} must have one key, one of {sorted(STEPS)}."
+            )
         ((name, kwargs),) = step.items()
         if name not in STEPS:
             raise ValueError(f"degradation[{position}] = {name!r} is not one of {sorted(STEPS)}.")
@@ -72,7 +74,9 @@ def _draw_per_image(shape_BCHW: torch.Size, steps: Steps, seeds: Sequence[int]) 
     """The randomness of every step, each image's from its own seed."""
     num_images, channels, height, width = shape_BCHW
     if num_images != len(seeds):
-        raise ValueError(f"{num_images} images were given with {len(seeds)} seeds; each image needs its own.")
+        raise ValueError(
+            f"{num_images} images were given with {len(seeds)} seeds; each image needs its own."
+        )
     parsed = []
     for step, kwargs in _parse(steps):
         parsed.append((step, kwargs, torch.Size((1, channels, height, width))))
@@ -105,7 +109,9 @@ def degrade(x_BCHW: Tensor, steps: Steps, generator: torch.Generator) -> Tensor:
     return y_BCHW
 
 
-def degrade_with_level(x_BCHW: Tensor, steps: Steps, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def degrade_with_level(
+    x_BCHW: Tensor, steps: Steps, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """`degrade`, and the noise level that a restorer with a noise-level input is told.
 
     Returns:
@@ -118,7 +124,9 @@ def degrade_with_level(x_BCHW: Tensor, steps: Steps, generator: torch.Generator)
     return y_BCHW, _level(steps, drawn)
 
 
-def _degraded(x_BCHW: Tensor, steps: Steps, generator: torch.Generator) -> tuple[Tensor, list[Randomness]]:
+def _degraded(
+    x_BCHW: Tensor, steps: Steps, generator: torch.Generator
+) -> tuple[Tensor, list[Randomness]]:
     y_BCHW, drawn = x_BCHW, []
     for step, kwargs in _parse(steps):
         drawn.append(step.draw(y_BCHW.shape, generator, **kwargs))
@@ -128,7 +136,9 @@ def _degraded(x_BCHW: Tensor, steps: Steps, generator: torch.Generator) -> tuple
 
 def _level(steps: Steps, drawn: Sequence[Randomness]) -> Tensor:
     if not steps or "noise" not in steps[-1]:
-        raise ValueError("degradation: the noise level is known only where `noise` is the last step.")
+        raise ValueError(
+            "degradation: the noise level is known only where `noise` is the last step."
+        )
     return drawn[-1][1]
 
 
@@ -183,10 +193,14 @@ def adjoint(v_BChw: Tensor, shape_BCHW: torch.Size, steps: Steps, seeds: Sequenc
     """
     for position, (name, step) in enumerate((name, STEPS[name]) for item in steps for name in item):
         if not step.linear:
-            raise ValueError(f"degradation[{position}]: {name!r} is not linear, so it has no adjoint.")
+            raise ValueError(
+                f"degradation[{position}]: {name!r} is not linear, so it has no adjoint."
+            )
     # The transposed Jacobian of what `apply` really does, border and rounding included, so the two can't drift apart.
     with torch.enable_grad():
-        x_BCHW = torch.zeros(shape_BCHW, dtype=v_BChw.dtype, device=v_BChw.device, requires_grad=True)
+        x_BCHW = torch.zeros(
+            shape_BCHW, dtype=v_BChw.dtype, device=v_BChw.device, requires_grad=True
+        )
         y_BChw = _applied(x_BCHW, steps, _draw_per_image(shape_BCHW, steps, seeds))
         (At_v_BCHW,) = torch.autograd.grad(y_BChw, x_BCHW, v_BChw)
     return At_v_BCHW
@@ -204,7 +218,9 @@ def hidden_pixels(shape_BCHW: torch.Size, steps: Steps, seeds: Sequence[int]) ->
         hidden_B1hw: bool, True where the degraded image is masked; all False without a mask step.
     """
     hidden_B1HW = torch.zeros(shape_BCHW[0], 1, *shape_BCHW[2:], dtype=torch.bool)
-    for (step, kwargs), randomness in zip(_parse(steps), _draw_per_image(shape_BCHW, steps, seeds), strict=True):
+    for (step, kwargs), randomness in zip(
+        _parse(steps), _draw_per_image(shape_BCHW, steps, seeds), strict=True
+    ):
         hidden_B1HW = step.hide(hidden_B1HW, randomness, **kwargs)
     return hidden_B1HW
 

@@ -20,7 +20,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from atelier.degradations.step import Drawn, DrawnInt, Randomness, Step, largest, uniform, uniform_int
+from atelier.degradations.step import (
+    Drawn,
+    DrawnInt,
+    Randomness,
+    Step,
+    largest,
+    uniform,
+    uniform_int,
+)
 
 # A Gaussian ends at 4 standard deviations, as scipy.ndimage.gaussian_filter does: beyond lies 6e-5 of it.
 _TRUNCATE = 4.0
@@ -38,7 +46,9 @@ def _draw_box(shape_BCHW: torch.Size, generator: torch.Generator, radius: DrawnI
     return (_normalised((offsets_K.abs() <= radius_B1).float()),)
 
 
-def _draw_motion(shape_BCHW: torch.Size, generator: torch.Generator, length: Drawn, angle: Drawn) -> Randomness:
+def _draw_motion(
+    shape_BCHW: torch.Size, generator: torch.Generator, length: Drawn, angle: Drawn
+) -> Randomness:
     """Each pixel weighs 1 minus its distance to the path, a straight line through the centre.
 
     Source: fspecial('motion') of MATLAB's Image Processing Toolbox.
@@ -53,9 +63,13 @@ def _draw_motion(shape_BCHW: torch.Size, generator: torch.Generator, length: Dra
     return (_normalised((1 - distance_BKK).clamp(min=0)),)
 
 
-def _draw_from_file(shape_BCHW: torch.Size, generator: torch.Generator, path: str, sha256: str) -> Randomness:
+def _draw_from_file(
+    shape_BCHW: torch.Size, generator: torch.Generator, path: str, sha256: str
+) -> Randomness:
     kernels_NKK = read_kernels(path, sha256)
-    return (kernels_NKK[torch.randint(len(kernels_NKK), tuple(shape_BCHW[:1]), generator=generator)],)
+    return (
+        kernels_NKK[torch.randint(len(kernels_NKK), tuple(shape_BCHW[:1]), generator=generator)],
+    )
 
 
 @lru_cache(maxsize=8)
@@ -75,15 +89,21 @@ def read_kernels(path: str, sha256: str) -> Tensor:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise ValueError(f"degradation: kernel_blur.path = {path!r} can't be read: {error.strerror}.") from None
+        raise ValueError(
+            f"degradation: kernel_blur.path = {path!r} can't be read: {error.strerror}."
+        ) from None
     if (found := hashlib.sha256(data).hexdigest()) != sha256:
-        raise ValueError(f"degradation: kernel_blur.path = {path!r} has the sha256 {found}, not {sha256}.")
+        raise ValueError(
+            f"degradation: kernel_blur.path = {path!r} has the sha256 {found}, not {sha256}."
+        )
     try:
         loaded = np.load(io.BytesIO(data), allow_pickle=False)
         arrays = list(loaded.values()) if isinstance(loaded, np.lib.npyio.NpzFile) else [loaded]
         kernels = [kernel for array in arrays for kernel in (array if array.ndim == 3 else [array])]
     except (ValueError, EOFError, OSError, AttributeError):
-        raise ValueError(f"degradation: kernel_blur.path = {path!r} is no .npy or .npz file of numbers.") from None
+        raise ValueError(
+            f"degradation: kernel_blur.path = {path!r} is no .npy or .npz file of numbers."
+        ) from None
     for kernel in kernels:
         _check_kernel(path, kernel)
     if not kernels:
@@ -91,7 +111,12 @@ def read_kernels(path: str, sha256: str) -> Tensor:
     side = max(max(kernel.shape) for kernel in kernels)
     borders = [[((side - length) // 2,) * 2 for length in kernel.shape] for kernel in kernels]
     return torch.from_numpy(
-        np.stack([np.pad(kernel.astype(np.float32), border) for kernel, border in zip(kernels, borders, strict=True)])
+        np.stack(
+            [
+                np.pad(kernel.astype(np.float32), border)
+                for kernel, border in zip(kernels, borders, strict=True)
+            ]
+        )
     )
 
 
@@ -99,7 +124,11 @@ def _check_kernel(path: str, kernel: Any) -> None:
     where = f"degradation: kernel_blur.path = {path!r} holds an array of shape {kernel.shape}"
     if kernel.ndim != 2 or not all(length % 2 for length in kernel.shape):
         raise ValueError(f"{where}; a kernel has two odd sides, so that its centre is a pixel.")
-    if not np.issubdtype(kernel.dtype, np.number) or not abs(kernel.sum() - 1) < 1e-3 or kernel.min() < 0:
+    if (
+        not np.issubdtype(kernel.dtype, np.number)
+        or not abs(kernel.sum() - 1) < 1e-3
+        or kernel.min() < 0
+    ):
         raise ValueError(f"{where} that is no kernel: its values must be 0 or more and sum to 1.")
 
 
@@ -126,7 +155,10 @@ def _convolved(x_BCHW: Tensor, kernels_BKK: Tensor) -> Tensor:
     padded_BCHW = F.pad(x_BCHW.contiguous(), (right, right, below, below), mode="replicate")
     weights_B11KK = kernels_BKK.flip(1, 2).to(x_BCHW)[:, None, None]
     # One by one, channels as the batch: a convolution of all together rounds differently for other batch sizes.
-    blurred = [F.conv2d(x_CHW[:, None], w_11KK) for x_CHW, w_11KK in zip(padded_BCHW, weights_B11KK, strict=True)]
+    blurred = [
+        F.conv2d(x_CHW[:, None], w_11KK)
+        for x_CHW, w_11KK in zip(padded_BCHW, weights_B11KK, strict=True)
+    ]
     return torch.stack(blurred).squeeze(2)
 
 

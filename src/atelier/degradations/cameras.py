@@ -71,7 +71,9 @@ def _apply_jpeg(x_BCHW: Tensor, randomness: Randomness, **kwargs: Any) -> Tensor
     return (y_BHWC.permute(0, 3, 1, 2) / 255).to(x_BCHW.dtype).contiguous()
 
 
-def _through_jpeg(pixels_HWC: np.ndarray[Any, np.dtype[np.uint8]], quality: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _through_jpeg(
+    pixels_HWC: np.ndarray[Any, np.dtype[np.uint8]], quality: int
+) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """The baseline codec of libjpeg as Pillow calls it: standard tables, colour at half resolution (4:2:0)."""
     file = io.BytesIO()
     grey = pixels_HWC.shape[2] == 1

@@ -56,9 +56,14 @@ class Levels:
     def names(self) -> list[str]:
         """Of the parts, from the lowest on, such as `noise.sigma 0.05-0.1`."""
         edges = [f"{edge:.3g}" for edge in np.linspace(self.low, self.high, NUM_PARTS + 1)]
-        return [f"{self.kind}.{self.parameter} {edges[part]}-{edges[part + 1]}" for part in range(NUM_PARTS)]
+        return [
+            f"{self.kind}.{self.parameter} {edges[part]}-{edges[part + 1]}"
+            for part in range(NUM_PARTS)
+        ]
 
-    def parts_B(self, shape_BCHW: torch.Size, steps: Steps, seeds: Sequence[int]) -> NDArray[np.int64]:
+    def parts_B(
+        self, shape_BCHW: torch.Size, steps: Steps, seeds: Sequence[int]
+    ) -> NDArray[np.int64]:
         """Which part each image is in, of those that `degrade_fixed` makes of these steps and seeds.
 
         Args:
@@ -69,7 +74,9 @@ class Levels:
         Returns:
             parts_B: 0, ..., 2, positions in `names`.
         """
-        drawn_B = np.array([self._drawn(torch.Size((1, *shape_BCHW[1:])), steps, seed) for seed in seeds])
+        drawn_B = np.array(
+            [self._drawn(torch.Size((1, *shape_BCHW[1:])), steps, seed) for seed in seeds]
+        )
         parts_B = (drawn_B - self.low) / (self.high - self.low) * NUM_PARTS
         return parts_B.astype(np.int64).clip(0, NUM_PARTS - 1)
 
@@ -80,7 +87,9 @@ class Levels:
             ((kind, kwargs),) = step.items()
             STEPS[kind].draw(shape_1CHW, generator, **kwargs)
             factor = STEPS[kind].upscale(**kwargs)
-            shape_1CHW = torch.Size((*shape_1CHW[:2], shape_1CHW[2] // factor, shape_1CHW[3] // factor))
+            shape_1CHW = torch.Size(
+                (*shape_1CHW[:2], shape_1CHW[2] // factor, shape_1CHW[3] // factor)
+            )
         given: Any = steps[self.position][self.kind][self.parameter]
         draw = uniform_int if isinstance(given[0], int) and isinstance(given[1], int) else uniform
         return float(draw(given, (1,), generator))

@@ -11,7 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atelier.degradations.step import Drawn, DrawnInt, Randomness, Step, largest, uniform, uniform_int
+from atelier.degradations.step import (
+    Drawn,
+    DrawnInt,
+    Randomness,
+    Step,
+    largest,
+    uniform,
+    uniform_int,
+)
 
 MID_GREY = 0.5  # what a masked pixel holds
 # A stroke is a path of so many straight parts, each of a quarter of the shorter side at most, that turns by up to 60
@@ -21,11 +29,15 @@ _LONGEST_PART = 0.25
 _LARGEST_TURN = math.pi / 3
 
 
-def _draw_boxes(shape_BCHW: torch.Size, generator: torch.Generator, size: DrawnInt, count: DrawnInt = 1) -> Randomness:
+def _draw_boxes(
+    shape_BCHW: torch.Size, generator: torch.Generator, size: DrawnInt, count: DrawnInt = 1
+) -> Randomness:
     """Square boxes, uniform over all positions inside the image; they may overlap."""
     num_images, _, height, width = shape_BCHW
     if largest(size) > min(height, width):
-        raise ValueError(f"degradation: mask.size = {size} does not fit into images of {height}x{width} pixels.")
+        raise ValueError(
+            f"degradation: mask.size = {size} does not fit into images of {height}x{width} pixels."
+        )
     shape_BN = (num_images, int(largest(count)))
     size_BN = uniform_int(size, shape_BN, generator)
     top_BN, left_BN = (_corner(side, size, size_BN, generator) for side in (height, width))
@@ -33,7 +45,9 @@ def _draw_boxes(shape_BCHW: torch.Size, generator: torch.Generator, size: DrawnI
     rows_H1, columns_W = torch.arange(height)[:, None], torch.arange(width)
     hidden_BHW = torch.zeros(num_images, height, width, dtype=torch.bool)
     for box in range(shape_BN[1]):
-        top_B11, left_B11, size_B11 = (values_BN[:, box, None, None] for values_BN in (top_BN, left_BN, size_BN))
+        top_B11, left_B11, size_B11 = (
+            values_BN[:, box, None, None] for values_BN in (top_BN, left_BN, size_BN)
+        )
         inside_rows_BH1 = (rows_H1 >= top_B11) & (rows_H1 < top_B11 + size_B11)
         hidden_BHW |= inside_rows_BH1 & (columns_W >= left_B11) & (columns_W < left_B11 + size_B11)
     return (hidden_BHW.unsqueeze(1),)
@@ -51,12 +65,16 @@ def _present(count: DrawnInt, shape_BN: tuple[int, int], generator: torch.Genera
     return torch.arange(shape_BN[1]) < uniform_int(count, (shape_BN[0], 1), generator)
 
 
-def _draw_strokes(shape_BCHW: torch.Size, generator: torch.Generator, width: Drawn, count: DrawnInt = 1) -> Randomness:
+def _draw_strokes(
+    shape_BCHW: torch.Size, generator: torch.Generator, width: Drawn, count: DrawnInt = 1
+) -> Randomness:
     """Strokes of a round brush, each of its own width, which begin inside the image."""
     num_images, _, *sides = shape_BCHW
     shape_BN = (num_images, int(largest(count)))
     radius_BN = uniform(width, shape_BN, generator) / 2
-    radius_BN = torch.where(_present(count, shape_BN, generator), radius_BN, -1.0)  # no pixel is that near
+    radius_BN = torch.where(
+        _present(count, shape_BN, generator), radius_BN, -1.0
+    )  # no pixel is that near
     start_BN12 = torch.rand(*shape_BN, 1, 2, generator=generator) * (torch.tensor(sides) - 1)
     length_BNP = torch.rand(*shape_BN, _NUM_PARTS, generator=generator) * _LONGEST_PART * min(sides)
     turn_BNP = (2 * torch.rand(*shape_BN, _NUM_PARTS, generator=generator) - 1) * _LARGEST_TURN
@@ -64,7 +82,9 @@ def _draw_strokes(shape_BCHW: torch.Size, generator: torch.Generator, width: Dra
     angle_BNP = turn_BNP.cumsum(dim=2)
     part_BNP2 = torch.stack((angle_BNP.sin(), angle_BNP.cos()), dim=3) * length_BNP[..., None]
     path_BNP2 = torch.cat((start_BN12, start_BN12 + part_BNP2.cumsum(dim=2)), dim=2)
-    pixels_HW2 = torch.stack(torch.meshgrid(*(torch.arange(side) for side in sides), indexing="ij"), dim=2).float()
+    pixels_HW2 = torch.stack(
+        torch.meshgrid(*(torch.arange(side) for side in sides), indexing="ij"), dim=2
+    ).float()
     hidden_BHW = torch.zeros(num_images, *sides, dtype=torch.bool)
     for stroke in range(shape_BN[1]):
         for part in range(_NUM_PARTS):

@@ -51,7 +51,9 @@ def _apply_poisson(x_BCHW: Tensor, randomness: Randomness, **kwargs: Any) -> Ten
     return (torch.stack(counts) / peak_B111).to(x_BCHW.device)
 
 
-def _draw_salt_and_pepper(shape_BCHW: torch.Size, generator: torch.Generator, fraction: Drawn) -> Randomness:
+def _draw_salt_and_pepper(
+    shape_BCHW: torch.Size, generator: torch.Generator, fraction: Drawn
+) -> Randomness:
     fraction_B111 = uniform(fraction, shape_BCHW[:1], generator)[:, None, None, None]
     u_BCHW = torch.rand(shape_BCHW, generator=generator)
     grain_BCHW = torch.full(tuple(shape_BCHW), _KEPT, dtype=torch.int8)

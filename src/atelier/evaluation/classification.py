@@ -12,15 +12,23 @@ from atelier.metrics.classification import confusion_matrix, recall_by_class
 from atelier.pictures import grid
 
 
-def evaluate_classifier(network: nn.Module, dataset: StoredDataset, protocol: Protocol) -> Evaluated:
+def evaluate_classifier(
+    network: nn.Module, dataset: StoredDataset, protocol: Protocol
+) -> Evaluated:
     """Accuracy, macro recall and macro F1 on the test images; recall of each class as slices."""
     labels_N, predicted_N = tested_classes(network, dataset, protocol)
     scores = class_scores(labels_N, predicted_N, dataset, protocol)
-    by_class = recall_by_class(labels_N, predicted_N, dataset.info.num_classes, protocol.params.confidence)
+    by_class = recall_by_class(
+        labels_N, predicted_N, dataset.info.num_classes, protocol.params.confidence
+    )
     names = dataset.info.class_names
     rows = [row("model", "all", name, score) for name, score in scores.items()]
-    rows += [row("model", f"class:{names[label]}", "recall", score) for label, score in by_class.items()]
-    confusion_KK = confusion_matrix(labels_N, predicted_N, dataset.info.num_classes).astype(np.float32)
+    rows += [
+        row("model", f"class:{names[label]}", "recall", score) for label, score in by_class.items()
+    ]
+    confusion_KK = confusion_matrix(labels_N, predicted_N, dataset.info.num_classes).astype(
+        np.float32
+    )
     shares = confusion_KK / confusion_KK.sum(axis=1, keepdims=True).clip(min=1)
     units = pd.DataFrame(
         {
@@ -29,4 +37,9 @@ def evaluate_classifier(network: nn.Module, dataset: StoredDataset, protocol: Pr
             "accuracy": (predicted_N == labels_N).astype(np.float64),
         }
     )
-    return Evaluated(scores, pd.DataFrame(rows), {"confusion.png": grid(1 - shares[None, None], 1, scale=16)}, units)
+    return Evaluated(
+        scores,
+        pd.DataFrame(rows),
+        {"confusion.png": grid(1 - shares[None, None], 1, scale=16)},
+        units,
+    )

@@ -88,21 +88,31 @@ def test_images(dataset: StoredDataset, protocol: Protocol) -> Iterator[Floats]:
     assert size is not None  # params.checks: restorers alone know images of any size
     count, step = min(len(images), protocol.params.num_images), images_in_a_pass(size, size)
     for start in range(0, count, step):
-        yield to_images(images[start : min(start + step, count)], torch.device("cpu")).contiguous().numpy()
+        yield (
+            to_images(images[start : min(start + step, count)], torch.device("cpu"))
+            .contiguous()
+            .numpy()
+        )
 
 
 def tested_classes(
     classifier: nn.Module, dataset: StoredDataset, protocol: Protocol
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """labels_N of the first `num_images` test images, and the classes that a classifier predicts."""
-    parts = [predicted_classes(classifier, x_NCHW, protocol.device) for x_NCHW in test_images(dataset, protocol)]
+    parts = [
+        predicted_classes(classifier, x_NCHW, protocol.device)
+        for x_NCHW in test_images(dataset, protocol)
+    ]
     predicted_N, labels_N = np.concatenate(parts), dataset.labels("test")
     assert labels_N is not None  # a classifier is only trained on labelled data
     return labels_N[: len(predicted_N)], predicted_N
 
 
 def class_scores(
-    labels_N: NDArray[np.int64], predicted_N: NDArray[np.int64], dataset: StoredDataset, protocol: Protocol
+    labels_N: NDArray[np.int64],
+    predicted_N: NDArray[np.int64],
+    dataset: StoredDataset,
+    protocol: Protocol,
 ) -> dict[str, Score]:
     """Accuracy, macro recall and macro F1."""
     num_classes, confidence = dataset.info.num_classes, protocol.params.confidence
@@ -122,7 +132,9 @@ def images_in_a_pass(height: int, width: int) -> int:
     return max(1, min(CHUNK, CHUNK_PIXELS // (height * width)))
 
 
-def predicted_classes(classifier: nn.Module, x_NCHW: Floats, device: torch.device) -> NDArray[np.int64]:
+def predicted_classes(
+    classifier: nn.Module, x_NCHW: Floats, device: torch.device
+) -> NDArray[np.int64]:
     """The class with the highest logit, of each image."""
     return np.asarray(in_chunks(classifier, torch.from_numpy(x_NCHW), device).argmax(axis=1))
 

@@ -55,5 +55,8 @@ def degraded_images(
         ]
         x_nCHW = to_images(np.stack(cut), torch.device("cpu")).contiguous()
         seeds = [int(sha256[:12], 16) for sha256 in hashes[rows]]
-        y_nChw, hidden_n1hw = degrade_fixed(x_nCHW, steps, seeds), hidden_pixels(x_nCHW.shape, steps, seeds)
+        y_nChw, hidden_n1hw = (
+            degrade_fixed(x_nCHW, steps, seeds),
+            hidden_pixels(x_nCHW.shape, steps, seeds),
+        )
         yield Degraded(rows.start, x_nCHW, y_nChw, hidden_n1hw, seeds)

@@ -53,13 +53,20 @@ def explain_restorer(
     y_NCHW = degrade_fixed(x_NCHW.cpu(), steps, seeds).to(device)
     restorers: list[Restore] = [network] * len(y_NCHW)
     if getattr(network, "noise_level", False):
-        restorers = [partial(network, sigma=float(s)) for s in noise_levels(x_NCHW.shape, steps, seeds)]
+        restorers = [
+            partial(network, sigma=float(s)) for s in noise_levels(x_NCHW.shape, steps, seeds)
+        ]
     y_1CHWs = torch.split(y_NCHW, 1)
     with torch.no_grad():
         restored = [restore(y_1CHW) for restore, y_1CHW in zip(restorers, y_1CHWs, strict=True)]
     degraded = nearest(y_NCHW.clamp(0, 1), factor).cpu().numpy()
-    errors = error_maps(x_NCHW.contiguous().cpu().numpy(), degraded, torch.cat(restored).clamp(0, 1).cpu().numpy())
-    shares = [local_attribution(restore, y_1CHW) for restore, y_1CHW in zip(restorers, y_1CHWs, strict=True)]
+    errors = error_maps(
+        x_NCHW.contiguous().cpu().numpy(), degraded, torch.cat(restored).clamp(0, 1).cpu().numpy()
+    )
+    shares = [
+        local_attribution(restore, y_1CHW)
+        for restore, y_1CHW in zip(restorers, y_1CHWs, strict=True)
+    ]
     return {"errors.png": errors, "attribution.png": attribution_maps(np.stack(shares), y_NCHW)}
 
 
@@ -96,7 +103,9 @@ def explain_generator(network: Any, config: Mapping[str, Any], seed: int) -> dic
 def heat(values_NHW: NDArray[Any]) -> Floats:
     """Values in [0, 1] as colours, black over red and yellow to white; N3HW."""
     values_NHW = np.clip(values_NHW, 0, 1)
-    return np.stack([np.clip(3 * values_NHW - shift, 0, 1) for shift in range(3)], axis=1).astype(np.float32)
+    return np.stack([np.clip(3 * values_NHW - shift, 0, 1) for shift in range(3)], axis=1).astype(
+        np.float32
+    )
 
 
 def error_maps(clean_NCHW: Floats, degraded_NCHW: Floats, restored_NCHW: Floats) -> Pixels:
@@ -183,13 +192,22 @@ def class_maps(classifier: Any, x_NCHW: Tensor, labels_N: NDArray[np.int64]) -> 
     finally:
         for weight, before in zip(classifier.parameters(), frozen, strict=True):
             weight.requires_grad_(before)
-    maps_NHW = LayerAttribution.interpolate(maps, x_NCHW.shape[-2:], "bilinear")[:, 0].detach().cpu().numpy()
+    maps_NHW = (
+        LayerAttribution.interpolate(maps, x_NCHW.shape[-2:], "bilinear")[:, 0]
+        .detach()
+        .cpu()
+        .numpy()
+    )
     strengths_NHW = maps_NHW / maps_NHW.max(axis=(1, 2), keepdims=True).clip(min=1e-12)
-    return grid(np.concatenate([_in_colour(x_NCHW.cpu().numpy()), heat(strengths_NHW)]), columns=len(x_NCHW))
+    return grid(
+        np.concatenate([_in_colour(x_NCHW.cpu().numpy()), heat(strengths_NHW)]), columns=len(x_NCHW)
+    )
 
 
 @torch.inference_mode()
-def interpolations(generator: Any, latent_dim: int, classes: Sequence[int], seed: int, steps: int = 10) -> Pixels:
+def interpolations(
+    generator: Any, latent_dim: int, classes: Sequence[int], seed: int, steps: int = 10
+) -> Pixels:
     """A row for each class: images on the way from one latent to another, which should change without jumps.
 
     The way is the great circle, because Gaussian latents lie near a sphere: White 2016, arXiv:1609.04468, section 2.1.
@@ -208,7 +226,9 @@ def interpolations(generator: Any, latent_dim: int, classes: Sequence[int], seed
         start_Z, end_Z = torch.randn(2, latent_dim, generator=rng)
         angle = torch.arccos(F.cosine_similarity(start_Z, end_Z, dim=0).clamp(-1, 1))
         t_S1 = torch.linspace(0, 1, steps)[:, None]
-        z_SZ = (torch.sin((1 - t_S1) * angle) * start_Z + torch.sin(t_S1 * angle) * end_Z) / torch.sin(angle)
+        z_SZ = (
+            torch.sin((1 - t_S1) * angle) * start_Z + torch.sin(t_S1 * angle) * end_Z
+        ) / torch.sin(angle)
         images_SCHW = generator(z_SZ.to(device), torch.full((steps,), label, device=device))
         rows.append((images_SCHW * 0.5 + 0.5).clamp(0, 1).cpu().numpy())
     return grid(np.concatenate(rows), columns=steps)

@@ -58,7 +58,9 @@ class Extractor:
         """features_ND of images of one size, float32."""
         x_NCHW = torch.as_tensor(x_NCHW)
         parts = torch.split(x_NCHW, self.in_a_pass(*x_NCHW.shape[-2:]))
-        return np.concatenate([self.features(part.to(self.device)).float().cpu().numpy() for part in parts])
+        return np.concatenate(
+            [self.features(part.to(self.device)).float().cpu().numpy() for part in parts]
+        )
 
     @torch.inference_mode()
     def probabilities(self, features_ND: Floats) -> NDArray[np.float32] | None:
@@ -79,7 +81,9 @@ def classifier_extractor(classifier: Any, identity: str, device: torch.device) -
     return Extractor("classifier", identity, device, BATCH, classifier.features, classifier.head)
 
 
-def efficientnet_extractor(side: int, sha256: str, identity: str, device: torch.device) -> Extractor:
+def efficientnet_extractor(
+    side: int, sha256: str, identity: str, device: torch.device
+) -> Extractor:
     """The 1280 pooled features of EfficientNet-Lite0, trained on ImageNet.
 
     Images are resized to a square (bicubic, with antialiasing where that shrinks them) and then (x - 127) / 128 on 0
@@ -110,7 +114,9 @@ def efficientnet_extractor(side: int, sha256: str, identity: str, device: torch.
     network.to(device).eval().requires_grad_(False)
 
     def features(x_BCHW: Tensor) -> Tensor:
-        resized = F.interpolate(_in_colour(x_BCHW), size=(side, side), mode="bicubic", antialias=True)
+        resized = F.interpolate(
+            _in_colour(x_BCHW), size=(side, side), mode="bicubic", antialias=True
+        )
         maps_BDHW: Tensor = network.extract_features((resized.clamp(0, 1) * 255 - 127) / 128)
         return maps_BDHW.mean(dim=(2, 3))
 
@@ -136,11 +142,15 @@ def inception_extractor(path: Path, sha256: str, identity: str, device: torch.de
     content = checked_bytes(path, sha256)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # torch has no other reader of this file
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # torch has no other reader of this file
             network: nn.Module = torch.jit.load(content, map_location=device).eval()  # type: ignore[no-untyped-call]
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0]
-        raise EvaluationError(f"{path} is not a TorchScript file: {reason}. Use inception-2015-12-05.pt.") from None
+        raise EvaluationError(
+            f"{path} is not a TorchScript file: {reason}. Use inception-2015-12-05.pt."
+        ) from None
 
     def features(x_BCHW: Tensor) -> Tensor:
         pixels_BCHW = (_in_colour(x_BCHW).clamp(0, 1) * 255).round().to(torch.uint8)

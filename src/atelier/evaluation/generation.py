@@ -76,7 +76,10 @@ def evaluate_generator(
     train_TD = real_features(extractor, dataset, "train", MAX_TRAINING_IMAGES, protocol.features)
     held_out_N, _ = nearest_training(train_TD, real_ND)
     features, scores, pictures = {}, {}, {}
-    for subject, draw in {"model": generate, **({"unrefined": unrefined} if unrefined else {})}.items():
+    for subject, draw in {
+        "model": generate,
+        **({"unrefined": unrefined} if unrefined else {}),
+    }.items():
         fake_MCHW, labels_M = draw(count, seed)
         features[subject] = fake_MD = extractor.of(fake_MCHW)
         found = _feature_scores(real_ND, fake_MD, labels_M, extractor, protocol)
@@ -84,23 +87,35 @@ def evaluate_generator(
         found["memorisation"] = memorisation(closeness_M, held_out_N, protocol.params.confidence)
         scores[subject] = with_extractor(found, extractor)
         if labels_M is not None and recipe is not None:
-            scores[subject]["cas"] = classification_accuracy_score(fake_MCHW, labels_M, recipe, dataset, protocol)
+            scores[subject]["cas"] = classification_accuracy_score(
+                fake_MCHW, labels_M, recipe, dataset, protocol
+            )
         drawn, pairs = PICTURES[subject]
         pictures[drawn] = _ten_of_each(fake_MCHW, labels_M, dataset.info.num_classes)
         pictures[pairs] = _closest_pairs(fake_MCHW, closeness_M, nearest_M, dataset)
     if unrefined:
         name, both = score_name("kid", extractor.name), (features["model"], features["unrefined"])
-        difference = kid_difference(real_ND, *both, "what it draws unrefined", protocol.params.confidence, seed)
+        difference = kid_difference(
+            real_ND, *both, "what it draws unrefined", protocol.params.confidence, seed
+        )
         scores["model"] |= with_extractor({f"{name}_difference": difference}, extractor)
     floor = _feature_scores(real_ND, train_TD[: len(real_ND)], None, extractor, protocol)
     scores["floor:real training images"] = with_extractor(floor, extractor)
-    rows = [row(subject, "all", name, score) for subject, found in scores.items() for name, score in found.items()]
+    rows = [
+        row(subject, "all", name, score)
+        for subject, found in scores.items()
+        for name, score in found.items()
+    ]
     units = block_units(real_ND, features["model"], seed, extractor)
     return Evaluated(scores["model"], pd.DataFrame(rows), pictures, units)
 
 
 def _feature_scores(
-    real_ND: Features, fake_MD: Features, labels_M: NDArray[Any] | None, extractor: Extractor, protocol: Protocol
+    real_ND: Features,
+    fake_MD: Features,
+    labels_M: NDArray[Any] | None,
+    extractor: Extractor,
+    protocol: Protocol,
 ) -> dict[str, Score]:
     confidence, seed = protocol.params.confidence, protocol.seed
     scores = distance_scores(real_ND, fake_MD, confidence, seed, extractor.name)
@@ -117,7 +132,9 @@ def with_extractor(scores: Mapping[str, Score], extractor: Extractor) -> dict[st
     }
 
 
-def block_units(real_ND: Features, fake_MD: Features, seed: int, extractor: Extractor) -> pd.DataFrame:
+def block_units(
+    real_ND: Features, fake_MD: Features, seed: int, extractor: Extractor
+) -> pd.DataFrame:
     """KID of each block, by its number, in a column with the score's name."""
     estimates, _ = kid_blocks(real_ND, fake_MD, seed)
     name = score_name("kid", extractor.name)
@@ -129,7 +146,9 @@ def _closest_pairs(
 ) -> Pixels:
     """The generated images that are closest to a training image, and below each of them that image."""
     closest = closeness_M.argsort(kind="stable")[:NUM_PAIRS]
-    training_nCHW = to_images(dataset.images("train")[nearest_M[closest]], torch.device("cpu")).numpy()
+    training_nCHW = to_images(
+        dataset.images("train")[nearest_M[closest]], torch.device("cpu")
+    ).numpy()
     return grid(np.concatenate([x_MCHW[closest], training_nCHW]), columns=len(closest))
 
 
@@ -141,14 +160,23 @@ def _ten_of_each(x_MCHW: Floats, labels_M: NDArray[Any] | None, num_classes: int
 
 
 def classification_accuracy_score(
-    fake_MCHW: Floats, labels_M: NDArray[Any], recipe: ClassificationModel, dataset: StoredDataset, protocol: Protocol
+    fake_MCHW: Floats,
+    labels_M: NDArray[Any],
+    recipe: ClassificationModel,
+    dataset: StoredDataset,
+    protocol: Protocol,
 ) -> Score:
     """Accuracy on real test images of a classifier that was trained on generated images only (CAS).
 
     Source: Ravuri & Vinyals 2019, arXiv:1905.10887.
     """
     kimg, rhythm = protocol.params.cas_kimg, 2 * protocol.params.cas_kimg
-    changes = {"kimg": kimg, "minutes": None, "sample_every_kimg": rhythm, "checkpoint_every_kimg": rhythm}
+    changes = {
+        "kimg": kimg,
+        "minutes": None,
+        "sample_every_kimg": rhythm,
+        "checkpoint_every_kimg": rhythm,
+    }
     training = recipe.training.model_copy(update=changes)
     generated = ArrayImages(dataset.info, to_pixels(fake_MCHW), labels_M)
     with tempfile.TemporaryDirectory() as folder:
@@ -159,7 +187,9 @@ def classification_accuracy_score(
             on_log=lambda images_seen, values: None,
             on_sample=lambda images_seen, x_BCHW: None,
         )
-        changed = recipe.model_copy(update={"training": training, "data": TrainingData()})  # all generated images
+        changed = recipe.model_copy(
+            update={"training": training, "data": TrainingData()}
+        )  # all generated images
         network = train_classifier(changed, generated, session).network
     labels_N, predicted_N = tested_classes(network, dataset, protocol)
     return class_scores(labels_N, predicted_N, dataset, protocol)["accuracy"]

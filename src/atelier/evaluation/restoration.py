@@ -49,7 +49,9 @@ class Restored:
     clean: Floats
     levels: list[int]  # in which part of its range each is degraded; empty if there is no range
     guesses: dict[str, Floats]  # of each baseline, and of the model that this one is compared with
-    estimates: list[Floats]  # of the model, after each of its iterations if it is recurrent; the last is its result
+    estimates: list[
+        Floats
+    ]  # of the model, after each of its iterations if it is recurrent; the last is its result
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,9 @@ class Measured:
     fidelity: dict[str, dict[str, NDArray[np.float64]]]  # by metric, of the model and each baseline
     levels: list[int]
     psnr_by_iteration: list[NDArray[np.float64]]
-    predicted: dict[str, NDArray[np.int64]]  # the classifier's class of clean, degraded and restored images
+    predicted: dict[
+        str, NDArray[np.int64]
+    ]  # the classifier's class of clean, degraded and restored images
     shown: dict[str, Floats]  # centres of the first images: clean, restored, and each baseline's
 
 
@@ -87,29 +91,50 @@ def evaluate_restorer(
     passes = _restored(network, compared or {}, steps, dataset, protocol)
     parts = [_measured(part, classifier, dataset, protocol, pixels) for part in passes]
     confidence = protocol.params.confidence
-    scored = "" if dataset.info.image_size else f", of images larger than {protocol.params.max_side} pixels the centre"
+    scored = (
+        ""
+        if dataset.info.image_size
+        else f", of images larger than {protocol.params.max_side} pixels the centre"
+    )
     values = {
-        subject: {metric: np.concatenate([part.fidelity[subject][metric] for part in parts]) for metric in measured}
+        subject: {
+            metric: np.concatenate([part.fidelity[subject][metric] for part in parts])
+            for metric in measured
+        }
         for subject, measured in parts[0].fidelity.items()
     }
-    named = {subject: restoration_scores(found, confidence, pixels, scored) for subject, found in values.items()}
-    rows = [row(subject, "all", metric, score) for subject, found in named.items() for metric, score in found.items()]
+    named = {
+        subject: restoration_scores(found, confidence, pixels, scored)
+        for subject, found in values.items()
+    }
+    rows = [
+        row(subject, "all", metric, score)
+        for subject, found in named.items()
+        for metric, score in found.items()
+    ]
     if hasattr(network, "iterations"):
         rows += _iteration_rows([part.psnr_by_iteration for part in parts], confidence, pixels)
         rows += _compute_rows(network, dataset.info.channels, protocol.device)
     best = _best_baseline(values)
     others = {"psnr_gain": _difference(values, best, confidence, pixels)}
     if compared:
-        others["psnr_difference"] = _difference(values, f"compared:{next(iter(compared))}", confidence, pixels)
+        others["psnr_difference"] = _difference(
+            values, f"compared:{next(iter(compared))}", confidence, pixels
+        )
     if parts[0].predicted:
-        views = {view: np.concatenate([part.predicted[view] for part in parts]) for view in parts[0].predicted}
+        views = {
+            view: np.concatenate([part.predicted[view] for part in parts])
+            for view in parts[0].predicted
+        }
         others |= _seen_by_classifier(views, dataset, protocol)
     rows += [row("model", "all", metric, score) for metric, score in others.items()]
 
     units, slices = _units(values["model"], named["model"], parts, steps, dataset)
     rows += slice_rows(units, slices, confidence, pixels, scored)
     rows += denoiser_rows(values["model"], dataset, steps, protocol, pixels, scored)
-    picture = _picture([part.shown for part in parts if part.shown], ("clean", "baseline:identity", best, "model"))
+    picture = _picture(
+        [part.shown for part in parts if part.shown], ("clean", "baseline:identity", best, "model")
+    )
     return Evaluated(named["model"] | others, pd.DataFrame(rows), {"restored.png": picture}, units)
 
 
@@ -124,10 +149,14 @@ def _best_baseline(values: Mapping[str, Any]) -> str:
     return max(baselines, key=lambda subject: float(values[subject]["psnr"].mean()))
 
 
-def _difference(values: Mapping[str, Any], other: str, confidence: float, pixels: PixelProtocol) -> Score:
+def _difference(
+    values: Mapping[str, Any], other: str, confidence: float, pixels: PixelProtocol
+) -> Score:
     """In PSNR, of the model to another subject, image by image."""
     difference_N, name = values["model"]["psnr"] - values[other]["psnr"], other.partition(":")[2]
-    return mean_interval(difference_N, confidence, f"paired difference to {name}, dB: {pixels.texts['psnr']}")
+    return mean_interval(
+        difference_N, confidence, f"paired difference to {name}, dB: {pixels.texts['psnr']}"
+    )
 
 
 def _units(
@@ -139,7 +168,9 @@ def _units(
 ) -> tuple[pd.DataFrame, dict[str, Sequence[str]]]:
     """One line a test image, and the columns that are slices with their values."""
     hashes = dataset.hashes("test")[: len(values["psnr"])]
-    units = pd.DataFrame({"unit": hashes, **{metric: values[metric] for metric in values if metric in scores}})
+    units = pd.DataFrame(
+        {"unit": hashes, **{metric: values[metric] for metric in values if metric in scores}}
+    )
     slices: dict[str, Sequence[str]] = {}
     labels = dataset.labels("test")
     if labels is not None and dataset.info.num_classes:
@@ -152,19 +183,31 @@ def _units(
 
 
 def _restored(
-    network: Any, compared: Mapping[str, Any], steps: Steps, dataset: StoredDataset, protocol: Protocol
+    network: Any,
+    compared: Mapping[str, Any],
+    steps: Steps,
+    dataset: StoredDataset,
+    protocol: Protocol,
 ) -> Iterator[Restored]:
     """All test images that are scored, a few at a time, degraded and restored."""
     baselines, levels = baselines_for(steps), levels_of(steps)
     for part in degraded_images(dataset, steps, protocol):
         guesses = {
-            f"baseline:{name}": guess(part.y_nChw, part.hidden_n1hw).numpy() for name, guess in baselines.items()
+            f"baseline:{name}": guess(part.y_nChw, part.hidden_n1hw).numpy()
+            for name, guess in baselines.items()
         }
         told = partial(noise_levels, part.clean_nCHW.shape, steps, part.seeds)
         y_nChw = part.y_nChw.to(protocol.device)
-        guesses |= {f"compared:{version}": _estimates(other, y_nChw, told)[-1] for version, other in compared.items()}
-        parts_n = levels.parts_B(part.clean_nCHW.shape, steps, part.seeds).tolist() if levels else []
-        yield Restored(part.first, part.clean_nCHW.numpy(), parts_n, guesses, _estimates(network, y_nChw, told))
+        guesses |= {
+            f"compared:{version}": _estimates(other, y_nChw, told)[-1]
+            for version, other in compared.items()
+        }
+        parts_n = (
+            levels.parts_B(part.clean_nCHW.shape, steps, part.seeds).tolist() if levels else []
+        )
+        yield Restored(
+            part.first, part.clean_nCHW.numpy(), parts_n, guesses, _estimates(network, y_nChw, told)
+        )
 
 
 @torch.inference_mode()
@@ -173,26 +216,42 @@ def _estimates(network: Any, y_nCHW: Tensor, levels: Callable[[], Tensor]) -> li
     told = {}
     if getattr(network, "noise_level", False):  # versions of before have no such input
         told = {"sigma": levels().to(y_nCHW.device)}
-    estimates = network.estimates(y_nCHW, **told) if hasattr(network, "iterations") else [network(y_nCHW, **told)]
+    estimates = (
+        network.estimates(y_nCHW, **told)
+        if hasattr(network, "iterations")
+        else [network(y_nCHW, **told)]
+    )
     return [x_hat_nCHW.cpu().numpy().clip(0, 1) for x_hat_nCHW in estimates]
 
 
 def _measured(
-    part: Restored, classifier: nn.Module | None, dataset: StoredDataset, protocol: Protocol, pixels: PixelProtocol
+    part: Restored,
+    classifier: nn.Module | None,
+    dataset: StoredDataset,
+    protocol: Protocol,
+    pixels: PixelProtocol,
 ) -> Measured:
     restored = part.estimates[-1]
     subjects = {"model": restored, **part.guesses}
-    views = {"clean": part.clean, "degraded": part.guesses["baseline:identity"], "restored": restored}
+    views = {
+        "clean": part.clean,
+        "degraded": part.guesses["baseline:identity"],
+        "restored": restored,
+    }
     predicted, shown = {}, {}
     if classifier is not None and dataset.info.num_classes:
-        predicted = {view: predicted_classes(classifier, x, protocol.device) for view, x in views.items()}
+        predicted = {
+            view: predicted_classes(classifier, x, protocol.device) for view, x in views.items()
+        }
     if part.first < NUM_SHOWN:
         side = dataset.info.image_size or SHOWN_SIDE
         shown = {
             name: _centre(x[: NUM_SHOWN - part.first], side, side)
             for name, x in {"clean": part.clean, **subjects}.items()
         }
-    fidelity = {subject: fidelity_N(x_hat, part.clean, pixels) for subject, x_hat in subjects.items()}
+    fidelity = {
+        subject: fidelity_N(x_hat, part.clean, pixels) for subject, x_hat in subjects.items()
+    }
     psnr_by_iteration = [psnr_N(x_hat, part.clean, pixels) for x_hat in part.estimates]
     return Measured(fidelity, part.levels, psnr_by_iteration, predicted, shown)
 
@@ -203,7 +262,10 @@ def _iteration_rows(
     """PSNR after each iteration of a recurrent restorer."""
     by_iteration = [np.concatenate(values) for values in zip(*parts, strict=True)]
     scores = [mean_interval(psnr, confidence, pixels.texts["psnr"]) for psnr in by_iteration]
-    return [row("model", f"iterations:{count}", "psnr", score) for count, score in enumerate(scores, start=1)]
+    return [
+        row("model", f"iterations:{count}", "psnr", score)
+        for count, score in enumerate(scores, start=1)
+    ]
 
 
 @torch.inference_mode()
@@ -214,7 +276,13 @@ def _compute_rows(network: Any, channels: int, device: torch.device) -> list[dic
         for count in range(1, trained + 1):
             network.iterations = count
             macs = count_macs(lambda: network(y_1CHW)) / (64 * network.upscale) ** 2
-            score = Score(macs, macs, macs, 1, "multiplications with addition, counted by torch on 64 x 64 pixels")
+            score = Score(
+                macs,
+                macs,
+                macs,
+                1,
+                "multiplications with addition, counted by torch on 64 x 64 pixels",
+            )
             rows.append(row("model", f"iterations:{count}", "macs_per_pixel", score))
     finally:
         network.iterations = trained
@@ -233,7 +301,9 @@ def _seen_by_classifier(
         for view, predicted_N in views.items()
         for metric, score in class_scores(labels_N, predicted_N, dataset, protocol).items()
     }
-    hits = {view: (predicted_N == labels_N).astype(np.float64) for view, predicted_N in views.items()}
+    hits = {
+        view: (predicted_N == labels_N).astype(np.float64) for view, predicted_N in views.items()
+    }
     gain_N = hits["restored"] - hits["degraded"]
     gain = mean_interval(gain_N, protocol.params.confidence, "paired, restored minus degraded")
     return {**scores, "accuracy_gain": gain}
@@ -242,11 +312,16 @@ def _seen_by_classifier(
 def _picture(parts: Sequence[Mapping[str, Floats]], names: Sequence[str]) -> Pixels:
     """The first images, one line a name, all cut to the smallest of them."""
     height, width = np.min([part["clean"].shape[-2:] for part in parts], axis=0)
-    lines = [np.concatenate([_centre(part[name], height, width) for part in parts]) for name in names]
+    lines = [
+        np.concatenate([_centre(part[name], height, width) for part in parts]) for name in names
+    ]
     return grid(np.concatenate(lines), columns=len(lines[0]))
 
 
 def _centre(x_NCHW: Floats, height: int, width: int) -> Floats:
     """The central pixels; the whole image where it is smaller."""
-    top, left = (max(0, (have - want) // 2) for have, want in zip(x_NCHW.shape[-2:], (height, width), strict=True))
+    top, left = (
+        max(0, (have - want) // 2)
+        for have, want in zip(x_NCHW.shape[-2:], (height, width), strict=True)
+    )
     return x_NCHW[..., top : top + height, left : left + width]

@@ -19,11 +19,18 @@ from atelier.metrics.denoisers import Denoiser, denoisers_for, estimated_sigma, 
 from atelier.metrics.intervals import mean_interval
 from atelier.metrics.pixels import PixelProtocol, Values, fidelity_N, restoration_scores
 
-SLICED = ("psnr", "ssim")  # metrics of a slice; the others are in `Evaluated.units`, by which all can be computed
+SLICED = (
+    "psnr",
+    "ssim",
+)  # metrics of a slice; the others are in `Evaluated.units`, by which all can be computed
 
 
 def slice_rows(
-    units: pd.DataFrame, slices: Mapping[str, Sequence[str]], confidence: float, pixels: PixelProtocol, scored: str
+    units: pd.DataFrame,
+    slices: Mapping[str, Sequence[str]],
+    confidence: float,
+    pixels: PixelProtocol,
+    scored: str,
 ) -> list[dict[str, Any]]:
     """The model's scores by class and by level.
 
@@ -45,7 +52,9 @@ def slice_rows(
                 continue
             values = {metric: inside[metric].to_numpy(np.float64) for metric in SLICED}
             found = restoration_scores(values, confidence, pixels, scored)
-            rows += [row("model", f"{column}:{name}", metric, score) for metric, score in found.items()]
+            rows += [
+                row("model", f"{column}:{name}", metric, score) for metric, score in found.items()
+            ]
     return rows
 
 
@@ -72,7 +81,11 @@ def denoiser_rows(
     """
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     confidence, sigma = protocol.params.confidence, known_sigma(steps)
-    told = f"told sigma {sigma:g}" if sigma is not None else "told the noise that it estimates in each image"
+    told = (
+        f"told sigma {sigma:g}"
+        if sigma is not None
+        else "told the noise that it estimates in each image"
+    )
     for name, denoiser in denoisers_for(steps).items():
         values = _denoised(denoiser, dataset, steps, protocol, pixels)
         if values is None:
@@ -81,21 +94,31 @@ def denoiser_rows(
         own = {metric: values_N[:count] for metric, values_N in model.items()}
         first, how = f", the first {count} test images", f"{denoiser.text}, {told}"
         found = {
-            f"baseline:{name}": restoration_scores(values, confidence, pixels, f"{scored}{first}, {how}"),
+            f"baseline:{name}": restoration_scores(
+                values, confidence, pixels, f"{scored}{first}, {how}"
+            ),
             "model": restoration_scores(own, confidence, pixels, scored + first),
         }
         gain_N = own["psnr"] - values["psnr"]
         found["model"][f"psnr_gain_{name}"] = mean_interval(
-            gain_N, confidence, f"paired difference to {name} ({how}), dB{first}: {pixels.texts['psnr']}"
+            gain_N,
+            confidence,
+            f"paired difference to {name} ({how}), dB{first}: {pixels.texts['psnr']}",
         )
         for subject, scores in found.items():
             for metric, score in scores.items():
-                rows[subject, f"first:{count}", metric] = row(subject, f"first:{count}", metric, score)
+                rows[subject, f"first:{count}", metric] = row(
+                    subject, f"first:{count}", metric, score
+                )
     return list(rows.values())
 
 
 def _denoised(
-    denoiser: Denoiser, dataset: StoredDataset, steps: Steps, protocol: Protocol, pixels: PixelProtocol
+    denoiser: Denoiser,
+    dataset: StoredDataset,
+    steps: Steps,
+    protocol: Protocol,
+    pixels: PixelProtocol,
 ) -> dict[str, Values] | None:
     """`fidelity_N` of the first test images; None if one of them is too small."""
     parts, sigma = [], known_sigma(steps)
@@ -104,7 +127,9 @@ def _denoised(
             return None
         x_hat = []
         for y_HWC in part.y_nChw.permute(0, 2, 3, 1).double().numpy():
-            restored_HWC = denoiser.restore(y_HWC, estimated_sigma(y_HWC) if sigma is None else sigma)
+            restored_HWC = denoiser.restore(
+                y_HWC, estimated_sigma(y_HWC) if sigma is None else sigma
+            )
             x_hat.append(restored_HWC.transpose(2, 0, 1))
         parts.append(fidelity_N(np.stack(x_hat), part.clean_nCHW.numpy(), pixels))
     return {metric: np.concatenate([part[metric] for part in parts]) for metric in parts[0]}

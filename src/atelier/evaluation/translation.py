@@ -22,7 +22,11 @@ NUM_SHOWN = 10  # images in the picture for people
 
 
 def evaluate_unpaired(
-    network: nn.Module, damaged: StoredDataset, clean: StoredDataset, extractor: Extractor, protocol: Protocol
+    network: nn.Module,
+    damaged: StoredDataset,
+    clean: StoredDataset,
+    extractor: Extractor,
+    protocol: Protocol,
 ) -> Evaluated:
     """How restored test images differ from clean ones, on the extractor's features; the damaged are the baseline.
 
@@ -47,14 +51,22 @@ def evaluate_unpaired(
     features = {
         "model": np.concatenate(found),
         "baseline:identity": real_features(extractor, damaged, "test", count, folder),
-        "floor:real training images": real_features(extractor, clean, "train", len(real_ND), folder),
+        "floor:real training images": real_features(
+            extractor, clean, "train", len(real_ND), folder
+        ),
     }
     confidence, seed = protocol.params.confidence, protocol.seed
     scores = {
-        subject: with_extractor(distance_scores(real_ND, of_subject, confidence, seed, extractor.name), extractor)
+        subject: with_extractor(
+            distance_scores(real_ND, of_subject, confidence, seed, extractor.name), extractor
+        )
         for subject, of_subject in features.items()
     }
-    rows = [row(name, "all", metric, score) for name, own in scores.items() for metric, score in own.items()]
+    rows = [
+        row(name, "all", metric, score)
+        for name, own in scores.items()
+        for metric, score in own.items()
+    ]
     shown = [np.stack(images) for images in zip(*pairs[:NUM_SHOWN], strict=True)]
     picture = grid(np.concatenate(shown), columns=len(shown[0]))
     units = block_units(real_ND, features["model"], seed, extractor)

@@ -65,7 +65,9 @@ def draw_extension(
     limit, train = model.data.limit or MOST, info.counts["train"]
     count = model.data.extend.images or min(train, limit, MOST)
     device = choose_device(params.device)
-    for network in filter(None, (served.network, getattr(served, "refiner", None))):  # versions of before have no other
+    for network in filter(
+        None, (served.network, getattr(served, "refiner", None))
+    ):  # versions of before have no other
         network.to(device)
     make_deterministic(params.threads)
     assert info.image_size is not None  # it is the GAN's
@@ -96,7 +98,9 @@ def _refuse_unfit(
             f"{where} draws squares of {config['image_size']} pixels in {config['channels']} channels, the images of "
             f"{dataset.name} have {info.image_size} and {info.channels}. Train it again, or name another version."
         )
-    learnt = list((registry.runs.read_json(version.run_id, "fingerprint.json") or {}).get("data", {}))
+    learnt = list(
+        (registry.runs.read_json(version.run_id, "fingerprint.json") or {}).get("data", {})
+    )
     if dataset.name not in learnt:
         raise TrainingError(
             f"{where} learnt {', '.join(learnt) or 'nobody knows what'}, not {dataset.name}: what it draws may be test "
@@ -107,11 +111,15 @@ def _refuse_unfit(
 def _drawn(served: Any, num_images: int, seed: int) -> np.ndarray:
     import pandas as pd
 
-    drawn: np.ndarray = served.predict(None, pd.DataFrame({"num_images": [num_images], "seed": [seed]}))
+    drawn: np.ndarray = served.predict(
+        None, pd.DataFrame({"num_images": [num_images], "seed": [seed]})
+    )
     return drawn
 
 
-def fetch_refiner(factory: Factory, name: str, source: str, dataset: StoredDataset, folder: Path) -> Path | None:
+def fetch_refiner(
+    factory: Factory, name: str, source: str, dataset: StoredDataset, folder: Path
+) -> Path | None:
     """Copy the bundle of the restorer that a GAN is to draw through into a new folder.
 
     Args:
@@ -130,11 +138,16 @@ def fetch_refiner(factory: Factory, name: str, source: str, dataset: StoredDatas
     if not source or not isinstance(factory.params.models[name], GanModel):
         return None
     factory.registry.fetch_bundle(factory.registry.resolve(source), folder)
-    config, where = json.loads((folder / "config.json").read_text(encoding="utf-8")), f"models.{name}.refine: {source}"
+    config, where = (
+        json.loads((folder / "config.json").read_text(encoding="utf-8")),
+        f"models.{name}.refine: {source}",
+    )
     if config["kind"] != "restoration":
         raise TrainingError(f"{where} is a {config['kind']} model. Name a restorer.")
     if (upscale := config["network"].get("upscale", 1)) != 1:
-        raise TrainingError(f"{where} would enlarge the images {upscale} times. Name a restorer that keeps their size.")
+        raise TrainingError(
+            f"{where} would enlarge the images {upscale} times. Name a restorer that keeps their size."
+        )
     if config["channels"] != dataset.info.channels:
         raise TrainingError(
             f"{where} restores images of {config['channels']} channels, those of {dataset.name} have "

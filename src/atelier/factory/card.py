@@ -72,7 +72,9 @@ def begin_card(
             "images": {dataset: dict(splits) for dataset, splits in counts.items()},
             "licence": {dataset: _licence(params, dataset) for dataset in counts},
         },
-        "parameters": flatten(model.model_dump(mode="json", exclude_none=True, exclude={"purpose"})),
+        "parameters": flatten(
+            model.model_dump(mode="json", exclude_none=True, exclude={"purpose"})
+        ),
         "provenance": {label: tags.get(tag, "") for tag, label in PROVENANCE.items()},
     }
     required = {  # a card without one of these is none, and a version without a card is not registered
@@ -93,12 +95,19 @@ def begin_card(
 
 def _purpose(model: Model) -> str:
     if isinstance(model, GanModel):
-        asked = {True: " of a class that is asked for", None: ", of a class that is asked for if they have classes"}
+        asked = {
+            True: " of a class that is asked for",
+            None: ", of a class that is asked for if they have classes",
+        }
         return f"Draws new images like those of {model.dataset}{asked.get(model.conditional, '')}."
     if isinstance(model, (RestorationModel, TranslationModel)):
-        steps = [key for step in model.degradation or () for key in step.model_dump(exclude_none=True)]
+        steps = [
+            key for step in model.degradation or () for key in step.model_dump(exclude_none=True)
+        ]
         if not steps:
-            return f"Makes pictures of {getattr(model, 'damaged', '')} like those of {model.dataset}."
+            return (
+                f"Makes pictures of {getattr(model, 'damaged', '')} like those of {model.dataset}."
+            )
         damage = " and then ".join(steps).replace("_", " ")
         return f"Restores images like those of {model.dataset} from: {damage}."
     return f"Tells the classes of {model.dataset} apart."
@@ -110,7 +119,9 @@ def _licence(params: Params, name: str) -> str:
     return dataset.licence or "; ".join(known) or UNSTATED
 
 
-def complete_card(registry: Registry, version: Version, verdict: str, reasons: tuple[str, ...]) -> dict[str, Any]:
+def complete_card(
+    registry: Registry, version: Version, verdict: str, reasons: tuple[str, ...]
+) -> dict[str, Any]:
     """The facts of a version that was evaluated, inspected and judged.
 
     Raises:
@@ -119,7 +130,9 @@ def complete_card(registry: Registry, version: Version, verdict: str, reasons: t
     run = registry.runs.record(version.run_id)
     facts = registry.runs.read_json(version.run_id, "card/card.json")
     if run is None or facts is None:
-        raise RegistryError(f"{version} has no model card, or no run: it can't be judged. Train it again.")
+        raise RegistryError(
+            f"{version} has no model card, or no run: it can't be judged. Train it again."
+        )
     table = registry.runs.read_table(version.run_id, "evaluation/scores.csv")
     inspected = registry.runs.read_json(version.run_id, "blessings/infrastructure.json") or {}
     cost = {
@@ -169,7 +182,10 @@ def render_card(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> dict
     """
     known = list(CAPTIONS)  # the results first, then why and where it errs
     names = sorted(pictures, key=lambda name: known.index(name) if name in known else len(known))
-    shown = [(CAPTIONS.get(name, name), name, base64.b64encode(pictures[name]).decode()) for name in names]
+    shown = [
+        (CAPTIONS.get(name, name), name, base64.b64encode(pictures[name]).decode())
+        for name in names
+    ]
     return {
         "card.md": render("card.md", {"cell": cell}, card=facts, pictures=shown),
         "card.html": render("card.html", card=facts, pictures=shown),

@@ -34,17 +34,30 @@ def describe(project: Project, name: str, flow_run_id: str) -> dict[str, bytes]:
     if registry.runs.finished(EXPERIMENT, fingerprint):
         return {}
     md5 = data_md5(project.root) or ""
-    tags = {"dataset": name, "data.digest": dataset.digest, "data.md5": md5, "prefect.flow_run_id": flow_run_id}
+    tags = {
+        "dataset": name,
+        "data.digest": dataset.digest,
+        "data.md5": md5,
+        "prefect.flow_run_id": flow_run_id,
+    }
     run_id = registry.runs.start(EXPERIMENT, fingerprint, tags, kind="dataset")
     sheets = {split: contact_sheet(dataset, split) for split in SPLITS}
-    pictures: dict[str, Any] = {title: sheet for title, sheet in sheets.items() if sheet is not None}
+    pictures: dict[str, Any] = {
+        title: sheet for title, sheet in sheets.items() if sheet is not None
+    }
     pictures["histograms"] = histograms(dataset)
     notes = _notes(project.root / "data" / name)
     if "quarantine.png" in notes:
         pictures["quarantine"] = notes.pop("quarantine.png")
     files = {f"{title}.png": picture for title, picture in pictures.items()}
-    described = {"counts": dataset.info.counts, "quarantined": dataset.quarantined, "params": dataset.params}
-    registry.runs.log_files(run_id, "", {**files, **notes, "dataset.json": json.dumps(described, indent=2)})
+    described = {
+        "counts": dataset.info.counts,
+        "quarantined": dataset.quarantined,
+        "params": dataset.params,
+    }
+    registry.runs.log_files(
+        run_id, "", {**files, **notes, "dataset.json": json.dumps(described, indent=2)}
+    )
     registry.runs.log_input(run_id, name, md5, "ingest", dataset.info.counts)
     log_counts = {f"images/{split}": float(count) for split, count in dataset.info.counts.items()}
     run_log = registry.run_log(run_id)

@@ -24,7 +24,13 @@ TRAINING_MODULES = {
 }
 EVALUATION_MODULE = "atelier.evaluation"
 # What these do reaches a model through its resolved parameters or not at all.
-IGNORED_MODULES = {"atelier", "atelier.errors", "atelier.params", "atelier.project", "atelier.data.staging"}
+IGNORED_MODULES = {
+    "atelier",
+    "atelier.errors",
+    "atelier.params",
+    "atelier.project",
+    "atelier.data.staging",
+}
 # How often a training reports and saves doesn't change what it ends with.
 RHYTHM = {"log_every_kimg", "sample_every_kimg", "checkpoint_every_kimg"}
 LOG_CALLS = {"debug", "info", "warning", "error", "log", "sample", "on_log", "on_note"}
@@ -32,7 +38,9 @@ LOG_CALLS = {"debug", "info", "warning", "error", "log", "sample", "on_log", "on
 
 def digest(inputs: Mapping[str, Any]) -> str:
     """SHA-256 of the canonical JSON of `inputs`."""
-    return hashlib.sha256(json.dumps(inputs, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(inputs, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()
 
 
 def datasets_of(model: Model) -> list[str]:
@@ -41,7 +49,9 @@ def datasets_of(model: Model) -> list[str]:
     return [model.dataset, *([damaged] if damaged else [])]
 
 
-def training_inputs(params: Params, name: str, dataset_digests: Mapping[str, str], source: str = "") -> dict[str, Any]:
+def training_inputs(
+    params: Params, name: str, dataset_digests: Mapping[str, str], source: str = ""
+) -> dict[str, Any]:
     """Everything that a training's result depends on.
 
     Args:
@@ -54,7 +64,10 @@ def training_inputs(params: Params, name: str, dataset_digests: Mapping[str, str
     left_out: Any = {"training": RHYTHM, "data": {"extend": {"gan"}}}
     left_out |= {"refine": True, "compare_with": True, "purpose": True}
     return {
-        "params": {"seed": params.seed, **model.model_dump(mode="json", exclude_none=True, exclude=left_out)},
+        "params": {
+            "seed": params.seed,
+            **model.model_dump(mode="json", exclude_none=True, exclude=left_out),
+        },
         "data": dict(dataset_digests),
         "code": module_hashes(TRAINING_MODULES[model.kind]),
         **({"source": source} if source else {}),
@@ -62,7 +75,12 @@ def training_inputs(params: Params, name: str, dataset_digests: Mapping[str, str
 
 
 def evaluation_inputs(
-    params: Params, name: str, version: str, dataset_digests: Mapping[str, str], extractor: str, compared: str = ""
+    params: Params,
+    name: str,
+    version: str,
+    dataset_digests: Mapping[str, str],
+    extractor: str,
+    compared: str = "",
 ) -> dict[str, Any]:
     """Everything that an evaluation's result depends on.
 
@@ -87,14 +105,20 @@ def evaluation_inputs(
 def evaluation_params(params: Params, model: Model) -> dict[str, Any]:
     """The part of `evaluation` that matters to this kind of model."""
     asked = params.evaluation
-    relevant: dict[str, Any] = {"num_images": asked.num_images, "confidence": asked.confidence, "seed": params.seed}
+    relevant: dict[str, Any] = {
+        "num_images": asked.num_images,
+        "confidence": asked.confidence,
+        "seed": params.seed,
+    }
     if isinstance(model, GanModel):
         if not asked.classifier:
             return relevant
         relevant["cas_kimg"] = asked.cas_kimg
         recipe = params.models[asked.classifier]  # trained anew, on generated images, for cas_kimg
         relevant["cas"] = recipe.model_dump(
-            mode="json", include={"network": True, "training": True}, exclude={"training": RHYTHM | {"kimg", "minutes"}}
+            mode="json",
+            include={"network": True, "training": True},
+            exclude={"training": RHYTHM | {"kimg", "minutes"}},
         )
     if isinstance(model, (RestorationModel, TranslationModel)) and model.degradation is not None:
         relevant["degradation"] = model.model_dump(mode="json", exclude_none=True)["degradation"]
@@ -123,7 +147,9 @@ def uses_extractor(params: Params, name: str) -> bool:
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Why two inputs differ, for people: "params: training.kimg 200 -> 500", "code: losses.py", "data: ..."."""
-    reasons = [f"params: {line}" for line in _value_differences(before.get("params", {}), after["params"])]
+    reasons = [
+        f"params: {line}" for line in _value_differences(before.get("params", {}), after["params"])
+    ]
     for name, new in after["data"].items():
         old = before.get("data", {}).get(name)
         if old != new:
@@ -132,7 +158,11 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
         if before.get(key) != after.get(key):
             reasons.append(f"{key}: {before.get(key) or 'none'} -> {after.get(key) or 'none'}")
     old_code, new_code = before.get("code", {}), after["code"]
-    changed = sorted(file for file in old_code.keys() | new_code.keys() if old_code.get(file) != new_code.get(file))
+    changed = sorted(
+        file
+        for file in old_code.keys() | new_code.keys()
+        if old_code.get(file) != new_code.get(file)
+    )
     if changed:
         reasons.append(f"code: {', '.join(changed)}")
     return reasons
@@ -155,7 +185,11 @@ def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
 def _value_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     old, new = flatten(before), flatten(after)
     keys = [*new, *(key for key in old if key not in new)]
-    return [f"{key} {_shown(old, key)} -> {_shown(new, key)}" for key in keys if old.get(key, ...) != new.get(key, ...)]
+    return [
+        f"{key} {_shown(old, key)} -> {_shown(new, key)}"
+        for key in keys
+        if old.get(key, ...) != new.get(key, ...)
+    ]
 
 
 def _shown(values: Mapping[str, Any], key: str) -> str:
@@ -217,6 +251,10 @@ class _WithoutNotes(ast.NodeTransformer):
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         call = node.value
-        is_log = isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in LOG_CALLS
+        is_log = (
+            isinstance(call, ast.Call)
+            and isinstance(call.func, ast.Attribute)
+            and call.func.attr in LOG_CALLS
+        )
         is_text = isinstance(call, ast.Constant) and isinstance(call.value, str)
         return None if is_log or is_text else node

@@ -41,7 +41,12 @@ class Item:
 
     def as_json(self) -> dict[str, Any]:
         """The four public fields."""
-        return {"name": self.name, "kind": self.kind, "state": self.state, "reasons": list(self.reasons)}
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "state": self.state,
+            "reasons": list(self.reasons),
+        }
 
 
 def make_plan(factory: Factory, models: Sequence[str] = ()) -> list[Item]:
@@ -73,10 +78,14 @@ def selected_models(params: Params, models: Sequence[str]) -> list[str]:
     """The named models (all if none is) and those that they need, in the order in which they are made."""
     for name in models:
         if name not in params.models:
-            raise UsageError(f"{name!r} is not a model of params.yaml.{nearest(name, list(params.models))}")
+            raise UsageError(
+                f"{name!r} is not a model of params.yaml.{nearest(name, list(params.models))}"
+            )
     wanted = in_order(params, models or params.models)
     classifier = params.evaluation.classifier
-    if not params.evaluation.classifier_version and any(uses_extractor(params, name) for name in wanted):
+    if not params.evaluation.classifier_version and any(
+        uses_extractor(params, name) for name in wanted
+    ):
         wanted = in_order(params, [classifier, *wanted])
     return sorted(wanted, key=lambda name: name != classifier)
 

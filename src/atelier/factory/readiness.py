@@ -14,7 +14,14 @@ from atelier.errors import TrainingError
 from atelier.metrics.distances import KID_MIN_BLOCKS
 from atelier.metrics.neighbours import DENSITY_K, MEMORISATION_K
 from atelier.metrics.structure import SSIM_WINDOW
-from atelier.params import ClassificationModel, GanModel, Model, Params, RestorationModel, TranslationModel
+from atelier.params import (
+    ClassificationModel,
+    GanModel,
+    Model,
+    Params,
+    RestorationModel,
+    TranslationModel,
+)
 from atelier.params.checks import distances
 from atelier.params.extractors import NUM_FEATURES
 from atelier.params.promotion import Gate
@@ -52,7 +59,10 @@ def require_enough_data(params: Params, name: str, datasets: Sequence[StoredData
 def _batch_problems(model: Model, datasets: Sequence[StoredDataset]) -> Iterator[str]:
     if isinstance(model, RestorationModel) and model.data.extend is not None:
         return  # generated images are added, whose number is known when they are drawn
-    batch_size, halved = model.training.batch_size, isinstance(model, TranslationModel) and model.damaged is None
+    batch_size, halved = (
+        model.training.batch_size,
+        isinstance(model, TranslationModel) and model.damaged is None,
+    )
     for dataset in datasets:
         count = dataset.info.counts["train"]
         limited = min(count, model.data.limit or count)
@@ -64,21 +74,29 @@ def _batch_problems(model: Model, datasets: Sequence[StoredDataset]) -> Iterator
             )
 
 
-def _count_problems(params: Params, model: Model, datasets: Sequence[StoredDataset]) -> Iterator[str]:
+def _count_problems(
+    params: Params, model: Model, datasets: Sequence[StoredDataset]
+) -> Iterator[str]:
     unpaired = isinstance(model, TranslationModel) and model.damaged is not None
     if not isinstance(model, GanModel) and not unpaired:
         yield from _too_few(datasets[0], "test", FEWEST_SCORED, "a score with its interval")
         return
     for dataset in datasets:
-        yield from _too_few(dataset, "test", FEWEST_COMPARED, "KID and the other scores on features")
-    yield from _too_few(datasets[0], "train", FEWEST_COMPARED, "the same scores of real images, the floor,")
+        yield from _too_few(
+            dataset, "test", FEWEST_COMPARED, "KID and the other scores on features"
+        )
+    yield from _too_few(
+        datasets[0], "train", FEWEST_COMPARED, "the same scores of real images, the floor,"
+    )
     gate = getattr(params.promotion, model.kind)
     asked = {gate.metric, *gate.floors} if isinstance(gate, Gate) else set()
     extractor = params.evaluation.extractor
     if extractor in NUM_FEATURES and (frechet := distances(extractor)[0]) in asked:
         more = NUM_FEATURES[extractor] + 1
         for dataset in datasets:
-            yield from _too_few(dataset, "test", more, f"{frechet}, which promotion.{model.kind} asks for,")
+            yield from _too_few(
+                dataset, "test", more, f"{frechet}, which promotion.{model.kind} asks for,"
+            )
 
 
 def _too_few(dataset: StoredDataset, split: Split, needed: int, what: str) -> Iterator[str]:
@@ -87,7 +105,9 @@ def _too_few(dataset: StoredDataset, split: Split, needed: int, what: str) -> It
         return
     where, share = f"datasets.{dataset.name}", have / max(1, total)
     fraction = SPARE * needed / max(1, total)
-    remedies = [f"add pictures (about {round(SPARE * needed / max(share, 0.05))} in all are enough)"]
+    remedies = [
+        f"add pictures (about {round(SPARE * needed / max(share, 0.05))} in all are enough)"
+    ]
     if split == "test" and fraction <= 0.5:
         remedies.insert(0, f"raise {where}.test_fraction to about {fraction:.2f}")
     yield (

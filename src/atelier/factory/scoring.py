@@ -122,7 +122,9 @@ def _score_restorer(subject: _Subject) -> Evaluated:
     if subject.compared:
         others[subject.compared] = _network(subject, subject.compared)
     steps = degradation_steps(model)
-    evaluated = evaluate_restorer(subject.network, steps, dataset, classifier, subject.protocol, others)
+    evaluated = evaluate_restorer(
+        subject.network, steps, dataset, classifier, subject.protocol, others
+    )
     device = subject.protocol.device
     pictures = explain_restorer(subject.network, steps, dataset, evaluated.units, device)
     return with_pictures(evaluated, pictures)
@@ -148,7 +150,9 @@ def _score_generator(subject: _Subject) -> Evaluated:
     return with_pictures(evaluated, pictures)
 
 
-def _generate(served: Any, num_images: int, seed: int, *, refined: int) -> tuple[np.ndarray, np.ndarray | None]:
+def _generate(
+    served: Any, num_images: int, seed: int, *, refined: int
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Images, and their classes where the generator is told classes."""
     request = pd.DataFrame({"num_images": [num_images], "seed": [seed], "refined": [refined]})
     images_NCHW = served.predict(None, request)

@@ -145,7 +145,9 @@ def _end_as_it_ends(registry: Registry, name: str, run_id: str) -> Iterator[None
     registry.runs.end(run_id, "FINISHED")
 
 
-def _log_what_it_is(factory: Factory, run_id: str, training: _Training, signals: StopSignals) -> None:
+def _log_what_it_is(
+    factory: Factory, run_id: str, training: _Training, signals: StopSignals
+) -> None:
     """Log parameters, data, code and the card; without them the work would be for nothing."""
     runs = factory.registry.runs
     _log_inputs(factory, run_id, training)
@@ -174,7 +176,9 @@ def _log_inputs(factory: Factory, run_id: str, training: _Training) -> None:
     runs.log_files(run_id, "", files)
 
 
-def _train_and_register(factory: Factory, run_id: str, training: _Training, signals: StopSignals) -> Version:
+def _train_and_register(
+    factory: Factory, run_id: str, training: _Training, signals: StopSignals
+) -> Version:
     """From what other models give to a registered version; its checkpoints are deleted then."""
     registry = factory.registry
     checkpoints = training.checkpoints

@@ -105,7 +105,9 @@ def train_in_process(job: Job, params: Params, signals: StopSignals) -> None:
         LOOPS[model.kind](model, dataset, session, *others)
         return
     registry = Registry(project)
-    registry.runs.log_params(job.run_id, {"device": device.type, "threads": threads, "processes": world_size()})
+    registry.runs.log_params(
+        job.run_id, {"device": device.type, "threads": threads, "processes": world_size()}
+    )
     run_log, progress = registry.run_log(job.run_id), Progress(name)
 
     def on_log(images_seen: int, values: Mapping[str, float]) -> None:
@@ -143,7 +145,9 @@ def _launch(job: Job, params: Params, signals: StopSignals) -> None:
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"]
     # OMP_NUM_THREADS keeps the launcher from setting it, with a warning; each process sets its own count.
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-    process = subprocess.Popen([sys.executable, *launcher, "-m", "atelier.factory.worker", str(file)], env=environment)
+    process = subprocess.Popen(
+        [sys.executable, *launcher, "-m", "atelier.factory.worker", str(file)], env=environment
+    )
     asked = False
     while True:
         try:

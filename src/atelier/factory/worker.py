@@ -25,7 +25,9 @@ def main(file: Path) -> int:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         dist.init_process_group("nccl")
     else:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # one machine: its own name may not resolve
+        os.environ.setdefault(
+            "GLOO_SOCKET_IFNAME", "lo"
+        )  # one machine: its own name may not resolve
         dist.init_process_group("gloo")
     try:
         with StopSignals(deliver=False) as signals:

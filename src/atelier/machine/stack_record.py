@@ -42,7 +42,9 @@ class Stack:
 
     def variables(self) -> dict[str, str]:
         """What clients of both servers have to find in their environment."""
-        return {VARIABLES[name]: part.address for name, part in self.parts.items() if name in VARIABLES}
+        return {
+            VARIABLES[name]: part.address for name, part in self.parts.items() if name in VARIABLES
+        }
 
     @property
     def is_up(self) -> bool:

@@ -63,7 +63,9 @@ def baselines_for(steps: Steps) -> dict[str, Baseline]:
     if "downsample" in kinds:
         chosen["bicubic"] = fill
     restorers: dict[str, Baseline] = {"identity": partial(_restore, identity, nearest, factor)}
-    return restorers | {name: partial(_restore, restore, bicubic, factor) for name, restore in chosen.items()}
+    return restorers | {
+        name: partial(_restore, restore, bicubic, factor) for name, restore in chosen.items()
+    }
 
 
 def identity(y_NCHW: Tensor, hidden_N1HW: Tensor) -> Tensor:
@@ -104,7 +106,10 @@ def gaussian(y_NCHW: Tensor) -> Tensor:
     """
     shifts = _shifts(F.pad(y_NCHW, (1, 1, 1, 1), mode="reflect"), 3)
     weights = [row * column for row in _BINOMIAL for column in _BINOMIAL]
-    return sum((weight * shift for weight, shift in zip(weights, shifts, strict=True)), torch.zeros_like(y_NCHW))
+    return sum(
+        (weight * shift for weight, shift in zip(weights, shifts, strict=True)),
+        torch.zeros_like(y_NCHW),
+    )
 
 
 def sharpen(y_NCHW: Tensor) -> Tensor:
@@ -132,7 +137,9 @@ def mean_fill(y_NCHW: Tensor, hidden_N1HW: Tensor) -> Tensor:
         Images of the same shape; visible pixels unchanged; mid grey if no pixel is visible.
     """
     num_visible_N111 = (~hidden_N1HW).sum(dim=(2, 3), keepdim=True)
-    mean_NC11 = y_NCHW.masked_fill(hidden_N1HW, 0.0).sum(dim=(2, 3), keepdim=True) / num_visible_N111.clamp(min=1)
+    mean_NC11 = y_NCHW.masked_fill(hidden_N1HW, 0.0).sum(
+        dim=(2, 3), keepdim=True
+    ) / num_visible_N111.clamp(min=1)
     mean_NC11 = torch.where(num_visible_N111 > 0, mean_NC11, MID_GREY)
     return torch.where(hidden_N1HW, mean_NC11, y_NCHW)
 
@@ -155,7 +162,12 @@ def diffusion_fill(y_NCHW: Tensor, hidden_N1HW: Tensor) -> Tensor:
     x_hat_NCHW = mean_fill(y_NCHW, hidden_N1HW)
     for _ in range(DIFFUSION_ITERATIONS):
         padded = F.pad(x_hat_NCHW, (1, 1, 1, 1), mode="replicate")
-        neighbours = padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1] + padded[..., 1:-1, :-2] + padded[..., 1:-1, 2:]
+        neighbours = (
+            padded[..., :-2, 1:-1]
+            + padded[..., 2:, 1:-1]
+            + padded[..., 1:-1, :-2]
+            + padded[..., 1:-1, 2:]
+        )
         x_hat_NCHW = torch.where(hidden_N1HW, neighbours / 4, x_hat_NCHW)
     return x_hat_NCHW
 
@@ -196,7 +208,11 @@ def bicubic(y_NCHW: Tensor, factor: int) -> Tensor:
 
 
 def _restore(
-    restore: Baseline, upsample: Callable[[Tensor, int], Tensor], factor: int, y_NCHW: Tensor, hidden_N1HW: Tensor
+    restore: Baseline,
+    upsample: Callable[[Tensor, int], Tensor],
+    factor: int,
+    y_NCHW: Tensor,
+    hidden_N1HW: Tensor,
 ) -> Tensor:
     # Clipped once, at the end: noise that is clipped before it is averaged has a mean, which brightens black areas.
     return upsample(restore(y_NCHW, hidden_N1HW), factor).clamp(0, 1)
@@ -206,5 +222,7 @@ def _shifts(padded_NCHW: Tensor, window: int) -> list[Tensor]:
     """The images under every position of a window, row by row."""
     height, width = padded_NCHW.shape[2] - window + 1, padded_NCHW.shape[3] - window + 1
     return [
-        padded_NCHW[..., top : top + height, left : left + width] for top in range(window) for left in range(window)
+        padded_NCHW[..., top : top + height, left : left + width]
+        for top in range(window)
+        for left in range(window)
     ]

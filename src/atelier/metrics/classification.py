@@ -60,7 +60,11 @@ def check_classes(name: str, classes: Labels, num_classes: int) -> None:
     Raises:
         EvaluationError: if a class is not an integer in [0, num_classes).
     """
-    if not np.issubdtype(classes.dtype, np.integer) or classes.min() < 0 or classes.max() >= num_classes:
+    if (
+        not np.issubdtype(classes.dtype, np.integer)
+        or classes.min() < 0
+        or classes.max() >= num_classes
+    ):
         raise EvaluationError(
             f"{name}: {classes.dtype} values from {classes.min()} to {classes.max()} are not all integers from 0 to "
             f"{num_classes - 1}. Check that the classifier and the dataset have the same classes."
@@ -93,13 +97,23 @@ def classification_scores(
     confusion = confusion_matrix(labels, predictions, num_classes)
     num_images = int(confusion.sum())
     replicates = _macro_replicates(confusion, np.random.default_rng(seed))
-    scores = {"accuracy": proportion_interval(int(np.trace(confusion)), num_images, confidence, PROTOCOLS["accuracy"])}
-    for name, value, replicates_R in zip(("macro_recall", "macro_f1"), _macro(confusion), replicates, strict=True):
-        scores[name] = bootstrap_interval(float(value), replicates_R, num_images, confidence, PROTOCOLS[name], UNIT)
+    scores = {
+        "accuracy": proportion_interval(
+            int(np.trace(confusion)), num_images, confidence, PROTOCOLS["accuracy"]
+        )
+    }
+    for name, value, replicates_R in zip(
+        ("macro_recall", "macro_f1"), _macro(confusion), replicates, strict=True
+    ):
+        scores[name] = bootstrap_interval(
+            float(value), replicates_R, num_images, confidence, PROTOCOLS[name], UNIT
+        )
     return scores
 
 
-def recall_by_class(labels: Labels, predictions: Labels, num_classes: int, confidence: float) -> dict[int, Score]:
+def recall_by_class(
+    labels: Labels, predictions: Labels, num_classes: int, confidence: float
+) -> dict[int, Score]:
     """Recall of every class that has images: the slices of accuracy.
 
     Args:

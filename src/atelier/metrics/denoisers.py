@@ -21,7 +21,11 @@ from atelier.degradations import Steps
 
 Values = NDArray[np.float64]
 
-_NOISES = {"noise", "poisson", "speckle"}  # what has a standard deviation everywhere, if not the same one
+_NOISES = {
+    "noise",
+    "poisson",
+    "speckle",
+}  # what has a standard deviation everywhere, if not the same one
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,11 @@ def denoisers_for(steps: Steps) -> dict[str, Denoiser]:
 
 def known_sigma(steps: Steps) -> float | None:
     """The standard deviation of the noise, if it is the same in every image and pixel."""
-    if len(steps) != 1 or "noise" not in steps[0] or not isinstance(steps[0]["noise"]["sigma"], (int, float)):
+    if (
+        len(steps) != 1
+        or "noise" not in steps[0]
+        or not isinstance(steps[0]["noise"]["sigma"], (int, float))
+    ):
         return None
     return float(steps[0]["noise"]["sigma"])
 
@@ -80,7 +88,13 @@ def _non_local_means() -> Denoiser | None:
 
     def restore(y_HWC: Values, sigma: float) -> Values:
         found = skimage.denoise_nl_means(
-            y_HWC, patch_size=5, patch_distance=6, h=0.6 * sigma, sigma=sigma, fast_mode=True, channel_axis=-1
+            y_HWC,
+            patch_size=5,
+            patch_distance=6,
+            h=0.6 * sigma,
+            sigma=sigma,
+            fast_mode=True,
+            channel_axis=-1,
         )
         return np.asarray(found).reshape(y_HWC.shape)  # it drops an axis of one channel
 

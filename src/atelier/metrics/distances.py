@@ -83,9 +83,7 @@ def fd(real_ND: Features, fake_MD: Features, confidence: float, seed: int) -> Sc
         )
     ]
     # N and M belong to the protocol: they set the bias.
-    protocol = (
-        f"squared Frechet distance of Gaussians, {real.shape[1]} features, {len(real)} real and {len(fake)} generated"
-    )
+    protocol = f"squared Frechet distance of Gaussians, {real.shape[1]} features, {len(real)} real and {len(fake)} generated"
     return bootstrap_interval(value, replicates, len(fake), confidence, protocol, (0.0, np.inf))
 
 
@@ -142,7 +140,12 @@ def kid(real_ND: Features, fake_MD: Features, confidence: float, seed: int) -> S
 
 
 def kid_difference(
-    real_ND: Features, new_MD: Features, old_MD: Features, old_name: str, confidence: float, seed: int
+    real_ND: Features,
+    new_MD: Features,
+    old_MD: Features,
+    old_name: str,
+    confidence: float,
+    seed: int,
 ) -> Score:
     """`kid` of one set of generated images minus that of another, block by block, so that what both share cancels.
 
@@ -181,9 +184,12 @@ def kid_blocks(real_ND: Features, fake_MD: Features, seed: int) -> tuple[NDArray
     num_blocks = max(KID_MIN_BLOCKS, fewest // KID_BLOCK_SIZE)
     rng = np.random.default_rng(seed)
     real_blocks, fake_blocks = (
-        np.array_split(features[rng.permutation(len(features))], num_blocks) for features in (real_ND, fake_MD)
+        np.array_split(features[rng.permutation(len(features))], num_blocks)
+        for features in (real_ND, fake_MD)
     )
-    estimates = [polynomial_mmd2(real, fake) for real, fake in zip(real_blocks, fake_blocks, strict=True)]
+    estimates = [
+        polynomial_mmd2(real, fake) for real, fake in zip(real_blocks, fake_blocks, strict=True)
+    ]
     protocol = f"unbiased MMD^2, kernel (x.y/{real_ND.shape[1]} + 1)^3, mean of {num_blocks} disjoint blocks"
     return np.array(estimates), protocol
 
@@ -225,7 +231,9 @@ def _moments(features_ND: NDArray[np.floating[Any]], counts_N: NDArray[np.int64]
     num_images, kind = counts_N.sum(), features_ND.dtype
     mean_D = counts_N.astype(kind) @ features_ND / num_images
     centred = (features_ND - mean_D.astype(kind)) * np.sqrt(counts_N).astype(kind)[:, None]
-    eigenvalues, eigenvectors = np.linalg.eigh((centred.T @ centred).astype(np.float64) / (num_images - 1))
+    eigenvalues, eigenvectors = np.linalg.eigh(
+        (centred.T @ centred).astype(np.float64) / (num_images - 1)
+    )
     return mean_D.astype(np.float64), eigenvalues.clip(min=0), eigenvectors
 
 
@@ -235,5 +243,7 @@ def _gaussian_distance(first: _Moments, second: _Moments) -> float:
     # digits of the small ones, which the square root of an eigenvalue would halve.
     roots = (vectors_1 * np.sqrt(values_1)).T @ (vectors_2 * np.sqrt(values_2))
     trace_of_root = np.linalg.svd(roots, compute_uv=False).sum()
-    distance = np.square(mean_1 - mean_2).sum() + values_1.sum() + values_2.sum() - 2 * trace_of_root
+    distance = (
+        np.square(mean_1 - mean_2).sum() + values_1.sum() + values_2.sum() - 2 * trace_of_root
+    )
     return max(0.0, float(distance))

@@ -15,7 +15,13 @@ from atelier.errors import EvaluationError
 from atelier.metrics.classification import Labels, check_classes
 from atelier.metrics.directions import score_name
 from atelier.metrics.distances import Features, fd, kid
-from atelier.metrics.intervals import UNIT, Score, bootstrap_counts, bootstrap_interval, proportion_interval
+from atelier.metrics.intervals import (
+    UNIT,
+    Score,
+    bootstrap_counts,
+    bootstrap_interval,
+    proportion_interval,
+)
 from atelier.metrics.neighbours import neighbour_scores
 
 log = logging.getLogger("atelier")
@@ -60,7 +66,9 @@ def inception_score(probabilities_MK: NDArray[np.float32], confidence: float, se
     value = score(np.ones(num_images, dtype=np.int64))
     rng = np.random.default_rng(seed)
     replicates = [score(counts) for counts in bootstrap_counts(num_images, IS_NUM_REPLICATES, rng)]
-    return bootstrap_interval(value, replicates, num_images, confidence, PROTOCOLS["is"], (1.0, float(num_classes)))
+    return bootstrap_interval(
+        value, replicates, num_images, confidence, PROTOCOLS["is"], (1.0, float(num_classes))
+    )
 
 
 def class_balance(predicted_M: Labels, num_classes: int, confidence: float, seed: int) -> Score:
@@ -87,9 +95,13 @@ def class_balance(predicted_M: Labels, num_classes: int, confidence: float, seed
         return -_p_log_p(counts / num_images) / math.log(num_classes)
 
     rng = np.random.default_rng(seed)
-    replicates = balance(rng.multinomial(num_images, counts_K / num_images, size=BALANCE_NUM_REPLICATES))
+    replicates = balance(
+        rng.multinomial(num_images, counts_K / num_images, size=BALANCE_NUM_REPLICATES)
+    )
     value = float(balance(counts_K))
-    return bootstrap_interval(value, replicates, num_images, confidence, PROTOCOLS["class_balance"], UNIT)
+    return bootstrap_interval(
+        value, replicates, num_images, confidence, PROTOCOLS["class_balance"], UNIT
+    )
 
 
 def rarest_class(predicted_M: Labels, num_classes: int, confidence: float) -> Score:
@@ -107,10 +119,14 @@ def rarest_class(predicted_M: Labels, num_classes: int, confidence: float) -> Sc
         EvaluationError: if there is no image or a class is out of range.
     """
     counts_K = _class_counts(predicted_M, num_classes)
-    share = proportion_interval(int(counts_K.min()), len(predicted_M), confidence, PROTOCOLS["rarest_class"])
+    share = proportion_interval(
+        int(counts_K.min()), len(predicted_M), confidence, PROTOCOLS["rarest_class"]
+    )
     # The observed minimum is at most an even share; its upper end may lie above one.
     high = min(1.0, share.high * num_classes)
-    return Score(share.value * num_classes, share.low * num_classes, high, share.num_samples, share.protocol)
+    return Score(
+        share.value * num_classes, share.low * num_classes, high, share.num_samples, share.protocol
+    )
 
 
 def class_accuracy(predicted_M: Labels, requested_M: Labels, confidence: float) -> Score:
@@ -155,13 +171,18 @@ def distance_scores(
     Raises:
         EvaluationError: if the arrays don't fit together or hold too few images.
     """
-    found = {"kid": kid(real_ND, fake_MD, confidence, seed), **neighbour_scores(real_ND, fake_MD, confidence)}
+    found = {
+        "kid": kid(real_ND, fake_MD, confidence, seed),
+        **neighbour_scores(real_ND, fake_MD, confidence),
+    }
     fewest, num_features = min(len(real_ND), len(fake_MD)), real_ND.shape[1]
     if fewest > num_features:
         found = {"fd": fd(real_ND, fake_MD, confidence, seed), **found}
     else:
         name = score_name("fd", extractor)
-        log.warning("%s is left out: %d images are too few for %d features", name, fewest, num_features)
+        log.warning(
+            "%s is left out: %d images are too few for %d features", name, fewest, num_features
+        )
     return {score_name(metric, extractor): score for metric, score in found.items()}
 
 
@@ -197,14 +218,18 @@ def classifier_scores(
 
 def _p_log_p(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     """Sum of p log p over the last axis, with 0 log 0 = 0; minus the entropy in nats."""
-    terms: NDArray[np.float64] = probabilities * np.log(np.where(probabilities > 0, probabilities, 1.0))
+    terms: NDArray[np.float64] = probabilities * np.log(
+        np.where(probabilities > 0, probabilities, 1.0)
+    )
     return np.asarray(terms.sum(axis=-1))
 
 
 def _checked_probabilities(probabilities_MK: NDArray[np.float32]) -> NDArray[np.float64]:
     probabilities = probabilities_MK.astype(np.float64)
     # A softmax in float32 over 1000 classes misses 1 by less than 1e-4; logits miss it by far more. NaN fails as well.
-    is_distribution = probabilities.ndim == 2 and probabilities.size > 0 and probabilities.min() >= 0
+    is_distribution = (
+        probabilities.ndim == 2 and probabilities.size > 0 and probabilities.min() >= 0
+    )
     if not is_distribution or not (np.abs(probabilities.sum(axis=1) - 1) < 1e-3).all():
         raise EvaluationError(
             f"inception_score: values of shape {probabilities.shape} are not one distribution per image. Give "

@@ -67,8 +67,18 @@ def mean_interval(
             "finite value per image, and at least 2 images. Evaluate more images; look at those without a value."
         )
     value = float(values.mean())
-    half_width = _t_quantile(values.size - 1, confidence) * float(values.std(ddof=1)) / math.sqrt(values.size)
-    return _around(value, half_width, bounds, values.size, f"{protocol}; {confidence:.4g} t interval of the mean")
+    half_width = (
+        _t_quantile(values.size - 1, confidence)
+        * float(values.std(ddof=1))
+        / math.sqrt(values.size)
+    )
+    return _around(
+        value,
+        half_width,
+        bounds,
+        values.size,
+        f"{protocol}; {confidence:.4g} t interval of the mean",
+    )
 
 
 def proportion_interval(num_hits: int, num_samples: int, confidence: float, protocol: str) -> Score:
@@ -97,10 +107,18 @@ def proportion_interval(num_hits: int, num_samples: int, confidence: float, prot
     share = num_hits / num_samples
     shrink = 1 + z * z / num_samples
     centre = (share + z * z / (2 * num_samples)) / shrink
-    half_width = z / shrink * math.sqrt(share * (1 - share) / num_samples + (z / (2 * num_samples)) ** 2)
+    half_width = (
+        z / shrink * math.sqrt(share * (1 - share) / num_samples + (z / (2 * num_samples)) ** 2)
+    )
     low, high = max(0.0, centre - half_width), min(1.0, centre + half_width)
     # At 0 and at num_samples hits the end equals the share up to rounding.
-    return Score(share, min(low, share), max(high, share), num_samples, f"{protocol}; {confidence:.4g} Wilson interval")
+    return Score(
+        share,
+        min(low, share),
+        max(high, share),
+        num_samples,
+        f"{protocol}; {confidence:.4g} Wilson interval",
+    )
 
 
 def exceedance_interval(
@@ -129,7 +147,11 @@ def exceedance_interval(
     assert 0 <= num_hits <= num_samples and 1 <= rank <= num_reference
     tail = (1 - _checked(confidence)) / 2
     low = _share_with_tail(num_hits, num_samples, num_reference, tail) if num_hits else 0.0
-    high = _share_with_tail(num_hits + 1, num_samples, num_reference, 1 - tail) if num_hits < num_samples else 1.0
+    high = (
+        _share_with_tail(num_hits + 1, num_samples, num_reference, 1 - tail)
+        if num_hits < num_samples
+        else 1.0
+    )
     share = num_hits / num_samples
     how = f"{confidence:.4g} interval of the beta-binomial test"
     return Score(share, min(low, share), max(high, share), num_samples, f"{protocol}; {how}")
@@ -167,7 +189,9 @@ def bootstrap_interval(
     return _around(value, half_width, bounds, num_samples, f"{protocol}; {how}")
 
 
-def bootstrap_counts(num_samples: int, num_replicates: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+def bootstrap_counts(
+    num_samples: int, num_replicates: int, rng: np.random.Generator
+) -> Iterator[NDArray[np.int64]]:
     """How often every sample is drawn in one bootstrap replicate; one replicate at a time, so that memory stays flat.
 
     Args:
@@ -183,7 +207,9 @@ def bootstrap_counts(num_samples: int, num_replicates: int, rng: np.random.Gener
         yield np.bincount(rng.integers(num_samples, size=num_samples), minlength=num_samples)
 
 
-def _share_with_tail(num_hits: int, num_samples: int, num_reference: int, probability: float) -> float:
+def _share_with_tail(
+    num_hits: int, num_samples: int, num_reference: int, probability: float
+) -> float:
     """The share of which at least so many hits have this probability, found by bisection."""
     from scipy.special import betaln, gammaln  # type: ignore[import-untyped,unused-ignore]  # 0.3 s to import
 
@@ -198,7 +224,9 @@ def _share_with_tail(num_hits: int, num_samples: int, num_reference: int, probab
     return middle
 
 
-def _around(value: float, half_width: float, bounds: tuple[float, float], num_samples: int, protocol: str) -> Score:
+def _around(
+    value: float, half_width: float, bounds: tuple[float, float], num_samples: int, protocol: str
+) -> Score:
     low, high = max(bounds[0], value - half_width), min(bounds[1], value + half_width)
     # Rounding may put a value at the edge of its range just outside (a mean of ones can be 1 + 1e-16).
     return Score(value, min(low, value), max(high, value), num_samples, protocol)

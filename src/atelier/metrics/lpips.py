@@ -39,7 +39,9 @@ class Lpips:
         return f"LPIPS per image, weights of sha256 {self.sha256[:12]}, grey repeated in three channels"
 
     @torch.inference_mode()
-    def distance_N(self, a_NCHW: NDArray[np.float64], b_NCHW: NDArray[np.float64]) -> NDArray[np.float64]:
+    def distance_N(
+        self, a_NCHW: NDArray[np.float64], b_NCHW: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         """The distance of every pair of images.
 
         Args:
@@ -52,7 +54,9 @@ class Lpips:
         Raises:
             EvaluationError: if the network can't measure images of this size, or does not give N finite numbers.
         """
-        given = [torch.from_numpy(x.astype(np.float32) * 2 - 1).to(self.device) for x in (a_NCHW, b_NCHW)]
+        given = [
+            torch.from_numpy(x.astype(np.float32) * 2 - 1).to(self.device) for x in (a_NCHW, b_NCHW)
+        ]
         num_images, _, height, width = a_NCHW.shape
         try:
             found = self.network(*(x.expand(-1, 3, -1, -1) for x in given))

@@ -68,14 +68,22 @@ def neighbour_scores(real_ND: Features, fake_MD: Features, confidence: float) ->
     sizes = f"{real.shape[1]} features, {len(real)} real and {len(fake)} generated, the balls held fixed"
     other, own = f"k = {PRECISION_K}, {sizes}", f"k = {DENSITY_K}, {sizes}"
     return {
-        "precision": proportion_interval(int(is_precise_M.sum()), len(fake), confidence, f"k-NN precision, {other}"),
+        "precision": proportion_interval(
+            int(is_precise_M.sum()), len(fake), confidence, f"k-NN precision, {other}"
+        ),
         "recall": proportion_interval(num_recalled, len(real), confidence, f"k-NN recall, {other}"),
-        "density": mean_interval(num_balls_M / DENSITY_K, confidence, f"k-NN density, {own}", (0.0, np.inf)),
-        "coverage": proportion_interval(num_covered, len(real), confidence, f"k-NN coverage, {own}"),
+        "density": mean_interval(
+            num_balls_M / DENSITY_K, confidence, f"k-NN density, {own}", (0.0, np.inf)
+        ),
+        "coverage": proportion_interval(
+            num_covered, len(real), confidence, f"k-NN coverage, {own}"
+        ),
     }
 
 
-def nearest_training(train_TD: Features, images_MD: Features) -> tuple[Distances, NDArray[np.int64]]:
+def nearest_training(
+    train_TD: Features, images_MD: Features
+) -> tuple[Distances, NDArray[np.int64]]:
     """How close each image comes to a training image, by the measure of the place, and to which.
 
     The distance to the nearest training image is divided by that to the 5th nearest. Where training images lie evenly
@@ -110,7 +118,9 @@ def nearest_training(train_TD: Features, images_MD: Features) -> tuple[Distances
         exact = np.sqrt(np.square(offsets).sum(axis=2))
         first, last = exact.argmin(axis=1)[:, None], exact.max(axis=1)
         # Five duplicates of one training image, copied: 0 / 0.
-        closeness.append(np.take_along_axis(exact, first, axis=1)[:, 0] / np.where(last > 0, last, 1.0))
+        closeness.append(
+            np.take_along_axis(exact, first, axis=1)[:, 0] / np.where(last > 0, last, 1.0)
+        )
         nearest.append(np.take_along_axis(candidates, first, axis=1)[:, 0])
     return np.concatenate(closeness), np.concatenate(nearest)
 
@@ -156,12 +166,16 @@ def _centred(first_ND: Features, second_MD: Features) -> tuple[Features, Feature
     return first_ND - centre, second_MD - centre
 
 
-def _squared_distances(a_ND: Features, b_MD: Features) -> Iterator[tuple[NDArray[np.int64], Features]]:
+def _squared_distances(
+    a_ND: Features, b_MD: Features
+) -> Iterator[tuple[NDArray[np.int64], Features]]:
     """Some rows of a, and their squared distances to all of b."""
     import torch  # its product keeps to params.threads, numpy's takes all cores
 
     # |a|^2 - 2 a.b + |b|^2 as one product: three further passes over the matrix would take as long as it does.
-    squares_N, squares_M = (np.square(features).sum(axis=1, keepdims=True) for features in (a_ND, b_MD))
+    squares_N, squares_M = (
+        np.square(features).sum(axis=1, keepdims=True) for features in (a_ND, b_MD)
+    )
     left = np.hstack([-2 * a_ND, squares_N, np.ones_like(squares_N)])
     right = torch.from_numpy(np.hstack([b_MD, np.ones_like(squares_M), squares_M])).T
     num_rows = max(1, _CHUNK_ELEMENTS // len(b_MD))

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 PSNR_CAP_DB = 100.0
 # SSIM keeps about 15 temporaries of the size of its input: 2**18 values in float64 are 32 MB, and stay near the cache.
 _VALUES_PER_CHUNK = 2**18
-_LUMA = np.array([65.481, 128.553, 24.966]) / 255  # of red, green and blue in [0, 1], on the scale of 16/255 for black
+_LUMA = (
+    np.array([65.481, 128.553, 24.966]) / 255
+)  # of red, green and blue in [0, 1], on the scale of 16/255 for black
 
 Images = NDArray[np.float32] | NDArray[np.float64]
 Values = NDArray[np.float64]
@@ -59,7 +61,9 @@ class PixelProtocol:
         """As it is stored with a score."""
         clipped = "clipped to it" if self.clip else "not clipped"
         rounded = "rounded to 8 bits" if self.round else "no rounding to 8 bits"
-        channels = "Y of BT.601 as MATLAB's rgb2ycbcr, grey as it is" if self.luma else "all channels"
+        channels = (
+            "Y of BT.601 as MATLAB's rgb2ycbcr, grey as it is" if self.luma else "all channels"
+        )
         border = f"border of {self.border} pixels removed" if self.border else "no border removed"
         return f"images in [0, 1], restored one {clipped}, {rounded}, {channels}, {border}"
 
@@ -77,7 +81,11 @@ class PixelProtocol:
                 f"images of at least {MS_SSIM_SIDE} pixels"
             ),
         }
-        return texts if self.lpips is None else texts | {"lpips": f"{self.lpips.text}, {self._colour().text}"}
+        return (
+            texts
+            if self.lpips is None
+            else texts | {"lpips": f"{self.lpips.text}, {self._colour().text}"}
+        )
 
     def _colour(self) -> PixelProtocol:
         """The same of all channels: LPIPS is defined on colour."""
@@ -177,7 +185,9 @@ def ms_ssim_N(x_hat: Images, x: Images, protocol: PixelProtocol = AS_STORED) -> 
 
     Source: Wang, Simoncelli, Bovik 2003, Multi-scale structural similarity for image quality assessment, eq. 7.
     """
-    return np.concatenate([_ms_ssim_of_chunk(pair, _similarity(pair)[1]) for pair in _chunks(x_hat, x, protocol)])
+    return np.concatenate(
+        [_ms_ssim_of_chunk(pair, _similarity(pair)[1]) for pair in _chunks(x_hat, x, protocol)]
+    )
 
 
 def fidelity_N(x_hat: Images, x: Images, protocol: PixelProtocol = AS_STORED) -> dict[str, Values]:
@@ -208,7 +218,10 @@ def fidelity_N(x_hat: Images, x: Images, protocol: PixelProtocol = AS_STORED) ->
 
 
 def restoration_scores(
-    values: Mapping[str, Values], confidence: float, protocol: PixelProtocol = AS_STORED, scored: str = ""
+    values: Mapping[str, Values],
+    confidence: float,
+    protocol: PixelProtocol = AS_STORED,
+    scored: str = "",
 ) -> dict[str, Score]:
     """Mean of each metric over the images, with intervals over the images.
 
@@ -222,7 +235,13 @@ def restoration_scores(
         Metric -> score; PSNR is the mean of the images' dB, not dB of the mean error. MS-SSIM is of the images that are
         large enough for it, and left out if fewer than two are.
     """
-    bounds = {"mse": UNIT, "psnr": (0.0, PSNR_CAP_DB), "ssim": (-1.0, 1.0), "ms_ssim": UNIT, "lpips": (0.0, np.inf)}
+    bounds = {
+        "mse": UNIT,
+        "psnr": (0.0, PSNR_CAP_DB),
+        "ssim": (-1.0, 1.0),
+        "ms_ssim": UNIT,
+        "lpips": (0.0, np.inf),
+    }
     scores = {}
     for metric, values_N in values.items():
         measured = values_N[~np.isnan(values_N)] if metric == "ms_ssim" else values_N
@@ -271,7 +290,10 @@ def _chunks(x_hat: Images, x: Images, protocol: PixelProtocol) -> Iterator[_Pair
         )
     step = max(1, _VALUES_PER_CHUNK // x[0].size)
     for start in range(0, len(x), step):
-        a, b = x_hat[start : start + step].astype(np.float64), x[start : start + step].astype(np.float64)
+        a, b = (
+            x_hat[start : start + step].astype(np.float64),
+            x[start : start + step].astype(np.float64),
+        )
         if not np.isfinite(a).all():
             raise EvaluationError(
                 f"restored images {start} to {start + len(a) - 1} hold NaN or infinity. The restorer diverged: look at "

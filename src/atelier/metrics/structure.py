@@ -57,7 +57,9 @@ def multiscale_similarity_N(a_NCHW: Values, b_NCHW: Values, finest_contrast_N: V
     for scale, weight in enumerate(SCALE_WEIGHTS[1:], start=2):
         a_NCHW, b_NCHW = _halved(a_NCHW), _halved(b_NCHW)
         ssim_N, contrast_N = similarity_N(a_NCHW, b_NCHW)
-        part_N = ssim_N if scale == len(SCALE_WEIGHTS) else contrast_N  # luminance counts at the coarsest scale alone
+        part_N = (
+            ssim_N if scale == len(SCALE_WEIGHTS) else contrast_N
+        )  # luminance counts at the coarsest scale alone
         product_N = product_N * part_N.clip(min=0) ** weight
     return np.asarray(product_N)
 

@@ -13,9 +13,13 @@ from torch import Tensor, nn
 MAX_FEATURES = 128
 
 
-def _conv_block(in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1) -> nn.Sequential:
+def _conv_block(
+    in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1
+) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False),
+        nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False
+        ),
         nn.BatchNorm2d(out_channels),
         nn.ReLU(),
     )
@@ -38,7 +42,9 @@ class CnnClassifier(nn.Module):
     def __init__(self, channels: int, num_classes: int, image_size: int, width: int) -> None:
         super().__init__()
         if image_size < 16:
-            raise ValueError(f"image_size = {image_size} is below 16: the network halves it three times.")
+            raise ValueError(
+                f"image_size = {image_size} is below 16: the network halves it three times."
+            )
         num_features = min(4 * width, MAX_FEATURES)
         self.body = nn.Sequential(
             _conv_block(channels, width, kernel_size=5, stride=2),

@@ -92,7 +92,9 @@ def _params(project: Project) -> Check:
         choose_device(params.device)
     except AtelierError as error:
         return Check("params.yaml", False, str(error), "Fix the file.")
-    return Check("params.yaml", True, f"{len(params.datasets)} datasets, {len(params.models)} models")
+    return Check(
+        "params.yaml", True, f"{len(params.datasets)} datasets, {len(params.models)} models"
+    )
 
 
 def _dvc(project: Project) -> Check:
@@ -103,9 +105,7 @@ def _dvc(project: Project) -> Check:
         clean, remote = dvc.is_clean(project.root), dvc.in_remote(project.root)
     except AtelierError as error:
         return Check("data", False, str(error), "See the message.")
-    found = (
-        f"{md5}; data/ is {'that version' if clean else 'not that version'}; {'' if remote else 'not '}in the remote"
-    )
+    found = f"{md5}; data/ is {'that version' if clean else 'not that version'}; {'' if remote else 'not '}in the remote"
     return Check("data", clean and remote, found, "" if clean and remote else "Run: atelier ingest")
 
 
@@ -138,7 +138,9 @@ def _ledger(project: Project) -> Check:
         except AtelierError as error:
             problems.append(str(error))
     found = "; ".join(problems) or f"{count} decisions, and the aliases are where they say"
-    return Check("ledger", not problems, found, "See the messages; atelier ledger." if problems else "")
+    return Check(
+        "ledger", not problems, found, "See the messages; atelier ledger." if problems else ""
+    )
 
 
 def _versions(project: Project) -> Check:
@@ -147,13 +149,24 @@ def _versions(project: Project) -> Check:
 
     try:
         registry = Registry(project)
-        versions = [version for name in registry.model_names() for version in registry.versions(name)]
-        problems = [f"{version}: {lost}" for version in versions if (lost := _why_lost(registry, version))]
+        versions = [
+            version for name in registry.model_names() for version in registry.versions(name)
+        ]
+        problems = [
+            f"{version}: {lost}" for version in versions if (lost := _why_lost(registry, version))
+        ]
         champions = [version for version in versions if CHAMPION in version.aliases]
-        problems += [f"{version}: {lost}" for version in champions if (lost := registry.why_unservable(version))]
+        problems += [
+            f"{version}: {lost}"
+            for version in champions
+            if (lost := registry.why_unservable(version))
+        ]
     except AtelierError as error:
         return Check("versions", False, str(error), "See the message.")
-    found = "; ".join(problems) or f"{len(versions)} versions with their runs, champions with their files"
+    found = (
+        "; ".join(problems)
+        or f"{len(versions)} versions with their runs, champions with their files"
+    )
     advice = "Bring back what is missing, or: atelier rollback MODEL." if problems else ""
     return Check("versions", not problems, found, advice)
 
@@ -165,4 +178,9 @@ def _why_lost(registry: Registry, version: Version) -> str:
 
 def _disk(project: Project) -> Check:
     free = shutil.disk_usage(project.root).free / 1e9
-    return Check("disk", free > MIN_FREE_GB, f"{free:.1f} GB free", "" if free > MIN_FREE_GB else "Make room.")
+    return Check(
+        "disk",
+        free > MIN_FREE_GB,
+        f"{free:.1f} GB free",
+        "" if free > MIN_FREE_GB else "Make room.",
+    )

@@ -14,7 +14,9 @@ from atelier.project import Project
 
 # Together less than the 15 s in which `atelier down` is done.
 RUNNER_SECONDS = 0.5
-FLOW_SECONDS = 11.0  # a training ends its step, writes its checkpoint, and its state to both servers
+FLOW_SECONDS = (
+    11.0  # a training ends its step, writes its checkpoint, and its state to both servers
+)
 SERVER_SECONDS = 2.0
 KILLED_SECONDS = 1.0
 

@@ -192,7 +192,9 @@ def _mlflow(project: Project, address: str) -> Definition:
         # Artifacts are files for its clients too, so that what is logged is found without it.
         *("--no-serve-artifacts", "--default-artifact-root", (project.root / "mlruns").as_uri()),
     )
-    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # 1.4 GB for what nobody here uses
+    environment = {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"
+    }  # 1.4 GB for what nobody here uses
     return Definition("mlflow", command, environment, address)
 
 

@@ -166,7 +166,9 @@ def _refuse_other_folders(project: Project) -> None:
     stack = read_record(project.root)
     if stack is None or stack.root == str(project.root) or _is_a_copy(project, stack):
         return
-    if stack.supervisor.process() or any(part.process and part.process.process() for part in stack.parts.values()):
+    if stack.supervisor.process() or any(
+        part.process and part.process.process() for part in stack.parts.values()
+    ):
         raise UsageError(
             f"this project was moved from {stack.root} while its stack went on. "
             "End that one first: atelier down. Then: atelier up."

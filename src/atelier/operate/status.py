@@ -23,7 +23,11 @@ def status_of_parts(project: Project) -> list[dict[str, Any]]:
         if part.process is not None and part.process.process() is None:
             state = "gone"
         address = page(part.name, part.address)
-        found.append(_described(part.name, address, state, part.process, part.since, part.restarts, part.problem))
+        found.append(
+            _described(
+                part.name, address, state, part.process, part.since, part.restarts, part.problem
+            )
+        )
     return found
 
 
@@ -44,7 +48,9 @@ def _described(
         "state": state,
         "address": address,
         "pid": identity.pid if process and identity else None,
-        "since": datetime.fromtimestamp(began, UTC).isoformat(timespec="seconds") if process else None,
+        "since": datetime.fromtimestamp(began, UTC).isoformat(timespec="seconds")
+        if process
+        else None,
         "memory_mb": round(memory_mb([process] if alone else tree(process))) if process else None,
         "restarts": restarts,
         "problem": problem,

@@ -22,7 +22,15 @@ from types import FrameType
 import psutil
 
 from atelier.machine.processes import identify, with_variable
-from atelier.machine.stack_record import VARIABLES, Part, Stack, folder, make_folder, read_record, write_record
+from atelier.machine.stack_record import (
+    VARIABLES,
+    Part,
+    Stack,
+    folder,
+    make_folder,
+    read_record,
+    write_record,
+)
 from atelier.operate.ending import end_stack
 from atelier.operate.parts import MARK, Definition, Servers, definitions, does_its_work
 from atelier.project import Project, open_lock, set_environment
@@ -147,7 +155,9 @@ class Supervisor:
         ended = replace(part, process=None, restarts=part.restarts + 1, state="waiting")
         if len(recent) >= MANY_DEATHS:
             words = last_words(self.project, part.name)
-            ended = replace(ended, state="failed", problem=f"died {MANY_DEATHS} times in a minute: {words}")
+            ended = replace(
+                ended, state="failed", problem=f"died {MANY_DEATHS} times in a minute: {words}"
+            )
         self.stack = self.stack.with_part(ended)
 
     def _reap(self) -> None:

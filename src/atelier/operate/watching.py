@@ -34,13 +34,20 @@ def changed_data(project: Project, params: Params) -> Change:
     stale = [plan_dataset(project, params, name) for name in params.datasets]
     stale = [item for item in stale if item.action]
     if not stale:
-        return Change(False, f"nothing to do: the sources of all {len(params.datasets)} datasets hold what data/ does")
+        return Change(
+            False,
+            f"nothing to do: the sources of all {len(params.datasets)} datasets hold what data/ does",
+        )
     why = "; ".join(f"{item.name}: {', '.join(item.reasons)}" for item in stale)
     if moving := _moving_file(project, params):
         return Change(False, f"{moving} is still being written; the next look decides ({why})")
     content = _content(project, params)
     if content == _tried(project):
-        return Change(False, f"nothing to do: this change was tried and failed, see the run before ({why})", content)
+        return Change(
+            False,
+            f"nothing to do: this change was tried and failed, see the run before ({why})",
+            content,
+        )
     return Change(True, why, content)
 
 

@@ -24,7 +24,9 @@ from atelier.params.score_checks import score_errors
 
 # What an evaluation of each kind measures, by the extractor; a test compares it with what evaluations return.
 _VIEWS = ("clean", "degraded", "restored")
-_SEEN = [f"{metric}_{view}" for metric in ("accuracy", "macro_recall", "macro_f1") for view in _VIEWS]
+_SEEN = [
+    f"{metric}_{view}" for metric in ("accuracy", "macro_recall", "macro_f1") for view in _VIEWS
+]
 # ms_ssim: of images that are large enough; lpips: where its weights are given.
 _PIXELS = ["mse", "psnr", "ssim", "ms_ssim", "lpips", "psnr_gain"]
 _CLASSES = ["is_classifier", "class_balance", "rarest_class", "class_accuracy", "cas"]
@@ -65,7 +67,9 @@ def _evaluation_errors(params: Params) -> Iterator[str]:
     asked = params.evaluation
     name = asked.classifier
     if name and not isinstance(params.models.get(name), ClassificationModel):
-        classifiers = [key for key, model in params.models.items() if isinstance(model, ClassificationModel)]
+        classifiers = [
+            key for key, model in params.models.items() if isinstance(model, ClassificationModel)
+        ]
         yield f"evaluation.features: {name!r} is not a classification model of this file.{nearest(name, classifiers)}"
     for key, extractor, given in (
         ("efficientnet_side", "efficientnet", asked.efficientnet_side != 224),
@@ -99,7 +103,9 @@ def _extractor_errors(what: str, model: Model, params: Params) -> Iterator[str]:
     extractor = params.models.get(params.evaluation.classifier)
     if params.evaluation.features is None:
         learns = "isn't given"
-    elif extractor is None or extractor.dataset == model.dataset:  # a name that is unknown is an error of its own
+    elif (
+        extractor is None or extractor.dataset == model.dataset
+    ):  # a name that is unknown is an error of its own
         return
     else:
         learns = f"learns {extractor.dataset!r}, not {model.dataset!r}"
@@ -130,7 +136,11 @@ def _size_errors(where: str, model: Model, dataset: Dataset) -> Iterator[str]:
     if isinstance(model, GanModel) and crop_size is not None:
         yield f"{where}.training.crop_size: a GAN learns whole images. Remove it, or lower {section}.image_size."
     elif crop_size is not None and crop_size > (dataset.image_size or dataset.shortest_side):
-        key, limit = ("image_size", dataset.image_size) if dataset.image_size else ("min_size", dataset.shortest_side)
+        key, limit = (
+            ("image_size", dataset.image_size)
+            if dataset.image_size
+            else ("min_size", dataset.shortest_side)
+        )
         yield f"{where}.training.crop_size = {crop_size} must not be larger than {section}.{key} = {limit}."
     if isinstance(model, GanModel) and dataset.image_size is not None:
         yield from _resolution_errors(where, model, dataset, dataset.image_size)
@@ -138,11 +148,18 @@ def _size_errors(where: str, model: Model, dataset: Dataset) -> Iterator[str]:
 
 def _resolution_errors(where: str, model: GanModel, dataset: Dataset, size: int) -> Iterator[str]:
     """Which sizes the networks can draw."""
-    section, growing = f"datasets.{model.dataset}", "progressive" in (model.generator.name, model.discriminator.name)
+    section, growing = (
+        f"datasets.{model.dataset}",
+        "progressive" in (model.generator.name, model.discriminator.name),
+    )
     possible = 2 ** round(math.log2(size))
     if growing and size != possible:
-        larger = dataset.min_size is None and size < possible  # pictures of the old size would be refused
-        remedy = f", and {section}.min_size to {size}: smaller pictures are enlarged" if larger else ""
+        larger = (
+            dataset.min_size is None and size < possible
+        )  # pictures of the old size would be refused
+        remedy = (
+            f", and {section}.min_size to {size}: smaller pictures are enlarged" if larger else ""
+        )
         yield (
             f"{where}: a progressive GAN doubles its resolution from 8 pixels on, so {section}.image_size = {size} "
             f"must be 16, 32, 64, 128 or 256. Set it to {possible}{remedy}."
@@ -169,7 +186,9 @@ def _content_errors(where: str, model: Model, dataset: Dataset, max_side: int) -
         yield f"{where}.data.limit = {limit} must not be smaller than {batch} = {batch_size * (1 + halved)}."
 
 
-def _translation_errors(where: str, model: TranslationModel, dataset: Dataset, max_side: int) -> Iterator[str]:
+def _translation_errors(
+    where: str, model: TranslationModel, dataset: Dataset, max_side: int
+) -> Iterator[str]:
     yield from _degradation_errors(where, model, dataset, max_side)
     for position, step in enumerate(model.degradation or ()):
         if step.downsample is not None:
@@ -181,7 +200,9 @@ def _translation_errors(where: str, model: TranslationModel, dataset: Dataset, m
         yield f"{where}.network.noise_level: nobody tells a translation the level of the noise. Remove it."
 
 
-def _damaged_errors(where: str, model: TranslationModel, name: str, params: Params) -> Iterator[str]:
+def _damaged_errors(
+    where: str, model: TranslationModel, name: str, params: Params
+) -> Iterator[str]:
     """Damaged pictures without originals are scored as a GAN's images are: on features, against clean pictures."""
     clean, damaged = params.datasets[model.dataset], params.datasets.get(name)
     if damaged is None or name == model.dataset:
@@ -194,7 +215,9 @@ def _damaged_errors(where: str, model: TranslationModel, name: str, params: Para
                 f"{where}.damaged: datasets.{name}.{key} = {getattr(damaged, key)} must be that of the clean pictures, "
                 f"datasets.{model.dataset}.{key} = {getattr(clean, key)}."
             )
-    yield from _extractor_errors(f"{where}.damaged: what is made of pictures without originals", model, params)
+    yield from _extractor_errors(
+        f"{where}.damaged: what is made of pictures without originals", model, params
+    )
     gate, measured = params.promotion.translation, distances(params.evaluation.extractor)
     if unmeasured := [metric for metric in (gate.metric, *gate.floors) if metric not in measured]:
         yield (
@@ -222,7 +245,10 @@ def _degradation_errors(
     where: str, model: RestorationModel | TranslationModel, dataset: Dataset, max_side: int
 ) -> Iterator[str]:
     trained = _trained_sides(model, dataset)
-    scored = {f"datasets.{model.dataset}.min_size": dataset.shortest_side, "evaluation.max_side": max_side}
+    scored = {
+        f"datasets.{model.dataset}.min_size": dataset.shortest_side,
+        "evaluation.max_side": max_side,
+    }
     name, side = _smallest(trained if dataset.image_size else trained | scored)
     steps = model.degradation or ()
     for position, step in enumerate(steps):
@@ -249,7 +275,10 @@ def _shown(value: Drawn) -> str:
 
 def _trained_sides(model: Model, dataset: Dataset) -> dict[str, int]:
     """Sides of the squares that a model learns from, and of the images if they have one size, by their keys."""
-    sides = {f"datasets.{model.dataset}.image_size": dataset.image_size, "training.crop_size": model.training.crop_size}
+    sides = {
+        f"datasets.{model.dataset}.image_size": dataset.image_size,
+        "training.crop_size": model.training.crop_size,
+    }
     return {key: pixels for key, pixels in sides.items() if pixels is not None}
 
 
@@ -264,13 +293,26 @@ def _gate_errors(params: Params) -> Iterator[str]:
         if not isinstance(gate, Gate):  # approval, alpha
             continue
         measured = metrics(kind, asked.extractor)
-        elsewhere = {metric for extractor in ("classifier", *NUM_FEATURES) for metric in metrics(kind, extractor)}
-        for key, metric in [("metric", gate.metric), *((f"floors.{name}", name) for name in gate.floors)]:
+        elsewhere = {
+            metric
+            for extractor in ("classifier", *NUM_FEATURES)
+            for metric in metrics(kind, extractor)
+        }
+        for key, metric in [
+            ("metric", gate.metric),
+            *((f"floors.{name}", name) for name in gate.floors),
+        ]:
             where = f"promotion.{kind}.{key}: {metric!r}"
             if metric not in elsewhere:
                 yield f"{where} is not measured there.{nearest(metric, measured)}"
-            elif metric not in measured and kind in kinds:  # a gate that nothing comes to may be the default
-                features = f"with evaluation.features = {asked.features}" if asked.features else "without an extractor"
+            elif (
+                metric not in measured and kind in kinds
+            ):  # a gate that nothing comes to may be the default
+                features = (
+                    f"with evaluation.features = {asked.features}"
+                    if asked.features
+                    else "without an extractor"
+                )
                 yield f"{where} is not measured {features}. Measured are: {', '.join(measured)}."
             elif metric in distances(asked.extractor)[:1] and asked.num_images <= num_features:
                 yield (

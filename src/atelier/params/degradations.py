@@ -75,7 +75,9 @@ class Speckle(Record):
 class GaussianBlur(Record):
     """Blur by a Gaussian; the edge repeats beyond the border, as in every blur."""
 
-    sigma: Annotated[Drawn, _or_range(Annotated[float, Field(gt=0, le=16)])]  # standard deviation in pixels
+    sigma: Annotated[
+        Drawn, _or_range(Annotated[float, Field(gt=0, le=16)])
+    ]  # standard deviation in pixels
 
 
 class BoxBlur(Record):
@@ -99,8 +101,12 @@ class MotionBlur(Record):
 class KernelBlur(Record):
     """Blur by one of the kernels of a file, a different one for each image."""
 
-    path: str = Field(min_length=1)  # .npy or .npz of kernels with odd sides that sum to 1, from the project folder
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")  # of the file: other kernels are another degradation
+    path: str = Field(
+        min_length=1
+    )  # .npy or .npz of kernels with odd sides that sum to 1, from the project folder
+    sha256: str = Field(
+        pattern="^[0-9a-f]{64}$"
+    )  # of the file: other kernels are another degradation
 
 
 class Mask(Record):
@@ -162,12 +168,16 @@ class Degradation(Record):
         given = sorted(name for name in type(self).model_fields if getattr(self, name) is not None)
         if len(given) != 1:
             allowed = ", ".join(type(self).model_fields)
-            raise ValueError(f"a degradation step has exactly one key of {allowed}; this one has {given or 'none'}")
+            raise ValueError(
+                f"a degradation step has exactly one key of {allowed}; this one has {given or 'none'}"
+            )
         return self
 
     def located(self, project_root: Path) -> Degradation:
         """The same step with the path of a file as it is to be opened from anywhere."""
         if self.kernel_blur is None:
             return self
-        kernels = self.kernel_blur.model_copy(update={"path": str(project_root / self.kernel_blur.path)})
+        kernels = self.kernel_blur.model_copy(
+            update={"path": str(project_root / self.kernel_blur.path)}
+        )
         return self.model_copy(update={"kernel_blur": kernels})

@@ -11,7 +11,14 @@ from pydantic import BaseModel, ValidationError
 from atelier.params.datasets import Source
 
 # What pydantic adds to a path for a branch of a plain union, and for the key of a mapping.
-BRANCHES = ("literal['auto']", "literal['adaptive']", "constrained-int", "constrained-float", "int", "[key]")
+BRANCHES = (
+    "literal['auto']",
+    "literal['adaptive']",
+    "constrained-int",
+    "constrained-float",
+    "int",
+    "[key]",
+)
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
@@ -22,7 +29,9 @@ def nearest(word: str, known: Sequence[str]) -> str:
     return f" Known: {', '.join(str(name) for name in known)}." if known else ""
 
 
-def describe_errors(error: ValidationError, raw: Mapping[str, Any], root: type[BaseModel]) -> list[str]:
+def describe_errors(
+    error: ValidationError, raw: Mapping[str, Any], root: type[BaseModel]
+) -> list[str]:
     """One line for each place in `raw` at which pydantic found a mistake."""
     lines: dict[str, str] = {}
     for details in error.errors(include_url=False):
@@ -47,7 +56,9 @@ def _describe(details: Any, path: str, root: type[BaseModel]) -> str:
         case "missing":
             return f"{path}: missing. Add it."
         case "literal_error":
-            return f"{path} = {given!r} is not one of [{context['expected'].replace(' or ', ', ')}]."
+            return (
+                f"{path} = {given!r} is not one of [{context['expected'].replace(' or ', ', ')}]."
+            )
         case "union_tag_invalid":
             tag = context["discriminator"].strip("'")
             return f"{path}.{tag} = {context['tag']!r} is not one of [{context['expected_tags']}]."
@@ -95,16 +106,26 @@ def fields_at(loc: tuple[str | int, ...], root: type[BaseModel]) -> list[str]:
     for part in loc:
         candidates = [found for candidate in candidates for found in _step(candidate, part)]
     records = [candidate for candidate in candidates if isinstance(candidate, type)]
-    names = [name for record in records if issubclass(record, BaseModel) for name in record.model_fields]
-    return names + list(Source.model_fields) if "sources" in names else names  # a single source stands in its dataset
+    names = [
+        name for record in records if issubclass(record, BaseModel) for name in record.model_fields
+    ]
+    return (
+        names + list(Source.model_fields) if "sources" in names else names
+    )  # a single source stands in its dataset
 
 
 def _step(annotation: Any, part: str | int) -> list[Any]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         if part in annotation.model_fields:
             return _records(annotation.model_fields[str(part)].annotation)
-        tags = [get_args(field.annotation) for field in annotation.model_fields.values() if _is_literal(field)]
-        return [annotation] if any(part in tag for tag in tags) else []  # a union's tag selects this record
+        tags = [
+            get_args(field.annotation)
+            for field in annotation.model_fields.values()
+            if _is_literal(field)
+        ]
+        return (
+            [annotation] if any(part in tag for tag in tags) else []
+        )  # a union's tag selects this record
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is dict:
         return _records(arguments[1])
@@ -119,6 +140,8 @@ def _is_literal(field: Any) -> bool:
 
 def _records(annotation: Any) -> list[Any]:
     """The records and containers inside an annotation, unions and Annotated opened."""
-    if (isinstance(annotation, type) and issubclass(annotation, BaseModel)) or get_origin(annotation) in (dict, tuple):
+    if (isinstance(annotation, type) and issubclass(annotation, BaseModel)) or get_origin(
+        annotation
+    ) in (dict, tuple):
         return [annotation]
     return [found for argument in get_args(annotation) for found in _records(argument)]

@@ -18,7 +18,9 @@ NUM_FEATURES = {"efficientnet": 1280, "inception": 2048}
 
 
 def _known(given: str) -> str:
-    if not re.fullmatch(r"classifier:[a-z0-9][a-z0-9-]*(/[1-9][0-9]*)?|efficientnet_lite0|inception", given):
+    if not re.fullmatch(
+        r"classifier:[a-z0-9][a-z0-9-]*(/[1-9][0-9]*)?|efficientnet_lite0|inception", given
+    ):
         raise ValueError(
             f"{given!r} is none of classifier:MODEL, classifier:MODEL/VERSION, efficientnet_lite0 and inception"
         )

@@ -42,7 +42,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist. Run atelier in a project folder, or give --params FILE.") from None
+        raise ConfigError(
+            f"{path} does not exist. Run atelier in a project folder, or give --params FILE."
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} can't be read: {error}.") from None
     try:
@@ -50,7 +52,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ConfigError(f"{path.name} is not valid YAML: {error}") from None
     if not isinstance(raw, dict):
-        raise ConfigError(f"{path.name} is empty or not a mapping; it needs the keys {list(Params.model_fields)}.")
+        raise ConfigError(
+            f"{path.name} is empty or not a mapping; it needs the keys {list(Params.model_fields)}."
+        )
     return raw
 
 
@@ -86,8 +90,12 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
         except (KeyError, IndexError, TypeError, ValueError):
             here = ".".join(parts[: depth + 1])
             known = list(section) if isinstance(section, dict) else []
-            raise ConfigError(f"-S {override}: there is no {here} in params.yaml.{nearest(part, known)}") from None
+            raise ConfigError(
+                f"-S {override}: there is no {here} in params.yaml.{nearest(part, known)}"
+            ) from None
     try:
         section[int(parts[-1]) if isinstance(section, list) else parts[-1]] = value
     except (IndexError, TypeError, ValueError):
-        raise ConfigError(f"-S {override}: {'.'.join(parts[:-1])} has no key {parts[-1]!r}.") from None
+        raise ConfigError(
+            f"-S {override}: {'.'.join(parts[:-1])} has no key {parts[-1]!r}."
+        ) from None

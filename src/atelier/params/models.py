@@ -33,7 +33,9 @@ class Augment(Record):
     flip: bool = False  # mirror left-right
     quarter_turns: bool = False  # rotate by 0, 90, 180 or 270 degrees
     rotate: float = Field(default=0.0, ge=0, le=45)  # by up to so many degrees either way, bilinear
-    crop: int = Field(default=0, ge=0)  # pixels: pad by reflection, then crop back at a random place
+    crop: int = Field(
+        default=0, ge=0
+    )  # pixels: pad by reflection, then crop back at a random place
     cutout: int = Field(default=0, ge=0)  # pixels: side of a box of mid grey at a random place
 
 
@@ -42,10 +44,16 @@ class DiscriminatorAugment(Record):
 
     flip: bool = False  # mirror left-right
     quarter_turns: bool = False  # rotate by 0, 90, 180 or 270 degrees
-    translation: float = Field(default=0.0, ge=0, le=0.5)  # by up to this share of the side; 0.125 in both papers
-    cutout: float = Field(default=0.0, ge=0, lt=1)  # side of a box of mid grey, as a share of the image's; 0.5 in both
+    translation: float = Field(
+        default=0.0, ge=0, le=0.5
+    )  # by up to this share of the side; 0.125 in both papers
+    cutout: float = Field(
+        default=0.0, ge=0, lt=1
+    )  # side of a box of mid grey, as a share of the image's; 0.5 in both
     colour: bool = False  # brightness, contrast, and of colour images saturation
-    probability: Literal["adaptive"] | Annotated[float, Field(gt=0, le=1)]  # of each change; 1.0: DiffAugment
+    probability: (
+        Literal["adaptive"] | Annotated[float, Field(gt=0, le=1)]
+    )  # of each change; 1.0: DiffAugment
     # The next two are of adaptive (ADA): what the mean sign of the discriminator on real images is held at (0.6 unless
     # given), and in how many thousand images the probability can go from 0 to 1 (100; the paper's trainings take 500).
     target: float | None = Field(default=None, gt=0, lt=1)
@@ -78,14 +86,18 @@ class DiscriminatorAugment(Record):
 class TrainingData(Record):
     """Which part of the dataset a model learns from."""
 
-    limit: int | None = Field(default=None, ge=1)  # training images: a fixed subset, nested in every larger one
+    limit: int | None = Field(
+        default=None, ge=1
+    )  # training images: a fixed subset, nested in every larger one
 
 
 class Extend(Record):
     """Images that a registered GAN draws, added to the training images; `extend: GAN` for short."""
 
     gan: ReferenceText
-    images: int | None = Field(default=None, ge=1)  # none: as many as the training images, 20,000 at most
+    images: int | None = Field(
+        default=None, ge=1
+    )  # none: as many as the training images, 20,000 at most
 
     @model_validator(mode="before")
     @classmethod
@@ -110,20 +122,30 @@ class Training(Record):
     kimg: Positive | None = None  # the budget: this, or `minutes`
     minutes: Positive | None = None  # of CPU time, all threads together; on CUDA of the clock
     batch_size: int = Field(ge=1)  # of all devices and parts together
-    accumulate: int = Field(default=1, ge=1)  # parts that a batch is computed in, one after another: to save memory
-    devices: int = Field(default=1, ge=1)  # processes that share each batch: one a GPU, or several on a CPU
+    accumulate: int = Field(
+        default=1, ge=1
+    )  # parts that a batch is computed in, one after another: to save memory
+    devices: int = Field(
+        default=1, ge=1
+    )  # processes that share each batch: one a GPU, or several on a CPU
     lr: Positive  # peak learning rate of Adam: linear warm-up, then cosine decay to zero
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     warmup_kimg: float = Field(default=0.0, ge=0)
     ema_halflife_kimg: Positive = 5.0  # the weights that are registered are this moving average
     clip_gradients: Positive | None = None  # largest norm of the gradient of all weights
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the networks; auto: bfloat16 on CUDA alone
+    precision: Literal["auto", "float32", "bfloat16"] = (
+        "auto"  # of the networks; auto: bfloat16 on CUDA alone
+    )
     compile: bool = False  # torch.compile: minutes at the start, faster steps
-    crop_size: int | None = Field(default=None, ge=16)  # side of random training crops; none: whole images
+    crop_size: int | None = Field(
+        default=None, ge=16
+    )  # side of random training crops; none: whole images
     augment: Augment = Augment()
     # Unless given, 20 reports and 2 samples in a training of less than 100 kimg. The last step of any does all three.
     log_every_kimg: Positive = Field(default_factory=lambda given: min(5.0, _kimg(given) / 20))
-    sample_every_kimg: Positive = Field(default_factory=lambda given: min(50.0, _kimg(given) / 2))  # and validation
+    sample_every_kimg: Positive = Field(
+        default_factory=lambda given: min(50.0, _kimg(given) / 2)
+    )  # and validation
     checkpoint_every_kimg: Positive = 50.0
 
     @model_validator(mode="after")
@@ -158,11 +180,19 @@ class GanModel(Record):
     data: TrainingData = TrainingData()
     generator: GeneratorNetwork
     discriminator: DiscriminatorNetwork
-    conditional: bool | None = None  # draws a class that is asked for; left out: where the pictures have classes
-    loss: Literal["minimax", "non-saturating", "relativistic", "least-squares", "hinge", "wasserstein"]
-    r1_gamma: float = Field(ge=0)  # weight of the gradient penalty on real images; 0 switches it off
+    conditional: bool | None = (
+        None  # draws a class that is asked for; left out: where the pictures have classes
+    )
+    loss: Literal[
+        "minimax", "non-saturating", "relativistic", "least-squares", "hinge", "wasserstein"
+    ]
+    r1_gamma: float = Field(
+        ge=0
+    )  # weight of the gradient penalty on real images; 0 switches it off
     r2_gamma: float = Field(ge=0)  # the same on generated images
-    gp_weight: float = Field(default=0.0, ge=0)  # of the penalty that holds slopes between the two at 1 (WGAN-GP: 10)
+    gp_weight: float = Field(
+        default=0.0, ge=0
+    )  # of the penalty that holds slopes between the two at 1 (WGAN-GP: 10)
     discriminator_augment: DiscriminatorAugment | None = None
     refine: ReferenceText | None = (
         None  # a restorer, stored with the generator: what is generated has passed through it
@@ -172,7 +202,9 @@ class GanModel(Record):
     @model_validator(mode="after")
     def _bounded_critic(self) -> GanModel:
         penalised = self.r1_gamma > 0 or self.r2_gamma > 0 or self.gp_weight > 0
-        bounded = penalised or isinstance(self.discriminator, ResnetDiscriminatorNetwork)  # spectral normalisation
+        bounded = penalised or isinstance(
+            self.discriminator, ResnetDiscriminatorNetwork
+        )  # spectral normalisation
         if self.loss == "wasserstein" and not bounded:
             raise ValueError(
                 "loss 'wasserstein' grows without end unless the discriminator's slope is held: add `gp_weight: 10`, "
@@ -186,7 +218,9 @@ class Adversarial(Record):
 
     weight: Positive  # of the adversarial loss, beside the others; images are in [0, 1] there
     width: int = Field(default=32, ge=4, le=512)  # feature maps at half resolution
-    layers: int = Field(default=2, ge=1, le=6)  # halvings after the first: patches of 18, 34, 66, ... pixels
+    layers: int = Field(
+        default=2, ge=1, le=6
+    )  # halvings after the first: patches of 18, 34, 66, ... pixels
     loss: Literal["non-saturating", "least-squares", "hinge"] = "least-squares"
     lr: Positive | None = None  # peak learning rate of the discriminators; none: training.lr
     betas: tuple[Fraction, Fraction] = (0.5, 0.999)  # of their Adam
@@ -202,8 +236,12 @@ class RestorationModel(Record):
     degradation: tuple[Degradation, ...] = Field(min_length=1)
     network: RestorerNetwork
     loss: Literal["l2", "l1", "charbonnier"]
-    adversarial: Adversarial | None = None  # pix2pix: a sharper image, farther from the mean of all possible ones
-    compare_with: Name | None = None  # another restorer of the same: scored by the paired difference to its champion
+    adversarial: Adversarial | None = (
+        None  # pix2pix: a sharper image, farther from the mean of all possible ones
+    )
+    compare_with: Name | None = (
+        None  # another restorer of the same: scored by the paired difference to its champion
+    )
     training: Training
 
 
@@ -215,11 +253,17 @@ class TranslationModel(Record):
     dataset: Name  # clean pictures
     data: TrainingData = TrainingData()
     damaged: Name | None = None  # a dataset of really damaged pictures; or
-    degradation: tuple[Degradation, ...] | None = Field(default=None, min_length=1)  # what damages half of the clean
+    degradation: tuple[Degradation, ...] | None = Field(
+        default=None, min_length=1
+    )  # what damages half of the clean
     network: RestorerNetwork  # of both generators
     adversarial: Adversarial = Adversarial(weight=1.0)
-    cycle_weight: Positive = 1.0  # of the mean absolute error of clean -> damaged -> clean, and of the way round
-    identity_weight: float = Field(default=0.0, ge=0)  # of that of clean pictures that are restored to themselves
+    cycle_weight: Positive = (
+        1.0  # of the mean absolute error of clean -> damaged -> clean, and of the way round
+    )
+    identity_weight: float = Field(
+        default=0.0, ge=0
+    )  # of that of clean pictures that are restored to themselves
     pool_size: int = Field(default=50, ge=0)  # former fakes that each discriminator still sees
     training: Training
 
@@ -233,7 +277,10 @@ class TranslationModel(Record):
         return self
 
 
-Model = Annotated[ClassificationModel | GanModel | RestorationModel | TranslationModel, Field(discriminator="kind")]
+Model = Annotated[
+    ClassificationModel | GanModel | RestorationModel | TranslationModel,
+    Field(discriminator="kind"),
+]
 
 
 class Evaluation(Record):
@@ -242,10 +289,14 @@ class Evaluation(Record):
     # The extractor: classifier:MODEL (its champion), classifier:MODEL/3, efficientnet_lite0 or inception. Without one
     # restorers are scored by their pixels alone.
     features: Features | None = None
-    efficientnet_side: int = Field(default=224, ge=32, le=224)  # pixels that it sees; 224 as published, 96 in a ninth
+    efficientnet_side: int = Field(
+        default=224, ge=32, le=224
+    )  # pixels that it sees; 224 as published, 96 in a ninth
     inception: InceptionFile = InceptionFile()
     num_images: int = Field(ge=100)  # test images, and generated images of a GAN
-    max_side: int = Field(default=512, ge=16)  # pixels: of larger test photographs the centre is scored
+    max_side: int = Field(
+        default=512, ge=16
+    )  # pixels: of larger test photographs the centre is scored
     confidence: float = Field(gt=0.5, lt=1)
     pixels: Pixels = Pixels()
     lpips: Lpips | None = None
@@ -273,7 +324,11 @@ class Evaluation(Record):
 
     def located(self, project_root: Path) -> Evaluation:
         """The same with files as they are to be opened from anywhere."""
-        return self.model_copy(update={"lpips": self.lpips.located(project_root)}) if self.lpips else self
+        return (
+            self.model_copy(update={"lpips": self.lpips.located(project_root)})
+            if self.lpips
+            else self
+        )
 
 
 class Params(Record):
@@ -281,7 +336,9 @@ class Params(Record):
 
     seed: int = Field(ge=0, lt=2**31)
     device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    threads: Literal["auto"] | Annotated[int, Field(ge=1)]  # CPU threads of torch; results differ between counts
+    threads: (
+        Literal["auto"] | Annotated[int, Field(ge=1)]
+    )  # CPU threads of torch; results differ between counts
     datasets: dict[Name, Dataset]
     models: dict[Name, Model]
     evaluation: Evaluation

@@ -22,7 +22,9 @@ class CnnRestorerNetwork(Record):
     name: Literal["cnn"]
     width: int = Field(ge=4, le=512)
     depth: int = Field(ge=2, le=64)
-    noise_level: bool = False  # it sees the standard deviation of the noise: one model for a range of sigma
+    noise_level: bool = (
+        False  # it sees the standard deviation of the noise: one model for a range of sigma
+    )
 
 
 class CrnnRestorerNetwork(Record):
@@ -39,7 +41,9 @@ class UnetRestorerNetwork(Record):
     """Residual blocks at several resolutions, with skip connections."""
 
     name: Literal["unet"]
-    width: int = Field(ge=4, le=512)  # feature maps at half resolution; twice as many at each lower one
+    width: int = Field(
+        ge=4, le=512
+    )  # feature maps at half resolution; twice as many at each lower one
     levels: int = Field(ge=1, le=6)  # resolutions: 1/2, 1/4, ...
     blocks: int = Field(ge=1, le=16)  # at each resolution on the way down, and on the way up
     noise_level: bool = False
@@ -65,7 +69,11 @@ class ResnetSrRestorerNetwork(Record):
 
 
 RestorerNetwork = Annotated[
-    CnnRestorerNetwork | CrnnRestorerNetwork | UnetRestorerNetwork | NafnetRestorerNetwork | ResnetSrRestorerNetwork,
+    CnnRestorerNetwork
+    | CrnnRestorerNetwork
+    | UnetRestorerNetwork
+    | NafnetRestorerNetwork
+    | ResnetSrRestorerNetwork,
     Field(discriminator="name"),
 ]
 
@@ -127,7 +135,9 @@ class ProgressiveGeneratorNetwork(Record):
     name: Literal["progressive"]
     width: int = Field(ge=4, le=512)
     latent_dim: int = Field(ge=1, le=1024)
-    growth: float = Field(default=0.5, gt=0, le=0.67)  # share of the budget; what remains is trained at full resolution
+    growth: float = Field(
+        default=0.5, gt=0, le=0.67
+    )  # share of the budget; what remains is trained at full resolution
 
 
 class ProgressiveDiscriminatorNetwork(Record):
@@ -138,10 +148,16 @@ class ProgressiveDiscriminatorNetwork(Record):
 
 
 GeneratorNetwork = Annotated[
-    DcganGeneratorNetwork | ResnetGeneratorNetwork | R3GeneratorNetwork | ProgressiveGeneratorNetwork,
+    DcganGeneratorNetwork
+    | ResnetGeneratorNetwork
+    | R3GeneratorNetwork
+    | ProgressiveGeneratorNetwork,
     Field(discriminator="name"),
 ]
 DiscriminatorNetwork = Annotated[
-    DcganDiscriminatorNetwork | ResnetDiscriminatorNetwork | R3DiscriminatorNetwork | ProgressiveDiscriminatorNetwork,
+    DcganDiscriminatorNetwork
+    | ResnetDiscriminatorNetwork
+    | R3DiscriminatorNetwork
+    | ProgressiveDiscriminatorNetwork,
     Field(discriminator="name"),
 ]

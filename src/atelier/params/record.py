@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 MODEL_NAME = r"^[a-z0-9][a-z0-9-]*$"  # also a file name, an MLflow name and a Prefect artifact key: nothing to escape
 Name = Annotated[str, Field(pattern=MODEL_NAME)]
 # A version of a registered model: its champion (`name`), `name@alias`, or `name/number`.
-ReferenceText = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*(@[a-z][a-z0-9-]*|/[1-9][0-9]*)?$")]
+ReferenceText = Annotated[
+    str, Field(pattern=r"^[a-z0-9][a-z0-9-]*(@[a-z][a-z0-9-]*|/[1-9][0-9]*)?$")
+]
 Sentence = Annotated[str, Field(min_length=1, max_length=500)]
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]

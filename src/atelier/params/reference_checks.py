@@ -61,7 +61,11 @@ def _refine_errors(where: str, model: GanModel, params: Params) -> Iterator[str]
         return
     name = source.model
     if not isinstance(restorer, RestorationModel | TranslationModel):
-        restorers = [key for key, other in params.models.items() if other.kind in ("restoration", "translation")]
+        restorers = [
+            key
+            for key, other in params.models.items()
+            if other.kind in ("restoration", "translation")
+        ]
         yield f"{where}: {name!r} is a {restorer.kind} model, not a restorer.{_known(restorers)}"
         return
     if any(step.downsample is not None for step in restorer.degradation or ()):
@@ -75,12 +79,18 @@ def _refine_errors(where: str, model: GanModel, params: Params) -> Iterator[str]
         )
 
 
-def _comparison_errors(where: str, own: str, model: RestorationModel, params: Params) -> Iterator[str]:
+def _comparison_errors(
+    where: str, own: str, model: RestorationModel, params: Params
+) -> Iterator[str]:
     if model.compare_with is None:
         return
     other = params.models.get(model.compare_with)
     if not isinstance(other, RestorationModel) or model.compare_with == own:
-        restorers = [key for key, item in params.models.items() if isinstance(item, RestorationModel) and key != own]
+        restorers = [
+            key
+            for key, item in params.models.items()
+            if isinstance(item, RestorationModel) and key != own
+        ]
         hint = _known(restorers) if other else nearest(model.compare_with, restorers)
         yield f"{where} = {model.compare_with!r} is not another restoration model of this file.{hint}"
     elif (other.dataset, other.degradation) != (model.dataset, model.degradation):

@@ -32,7 +32,9 @@ def check_cron(text: str) -> str:
     """
     parts = text.split()
     if len(parts) != len(CRON_FIELDS):
-        raise ValueError(f"{text!r} has {len(parts)} fields; a cron expression has five: minute, hour, ...")
+        raise ValueError(
+            f"{text!r} has {len(parts)} fields; a cron expression has five: minute, hour, ..."
+        )
     named = zip(parts, CRON_FIELDS, strict=True)
     values = [_cron_values(part, *field) for part, field in named]
     _, _, days, months, _ = values
@@ -49,7 +51,9 @@ def _cron_values(part: str, name: str, low: int, high: int, names: tuple[str, ..
             item = re.sub(rf"\b{spelled}\b", str(number), item)
         match = re.fullmatch(r"(?:\*|(\d+)(?:-(\d+))?)(?:/(\d+))?", item)
         if match is None:
-            raise ValueError(f"{name} {part!r}: expected *, {low}-{high}, lists and steps such as */5")
+            raise ValueError(
+                f"{name} {part!r}: expected *, {low}-{high}, lists and steps such as */5"
+            )
         first, last, step = (int(group) if group else None for group in match.groups())
         start = low if first is None else first
         whole = first is None or (step is not None and last is None)

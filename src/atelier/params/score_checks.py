@@ -44,5 +44,9 @@ def _restored(params: Params, kind: str = "") -> dict[str, Dataset]:
         model.dataset: params.datasets[model.dataset]
         for model in params.models.values()
         if isinstance(model, RestorationModel | TranslationModel)
-        and (model.degradation is not None and model.dataset in params.datasets and kind in ("", model.kind))
+        and (
+            model.degradation is not None
+            and model.dataset in params.datasets
+            and kind in ("", model.kind)
+        )
     }

@@ -30,11 +30,17 @@ def warmup_errors(params: Params, overrides: Sequence[str]) -> Iterator[str]:
     """
     keys = {override.partition("=")[0].strip() for override in overrides}
     for name, model in params.models.items():
-        where, kimg, warmup = f"models.{name}.training", model.training.kimg, model.training.warmup_kimg
+        where, kimg, warmup = (
+            f"models.{name}.training",
+            model.training.kimg,
+            model.training.warmup_kimg,
+        )
         if kimg is None or warmup <= kimg:
             continue
         if warmup <= SHORT_KIMG or (f"{where}.kimg" in keys and f"{where}.warmup_kimg" not in keys):
-            _say(f"{where}.warmup_kimg = {warmup:g} exceeds the training, kimg = {kimg:g}: {kimg / 2:g} is taken.")
+            _say(
+                f"{where}.warmup_kimg = {warmup:g} exceeds the training, kimg = {kimg:g}: {kimg / 2:g} is taken."
+            )
             continue
         yield (
             f"{where}.warmup_kimg = {warmup:g} must not be longer than the training, kimg = {kimg:g}: the "

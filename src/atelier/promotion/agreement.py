@@ -34,7 +34,9 @@ def is_lost(entries: Sequence[Entry], versions: Sequence[Version]) -> bool:
     return True
 
 
-def find_disagreements(model: str, entries: Sequence[Entry], versions: Sequence[Version]) -> list[str]:
+def find_disagreements(
+    model: str, entries: Sequence[Entry], versions: Sequence[Version]
+) -> list[str]:
     """How the aliases differ from what the ledger says; one sentence each.
 
     Args:
@@ -47,7 +49,9 @@ def find_disagreements(model: str, entries: Sequence[Entry], versions: Sequence[
     decision = entries[-1].decision
     if entries[-1].is_open:
         what = f"{model}/{decision.version}: {decision.action}"
-        return [f"{what} was interrupted half-way; the next run or promotion of this model completes it"]
+        return [
+            f"{what} was interrupted half-way; the next run or promotion of this model completes it"
+        ]
     if is_lost(entries, versions):
         return [f"{model}: {LOST}; the next run or promotion of this model closes it"]
     sentences = []

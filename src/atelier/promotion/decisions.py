@@ -176,7 +176,9 @@ def _ways_back(registry: Registry, model: str, newest_first: Sequence[Decision])
     return [version for version in candidates if version != champion]
 
 
-def _former_champions(newest_first: Sequence[Decision], versions: Sequence[Version]) -> list[Version]:
+def _former_champions(
+    newest_first: Sequence[Decision], versions: Sequence[Version]
+) -> list[Version]:
     """The versions that the ledger tells were champion, newest first."""
     champions = []
     for decision in newest_first:

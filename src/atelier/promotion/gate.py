@@ -102,16 +102,22 @@ def judge(gate: Gate, alpha: float, new: Measured, champion: Measured | None) ->
     if not failures and not _measured(gate.metric, new.scores):
         failures = (f"{gate.metric} was not measured, and it decides promotion",)
     if champion is None:
-        return Quality(failures, True, (f"no champion before it; {_shown(gate.metric, new.scores)}",))
+        return Quality(
+            failures, True, (f"no champion before it; {_shown(gate.metric, new.scores)}",)
+        )
     if failures:
         return Quality(failures, False, ("below a floor",))
     failures = tuple(slice_failures(gate, alpha, new, champion))
     if not _measured(gate.metric, champion.scores):
-        return Quality(failures, False, (f"not proven better: {champion.name} has no {gate.metric}",))
+        return Quality(
+            failures, False, (f"not proven better: {champion.name} has no {gate.metric}",)
+        )
     pairs = paired_units(gate.metric, new.units, champion.units)
     if pairs is None:
         return Quality(failures, *_by_intervals(gate, new, champion))
-    comparison = compare(gate.metric, improvements_N(gate.metric, pairs), champion.name, gate.margin, alpha)
+    comparison = compare(
+        gate.metric, improvements_N(gate.metric, pairs), champion.name, gate.margin, alpha
+    )
     return Quality(failures, comparison.better, (_in_words(comparison),), comparison)
 
 
@@ -142,7 +148,11 @@ def slice_failures(gate: Gate, alpha: float, new: Measured, champion: Measured) 
     failures = []
     for name, rows in slices:
         worse = compare(
-            gate.metric, -improvements_N(gate.metric, rows), champion.name, gate.slice_margin, alpha / len(slices)
+            gate.metric,
+            -improvements_N(gate.metric, rows),
+            champion.name,
+            gate.slice_margin,
+            alpha / len(slices),
         )
         if worse.better:
             failures.append(
@@ -152,7 +162,9 @@ def slice_failures(gate: Gate, alpha: float, new: Measured, champion: Measured) 
     return failures
 
 
-def paired_units(metric: str, new: pd.DataFrame | None, champion: pd.DataFrame | None) -> pd.DataFrame | None:
+def paired_units(
+    metric: str, new: pd.DataFrame | None, champion: pd.DataFrame | None
+) -> pd.DataFrame | None:
     """The units that both versions were scored on, one a line: slices, the metric, and `champion`'s.
 
     None if the metric isn't one of single units, or they have fewer than two in common.
@@ -170,7 +182,9 @@ def improvements_N(metric: str, pairs: pd.DataFrame) -> NDArray[np.float64]:
     return differences_N if higher_is_better(metric) else -differences_N
 
 
-def compare(metric: str, improvements_N: NDArray[np.float64], champion: str, margin: float, alpha: float) -> Comparison:
+def compare(
+    metric: str, improvements_N: NDArray[np.float64], champion: str, margin: float, alpha: float
+) -> Comparison:
     """Student's paired t test of "the mean improvement exceeds the margin", one-sided.
 
     Args:
@@ -213,7 +227,9 @@ def _by_intervals(gate: Gate, new: Measured, champion: Measured) -> tuple[bool, 
         better = ours["low"] > theirs["high"] + gate.margin
     else:
         better = ours["high"] < theirs["low"] - gate.margin
-    shown = f"{_shown(metric, new.scores)} against {champion.name}'s {_shown(metric, champion.scores)}"
+    shown = (
+        f"{_shown(metric, new.scores)} against {champion.name}'s {_shown(metric, champion.scores)}"
+    )
     return better, (f"{'better, intervals apart' if better else 'not proven better'}: {shown}",)
 
 

@@ -6,9 +6,9 @@ A registered model is a key of params.yaml. Aliases, lower case: `challenger`, `
 from atelier.registry.decisions import Action, Decision, signed_now
 from atelier.registry.fleet import Fleet, read_fleet
 from atelier.registry.ledger import START, Entry, Ledger
-from atelier.registry.records import RunRecord
+from atelier.registry.records import RunRecord, Version
 from atelier.registry.runs import RunLog
-from atelier.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Registry, Version
+from atelier.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Registry
 
 __all__ = [
     "CHALLENGER",

@@ -90,7 +90,11 @@ class Connection:
 
         try:
             yield
-        except (self.mlflow.exceptions.MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
+        except (
+            self.mlflow.exceptions.MlflowException,
+            sqlalchemy.exc.SQLAlchemyError,
+            OSError,
+        ) as error:
             first_line = (str(error).splitlines() or [type(error).__name__])[0]
             raise RegistryError(
                 f"the registry at {self.uri} failed to {action}: {first_line} "

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from atelier.registry.versions import Version
+    from atelier.registry.records import Version
 
 
 class Action(StrEnum):
@@ -78,7 +78,9 @@ class Decision:
         named = {self.version, self.champion, self.previous, self.challenger}
         if version.number not in named:
             return False
-        if not self.runs:  # written before runs were: what was made after it can't be what it is about
+        if (
+            not self.runs
+        ):  # written before runs were: what was made after it can't be what it is about
             return version.created <= self.at
         return self.runs.get(str(version.number)) == version.run_id
 

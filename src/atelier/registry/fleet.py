@@ -10,8 +10,8 @@ from typing import Any
 from atelier.errors import RegistryError
 from atelier.registry.connection import every_page
 from atelier.registry.ledger import EXPERIMENT, HEAD, Entry, checked, entry_of, is_entry
-from atelier.registry.records import RunRecord, record_of
-from atelier.registry.versions import Registry, Version, is_ours
+from atelier.registry.records import RunRecord, Version, record_of
+from atelier.registry.versions import Registry, is_ours
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,31 @@ def read_fleet(registry: Registry) -> Fleet:
     """
     client = registry._client
     with registry.explained("list models, versions and runs"):
-        experiments = {str(item.experiment_id): item.name for item in every_page(client.search_experiments)}
+        experiments = {
+            str(item.experiment_id): item.name for item in every_page(client.search_experiments)
+        }
         found = every_page(client.search_model_versions)
         models = [model for model in every_page(client.search_registered_models) if is_ours(model)]
-        runs = every_page(client.search_runs, experiment_ids=list(experiments), order_by=["attributes.start_time DESC"])
+        runs = every_page(
+            client.search_runs,
+            experiment_ids=list(experiments),
+            order_by=["attributes.start_time DESC"],
+        )
     aliases = {model.name: model.aliases for model in models}
     versions: dict[str, list[Version]] = {model.name: [] for model in models}
-    for item in (item for item in found if item.name in versions):  # some may have been deleted meanwhile
+    for item in (
+        item for item in found if item.name in versions
+    ):  # some may have been deleted meanwhile
         versions[item.name].append(registry._version(item, aliases[item.name]))
-    written = [run for run in runs if experiments[run.info.experiment_id] == EXPERIMENT and is_entry(run)]
+    written = [
+        run for run in runs if experiments[run.info.experiment_id] == EXPERIMENT and is_entry(run)
+    ]
     ledgers, distrusted = _ledgers(written, {model.name: model.tags.get(HEAD) for model in models})
     return Fleet(
-        {name: tuple(sorted(versions[name], key=lambda version: version.number)) for name in sorted(versions)},
+        {
+            name: tuple(sorted(versions[name], key=lambda version: version.number))
+            for name in sorted(versions)
+        },
         tuple(record_of(run) for run in runs if "fingerprint" in run.data.tags),
         experiments,
         ledgers,
@@ -60,7 +73,9 @@ def read_fleet(registry: Registry) -> Fleet:
     )
 
 
-def _ledgers(runs: list[Any], heads: Mapping[str, str | None]) -> tuple[dict[str, tuple[Entry, ...]], dict[str, str]]:
+def _ledgers(
+    runs: list[Any], heads: Mapping[str, str | None]
+) -> tuple[dict[str, tuple[Entry, ...]], dict[str, str]]:
     """The chain of each registered model, or why it is none."""
     by_model: dict[str, list[Any]] = defaultdict(list)
     for run in runs:

@@ -54,7 +54,9 @@ class Entry:
 
 def decision_hash(sequence: int, follows: str, decision: Decision) -> str:
     """SHA-256 of the canonical JSON of an entry."""
-    content = json.dumps([sequence, follows, _told(decision)], sort_keys=True, separators=(",", ":"))
+    content = json.dumps(
+        [sequence, follows, _told(decision)], sort_keys=True, separators=(",", ":")
+    )
     return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -117,7 +119,9 @@ def checked(model: str, entries: Iterable[Entry], head: str | None) -> list[Entr
         last = (
             ""
             if chain
-            else (f" If there is no backup: atelier ledger {model} --begin-again --reason ... starts another one.")
+            else (
+                f" If there is no backup: atelier ledger {model} --begin-again --reason ... starts another one."
+            )
         )
         raise RegistryError(
             f"the ledger of {model} can't be trusted: {gone} (the last one known has the hash {head[:8]}). "
@@ -158,14 +162,20 @@ class Ledger:
                     f"{newest.who}. Nothing was changed; look at `atelier ledger {decision.model}`, and decide again."
                 )
             entry = self._write(decision, len(entries) + 1, head)
-            if [other.run_id for other in self._read(decision.model) if other.sequence == entry.sequence] == [
-                entry.run_id
-            ]:
+            if [
+                other.run_id
+                for other in self._read(decision.model)
+                if other.sequence == entry.sequence
+            ] == [entry.run_id]:
                 self._client.set_registered_model_tag(decision.model, HEAD, entry.hash)
                 return entry
-            self._client.delete_run(entry.run_id)  # two at the same moment on two machines: both step back
+            self._client.delete_run(
+                entry.run_id
+            )  # two at the same moment on two machines: both step back
             time.sleep(random.uniform(0.1, 1.0))
-        raise RegistryError(f"somebody else is deciding about {decision.model} all the time. Try again later.")
+        raise RegistryError(
+            f"somebody else is deciding about {decision.model} all the time. Try again later."
+        )
 
     def append_first(self, decision: Decision) -> Entry:
         """Begin a chain with a decision, whatever hash the registered model carries.
@@ -174,7 +184,9 @@ class Ledger:
             UsageError: if there is an entry about the model, or never was one.
         """
         if self._head(decision.model) is None:
-            raise UsageError(f"nothing was decided about {decision.model} yet, so no ledger was lost.")
+            raise UsageError(
+                f"nothing was decided about {decision.model} yet, so no ledger was lost."
+            )
         if self._read(decision.model):
             raise UsageError(
                 f"{decision.model} has a ledger. Look at it: atelier ledger {decision.model}. "
@@ -206,7 +218,9 @@ class Ledger:
     def _read(self, model: str) -> list[Entry]:
         with self._connection.explained("read the ledger"):
             about = f"tags.model = {quoted(model)}"
-            found = every_page(self._client.search_runs, experiment_ids=[self._experiment], filter_string=about)
+            found = every_page(
+                self._client.search_runs, experiment_ids=[self._experiment], filter_string=about
+            )
         return [entry_of(run) for run in found if is_entry(run)]
 
     def _write(self, decision: Decision, sequence: int, follows: str) -> Entry:
@@ -220,6 +234,8 @@ class Ledger:
             "mlflow.note.content": f"{decision.who}: " + "; ".join(decision.reasons),
         }
         name = f"{decision.model} {sequence}: {decision.action} {decision.version}"
-        with self._connection.explained("write to the ledger"):  # one call: an entry is there whole, or not at all
+        with self._connection.explained(
+            "write to the ledger"
+        ):  # one call: an entry is there whole, or not at all
             run = self._client.create_run(self._experiment, run_name=name, tags=tags)
         return Entry(sequence, decision, follows, digest, str(run.info.run_id), True)

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from atelier.registry.connection import quoted
-from atelier.registry.versions import OURS, Registry, Version
+from atelier.registry.records import Version
+from atelier.registry.versions import OURS, Registry
 
 
-def lend(registry: Registry, version: Version, uri: str, folder: Path, aliases: Sequence[str] = ()) -> int:
+def lend(
+    registry: Registry, version: Version, uri: str, folder: Path, aliases: Sequence[str] = ()
+) -> int:
     """Copy a version, with its own serving code, into another registry.
 
     MLflow counts versions from 1, so the numbers before it are filled with the same copy; where the borrower is past
@@ -33,7 +36,11 @@ def lend(registry: Registry, version: Version, uri: str, folder: Path, aliases: 
         client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
         experiment = client.get_experiment_by_name("lent")
         place = (folder / "artifacts").as_uri()
-        number = experiment.experiment_id if experiment else client.create_experiment("lent", artifact_location=place)
+        number = (
+            experiment.experiment_id
+            if experiment
+            else client.create_experiment("lent", artifact_location=place)
+        )
         run_id = client.create_run(number, run_name=str(version)).info.run_id
         if inputs is not None:
             client.log_text(run_id, inputs.decode("utf-8"), "fingerprint.json")

@@ -1,17 +1,41 @@
-"""What MLflow knows of one run, as plain values."""
+"""What MLflow knows of one run and of one version, as plain values."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from atelier.machine.places import local_path
 
 NOTE = "mlflow.note.content"  # of MLflow; Markdown
 SCORE_PARTS = {"value": "", "low": ".low", "high": ".high"}
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered version.
+
+    Attributes:
+        model: name of the registered model.
+        number: its version, from 1.
+        run_id: the MLflow run that trained it.
+        created: time of registration, ISO 8601, UTC.
+        aliases: those that point here.
+        tags: fingerprint, data.md5, verdict, ...
+    """
+
+    model: str
+    number: int
+    run_id: str
+    created: str
+    aliases: tuple[str, ...]
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.model}/{self.number}"
 
 
 @dataclass(frozen=True)
@@ -117,14 +141,27 @@ def reasons_in(tags: Mapping[str, str]) -> tuple[str, ...]:
 
 def scores_in(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
     """The test scores among the metrics of a run: {metric: {"value", "low", "high"}}."""
-    names = [key.removeprefix("test/") for key in metrics if key.startswith("test/") and f"{key}.low" in metrics]
-    return {name: {part: metrics[f"test/{name}{suffix}"] for part, suffix in SCORE_PARTS.items()} for name in names}
+    names = [
+        key.removeprefix("test/")
+        for key in metrics
+        if key.startswith("test/") and f"{key}.low" in metrics
+    ]
+    return {
+        name: {part: metrics[f"test/{name}{suffix}"] for part, suffix in SCORE_PARTS.items()}
+        for name in names
+    }
 
 
 def _use(used: Any) -> DatasetUse:
     context = next((tag.value for tag in used.tags if tag.key == "mlflow.data.context"), "")
-    return DatasetUse(used.dataset.name, used.dataset.digest, context, json.loads(used.dataset.profile or "{}"))
+    return DatasetUse(
+        used.dataset.name, used.dataset.digest, context, json.loads(used.dataset.profile or "{}")
+    )
 
 
 def _moment(milliseconds: int | None) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds / 1000)) if milliseconds else ""
+    return (
+        time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds / 1000))
+        if milliseconds
+        else ""
+    )

@@ -15,7 +15,15 @@ from atelier.machine.places import is_database_file
 from atelier.machine.processes import identify
 from atelier.metrics.intervals import Score
 from atelier.registry.connection import Connection, every_page
-from atelier.registry.records import NOTE, SCORE_PARTS, RunRecord, gone, record_of, scores_in, without_files
+from atelier.registry.records import (
+    NOTE,
+    SCORE_PARTS,
+    RunRecord,
+    gone,
+    record_of,
+    scores_in,
+    without_files,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +38,13 @@ class Runs:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def start(self, experiment_name: str, fingerprint: str, tags: Mapping[str, str], kind: str = "training") -> str:
+    def start(
+        self,
+        experiment_name: str,
+        fingerprint: str,
+        tags: Mapping[str, str],
+        kind: str = "training",
+    ) -> str:
         """The run of the work with this fingerprint: an unfinished one is taken up again, else a new one."""
         with self._connection.explained("start a run"):
             experiment = self.experiment(experiment_name)
@@ -44,7 +58,9 @@ class Runs:
                 self._connection.client.update_run(run_id, status="RUNNING")
             else:
                 name = f"{experiment_name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
-                run_id = str(self._connection.client.create_run(experiment, run_name=name).info.run_id)
+                run_id = str(
+                    self._connection.client.create_run(experiment, run_name=name).info.run_id
+                )
             own = {"fingerprint": fingerprint, "kind": kind, **_process_tags()}
             for key, value in {**tags, **own}.items():
                 self._connection.client.set_tag(run_id, key, value)
@@ -71,7 +87,9 @@ class Runs:
             )
         if existing is not None:
             return str(existing.experiment_id)
-        local = is_database_file(self._connection.uri)  # a server keeps artifacts where it was told to
+        local = is_database_file(
+            self._connection.uri
+        )  # a server keeps artifacts where it was told to
         location = (self._connection.project.root / "mlruns").as_uri() if local else None
         return str(self._connection.client.create_experiment(name, artifact_location=location))
 
@@ -92,7 +110,9 @@ class Runs:
             client = self._connection.client
             experiments = [item.experiment_id for item in every_page(client.search_experiments)]
             at_work = "attributes.status = 'RUNNING'"
-            running = every_page(client.search_runs, experiment_ids=experiments, filter_string=at_work)
+            running = every_page(
+                client.search_runs, experiment_ids=experiments, filter_string=at_work
+            )
         for run in running:
             if reason := why_dead(run.data.tags):
                 self.note(run.info.run_id, f"killed: {reason}")
@@ -111,9 +131,13 @@ class Runs:
         from mlflow.entities import Param
 
         with self._connection.explained("log parameters"):
-            self._connection.client.log_batch(run_id, params=[Param(key, str(value)) for key, value in values.items()])
+            self._connection.client.log_batch(
+                run_id, params=[Param(key, str(value)) for key, value in values.items()]
+            )
 
-    def log_input(self, run_id: str, dataset: str, md5: str, context: str, counts: Mapping[Any, int]) -> None:
+    def log_input(
+        self, run_id: str, dataset: str, md5: str, context: str, counts: Mapping[Any, int]
+    ) -> None:
         """Log which version of a dataset a run used, so that it is shown, and can be searched for, in MLflow.
 
         Args:
@@ -178,7 +202,9 @@ class Runs:
             if path not in {item.path for item in found}:
                 return None
             with tempfile.TemporaryDirectory() as scratch:
-                return Path(self._connection.client.download_artifacts(run_id, path, scratch)).read_bytes()
+                return Path(
+                    self._connection.client.download_artifacts(run_id, path, scratch)
+                ).read_bytes()
 
     def why_without_files(self, run_id: str) -> str:
         """Why no artifact of a run can be had; empty if they are there, or it needn't have any."""
@@ -197,7 +223,12 @@ class Runs:
         content = self.read_bytes(run_id, path)
         if content is None:
             return None
-        names = {"unit": str, "class": str, "level": str, "slice": str}  # a class may be called 7, or NA
+        names = {
+            "unit": str,
+            "class": str,
+            "level": str,
+            "slice": str,
+        }  # a class may be called 7, or NA
         return pd.read_csv(io.BytesIO(content), dtype=names, keep_default_na=False)
 
     def pictures(self, run_id: str) -> dict[str, bytes]:
@@ -209,9 +240,13 @@ class Runs:
         if problem := self.why_without_files(run_id):
             raise RegistryError(problem)
         with self._connection.explained("fetch pictures"), tempfile.TemporaryDirectory() as scratch:
-            if "evaluation" not in {item.path for item in self._connection.client.list_artifacts(run_id)}:
+            if "evaluation" not in {
+                item.path for item in self._connection.client.list_artifacts(run_id)
+            }:
                 return {}
-            fetched = Path(self._connection.client.download_artifacts(run_id, "evaluation", scratch))
+            fetched = Path(
+                self._connection.client.download_artifacts(run_id, "evaluation", scratch)
+            )
             return {picture.name: picture.read_bytes() for picture in sorted(fetched.glob("*.png"))}
 
     def log_scores(self, run_id: str, scores: Mapping[str, Score]) -> None:
@@ -223,7 +258,11 @@ class Runs:
         evaluation = self._evaluations(run_id, scores)
         for name, score in scores.items():
             log.metrics(
-                evaluation, {f"test/{name}{suffix}": getattr(score, part) for part, suffix in SCORE_PARTS.items()}
+                evaluation,
+                {
+                    f"test/{name}{suffix}": getattr(score, part)
+                    for part, suffix in SCORE_PARTS.items()
+                },
             )
         log.flush()
 
@@ -233,13 +272,17 @@ class Runs:
         with self._connection.explained("read scores"):
             known = client.get_run(run_id).data.metrics
             logged = [f"test/{name}" for name in scores if f"test/{name}" in known]
-            steps = [item.step for name in logged for item in client.get_metric_history(run_id, name)]
+            steps = [
+                item.step for name in logged for item in client.get_metric_history(run_id, name)
+            ]
         return max(steps, default=-1) + 1
 
     def log_curve(self, run_id: str, name: str, table: pd.DataFrame) -> None:
         """Log the rows of an evaluation whose slice is `NAME:NUMBER` as metrics `NAME/METRIC`, NUMBER as their step."""
         log = RunLog(self._connection, run_id)
-        for slice_name, metric, value in zip(table["slice"], table["metric"], table["value"], strict=True):
+        for slice_name, metric, value in zip(
+            table["slice"], table["metric"], table["value"], strict=True
+        ):
             kind, _, number = str(slice_name).partition(":")
             if kind == name:
                 log.metrics(int(number), {f"{name}/{metric}": float(value)})
@@ -260,7 +303,10 @@ class Runs:
         """All values of a metric by step (images seen), in this order; of several of one step the last."""
         with self._connection.explained("read a metric"):
             logged = self._connection.client.get_metric_history(run_id, metric)
-        return {item.step: item.value for item in sorted(logged, key=lambda item: (item.step, item.timestamp))}
+        return {
+            item.step: item.value
+            for item in sorted(logged, key=lambda item: (item.step, item.timestamp))
+        }
 
 
 class RunLog:
@@ -289,7 +335,9 @@ class RunLog:
         """Send what is buffered."""
         with self._connection.explained("log metrics"):
             for start in range(0, len(self._buffer), 1000):  # MLflow takes at most 1,000 at once
-                self._connection.client.log_batch(self._run_id, metrics=self._buffer[start : start + 1000])
+                self._connection.client.log_batch(
+                    self._run_id, metrics=self._buffer[start : start + 1000]
+                )
         self._buffer, self._flushed = [], time.monotonic()
 
 
@@ -297,4 +345,8 @@ def _process_tags() -> dict[str, str]:
     """What a run says of the process that works on it."""
     process = identify()
     started = repr(process.started)
-    return {"process.host": process.host, "process.pid": str(process.pid), "process.started": started}
+    return {
+        "process.host": process.host,
+        "process.pid": str(process.pid),
+        "process.started": started,
+    }

@@ -7,7 +7,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,16 @@ from atelier.params.references import Reference
 from atelier.project import Project
 from atelier.registry.connection import Connection, every_page, quoted
 from atelier.registry.ledger import EXPERIMENT, HEAD, Ledger
-from atelier.registry.records import gone
+from atelier.registry.records import Version, gone
 from atelier.registry.runs import RunLog, Runs
 from atelier.serving import SERVED_MODEL
 from atelier.serving.signatures import requirements, signature_of
 
 MAX_DESCRIPTION = 5000  # characters that MLflow's tables have room for
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-OURS = {"atelier": "model"}  # tag of a registered model: other teams keep theirs in the same registry
+OURS = {
+    "atelier": "model"
+}  # tag of a registered model: other teams keep theirs in the same registry
 
 
 def is_ours(registered: Any) -> bool:
@@ -34,30 +35,6 @@ def is_ours(registered: Any) -> bool:
     if OURS.items() <= tags.items() or HEAD in tags:
         return True
     return any("fingerprint" in version.tags for version in registered.latest_versions)
-
-
-@dataclass(frozen=True)
-class Version:
-    """One registered version.
-
-    Attributes:
-        model: name of the registered model.
-        number: its version, from 1.
-        run_id: the MLflow run that trained it.
-        created: time of registration, ISO 8601, UTC.
-        aliases: those that point here.
-        tags: fingerprint, data.md5, verdict, ...
-    """
-
-    model: str
-    number: int
-    run_id: str
-    created: str
-    aliases: tuple[str, ...]
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        return f"{self.model}/{self.number}"
 
 
 class Registry:
@@ -153,7 +130,9 @@ class Registry:
                     "give yours another name in params.yaml."
                 )
             aliases: Mapping[str, Any] = registered[0].aliases
-            found = every_page(self._client.search_model_versions, filter_string=f"name = {quoted(model)}")
+            found = every_page(
+                self._client.search_model_versions, filter_string=f"name = {quoted(model)}"
+            )
         versions = [self._version(item, aliases) for item in found]
         return sorted(versions, key=lambda version: version.number)
 
@@ -181,7 +160,9 @@ class Registry:
             if version.number == number:
                 return version
         known = ", ".join(str(version.number) for version in versions) or "none"
-        raise UsageError(f"{model} has no version {number}; its versions: {known}. See `atelier history {model}`.")
+        raise UsageError(
+            f"{model} has no version {number}; its versions: {known}. See `atelier history {model}`."
+        )
 
     def aliased(self, model: str, alias: str) -> Version | None:
         """The version that an alias points to, or None."""
@@ -198,7 +179,9 @@ class Registry:
         known = self.model_names()
         if model not in known:
             hint = nearest(model, known)
-            raise UsageError(f"no model {model!r} is registered.{hint} `atelier run` trains models.")
+            raise UsageError(
+                f"no model {model!r} is registered.{hint} `atelier run` trains models."
+            )
         if named.number is not None:
             return self.version(model, named.number)
         alias = named.alias or CHAMPION
@@ -230,11 +213,16 @@ class Registry:
     def describe(self, version: Version, markdown: str) -> None:
         """Give a version the description that MLflow shows on its page."""
         with self._connection.explained(f"describe {version}"):
-            self._client.update_model_version(version.model, str(version.number), markdown[:MAX_DESCRIPTION])
+            self._client.update_model_version(
+                version.model, str(version.number), markdown[:MAX_DESCRIPTION]
+            )
 
     def fetch_bundle(self, version: Version, folder: Path) -> Path:
         """Copy a version's bundle (config.json, network.py, weights.safetensors) into a new folder; returns it."""
-        with self._connection.explained(f"fetch {version}"), tempfile.TemporaryDirectory() as scratch:
+        with (
+            self._connection.explained(f"fetch {version}"),
+            tempfile.TemporaryDirectory() as scratch,
+        ):
             fetched = self.fetch_files(version, Path(scratch))
             shutil.copytree(fetched / "artifacts" / "bundle", folder)
         return folder
@@ -244,7 +232,11 @@ class Registry:
         with self._connection.explained(f"fetch {version}"):
             folder.mkdir(parents=True, exist_ok=True)
             uri, target = f"models:/{version}", str(folder)
-            return Path(self._connection.mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=target))
+            return Path(
+                self._connection.mlflow.artifacts.download_artifacts(
+                    artifact_uri=uri, dst_path=target
+                )
+            )
 
     def load(self, version: Version) -> Any:
         """The pyfunc of a version; `.unwrap_python_model()` holds `network` and `config`.

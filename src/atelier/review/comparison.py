@@ -75,7 +75,9 @@ def open_side(registry: Registry, reference: str) -> Side:
         run_id = version.run_id
     run = registry.runs.record(run_id)
     if run is None and version is None:
-        raise UsageError(f"MLflow has no run {run_id}. Give a run's id (32 digits), NAME, NAME@ALIAS or NAME/VERSION.")
+        raise UsageError(
+            f"MLflow has no run {run_id}. Give a run's id (32 digits), NAME, NAME@ALIAS or NAME/VERSION."
+        )
     if run is None:
         raise RegistryError(f"the run of {version}, {run_id}, is gone, so nothing is known of it.")
     return Side(
@@ -109,15 +111,24 @@ def compare(registry: Registry, a: Side, b: Side) -> dict[str, Any]:
 
 def _params(a: Side, b: Side) -> list[dict[str, Any]]:
     """Parameters of the trainings as MLflow has them, and of the evaluations."""
-    old, new = ({**side.run.params, **flatten(side.evaluation.get("params", {}), "evaluation")} for side in (a, b))
+    old, new = (
+        {**side.run.params, **flatten(side.evaluation.get("params", {}), "evaluation")}
+        for side in (a, b)
+    )
     keys = [*old, *(key for key in new if key not in old)]
-    return [{"key": key, "a": old.get(key), "b": new.get(key)} for key in keys if old.get(key) != new.get(key)]
+    return [
+        {"key": key, "a": old.get(key), "b": new.get(key)}
+        for key in keys
+        if old.get(key) != new.get(key)
+    ]
 
 
 def _data(root: Path, a: Side, b: Side) -> dict[str, Any]:
     """Datasets by digest; what changed in them where both versions of data/ can be read."""
     old, new = a.inputs.get("data", {}), b.inputs.get("data", {})
-    listed = [{"name": name, "a": old.get(name), "b": new.get(name)} for name in sorted({*old, *new})]
+    listed = [
+        {"name": name, "a": old.get(name), "b": new.get(name)} for name in sorted({*old, *new})
+    ]
     if old == new:
         return {"datasets": listed, "problem": ""}
     try:
@@ -125,11 +136,16 @@ def _data(root: Path, a: Side, b: Side) -> dict[str, Any]:
         changes = {change.name: _counted(change) for change in compare_data(*sides)}
     except (DataError, UsageError) as error:
         return {"datasets": listed, "problem": str(error)}
-    return {"datasets": [{**item, **changes.get(item["name"], {})} for item in listed], "problem": ""}
+    return {
+        "datasets": [{**item, **changes.get(item["name"], {})} for item in listed],
+        "problem": "",
+    }
 
 
 def _counted(change: Changes) -> dict[str, int]:
-    return {what: len(getattr(change, what)) for what in ("added", "removed", "relabelled", "moved")}
+    return {
+        what: len(getattr(change, what)) for what in ("added", "removed", "relabelled", "moved")
+    }
 
 
 def _between(root: Path, commits: list[str]) -> tuple[str, str]:
@@ -147,12 +163,17 @@ def _between(root: Path, commits: list[str]) -> tuple[str, str]:
 def _code(root: Path, a: Side, b: Side) -> dict[str, Any]:
     """Modules whose behaviour differs, and what git says about the commits."""
     old, new = a.inputs.get("code", {}), b.inputs.get("code", {})
-    changes = {file: "added" if file not in old else "removed" if file not in new else "changed" for file in old | new}
+    changes = {
+        file: "added" if file not in old else "removed" if file not in new else "changed"
+        for file in old | new
+    }
     commits = [side.run.tags.get("git.commit", "") for side in (a, b)]
     diff_stat, problem = _between(root, commits)
     return {
         "modules": [
-            {"file": file, "change": what} for file, what in sorted(changes.items()) if old.get(file) != new.get(file)
+            {"file": file, "change": what}
+            for file, what in sorted(changes.items())
+            if old.get(file) != new.get(file)
         ],
         "diff_stat": diff_stat,
         "dirty": [side.run.tags.get("git.dirty") == "true" for side in (a, b)],
@@ -174,7 +195,9 @@ def _not_paired(a: Side, b: Side) -> str:
     """Why units of the two evaluations are no pairs; empty if they are."""
     if not a.evaluation or not b.evaluation:
         return "not both were evaluated"
-    differing = [key for key in ("params", "extractor") if a.evaluation.get(key) != b.evaluation.get(key)]
+    differing = [
+        key for key in ("params", "extractor") if a.evaluation.get(key) != b.evaluation.get(key)
+    ]
     return f"the evaluations had another {' and '.join(differing)}" if differing else ""
 
 
@@ -189,12 +212,20 @@ def _metrics(registry: Registry, a: Side, b: Side) -> list[dict[str, Any]]:
     done = {row["metric"] for row in rows}
     for metric in (name for name in a.scores if name in b.scores and name not in done):
         values = a.scores[metric]["value"], b.scores[metric]["value"]
-        plain = {"metric": metric, "slice": "all", "a": values[0], "b": values[1], "difference": values[1] - values[0]}
+        plain = {
+            "metric": metric,
+            "slice": "all",
+            "a": values[0],
+            "b": values[1],
+            "difference": values[1] - values[0],
+        }
         rows.append({**plain, "low": None, "high": None, "num_units": None, "better": "untested"})
     return rows
 
 
-def paired_rows(a: pd.DataFrame, b: pd.DataFrame, same_data: bool, confidence: float) -> Iterator[dict[str, Any]]:
+def paired_rows(
+    a: pd.DataFrame, b: pd.DataFrame, same_data: bool, confidence: float
+) -> Iterator[dict[str, Any]]:
     """Differences B minus A of the units that both have: of all of them, and of each slice.
 
     Args:
@@ -210,14 +241,26 @@ def paired_rows(a: pd.DataFrame, b: pd.DataFrame, same_data: bool, confidence: f
     if not same_data and not all(CONTENT_HASH.fullmatch(unit) for unit in a["unit"]):
         return
     joined = a.merge(b, on="unit", suffixes=("_a", "_b"))
-    numbers = [name for name in a.columns if name in b.columns and a[name].dtype.kind in "fi" and name != "unit"]
+    numbers = [
+        name
+        for name in a.columns
+        if name in b.columns and a[name].dtype.kind in "fi" and name != "unit"
+    ]
     texts = [name for name in a.columns if name in b.columns and name not in (*numbers, "unit")]
     slices = [("all", joined)]
-    slices += [(f"{text}:{value}", part) for text in texts for value, part in joined.groupby(f"{text}_b")]
+    slices += [
+        (f"{text}:{value}", part) for text in texts for value, part in joined.groupby(f"{text}_b")
+    ]
     for name, part in slices:
         for metric in numbers:
             if len(part) >= 2:
-                yield _paired(metric, name, part[f"{metric}_a"].to_numpy(), part[f"{metric}_b"].to_numpy(), confidence)
+                yield _paired(
+                    metric,
+                    name,
+                    part[f"{metric}_a"].to_numpy(),
+                    part[f"{metric}_b"].to_numpy(),
+                    confidence,
+                )
 
 
 def _paired(metric: str, slice_name: str, a_N: Any, b_N: Any, confidence: float) -> dict[str, Any]:
@@ -241,7 +284,9 @@ def _paired(metric: str, slice_name: str, a_N: Any, b_N: Any, confidence: float)
     }
 
 
-def fetch_pictures(registry: Registry, a: Side, b: Side) -> dict[str, tuple[bytes | None, bytes | None]]:
+def fetch_pictures(
+    registry: Registry, a: Side, b: Side
+) -> dict[str, tuple[bytes | None, bytes | None]]:
     """The pictures of both evaluations, PNG, by file name."""
     found = [registry.runs.pictures(side.run.run_id) for side in (a, b)]
     names = sorted({*found[0], *found[1]})

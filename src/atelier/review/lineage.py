@@ -30,7 +30,9 @@ EMPTY = {
     "git.commit": "the project was no git repository, or had no commit, when it was trained",
     "prefect.flow_run_id": "it was not trained by a Prefect flow",
 }
-EVALUATED = "evaluated."  # and the md5 of the data: a tag for each version of data/ that it was scored on
+EVALUATED = (
+    "evaluated."  # and the md5 of the data: a tag for each version of data/ that it was scored on
+)
 ROLES = ("training", "evaluation")  # of data
 NEEDED_PARAMS = ("device", "threads", "processes")  # of the run: they decide how sums are rounded
 
@@ -64,7 +66,9 @@ class Trace:
             ProvenanceError: naming all that are missing.
         """
         if problems := [f"{link}: {problem}" for link, problem in self.missing if link in links]:
-            raise ProvenanceError(f"{self.version} can't be traced back:\n  " + "\n  ".join(problems))
+            raise ProvenanceError(
+                f"{self.version} can't be traced back:\n  " + "\n  ".join(problems)
+            )
 
 
 def trace(registry: Registry, version: Version) -> Trace:
@@ -78,10 +82,18 @@ def trace(registry: Registry, version: Version) -> Trace:
         (runs.read_bytes(run_id, "packages.txt") or b"").decode("utf-8"),
         runs.read_bytes(run_id, "uncommitted.diff") or b"",
     )
-    found.missing += [*_missing_tags(found), *_missing_of_run(found), *_missing_code(registry, found)]
-    if (md5 := version.tags.get("data.md5")) and (problem := recovery.lost(registry.project.root, md5)):
+    found.missing += [
+        *_missing_tags(found),
+        *_missing_of_run(found),
+        *_missing_code(registry, found),
+    ]
+    if (md5 := version.tags.get("data.md5")) and (
+        problem := recovery.lost(registry.project.root, md5)
+    ):
         found.missing.append(("data", f"version {md5} of data/: {problem}"))
-    for source in filter(None, {version.tags.get("built.from", ""), found.inputs.get("source", "")}):
+    for source in filter(
+        None, {version.tags.get("built.from", ""), found.inputs.get("source", "")}
+    ):
         found.missing += _missing_version(registry, "source", "it was built from", source)
     found.missing += _missing_of_evaluation(registry, version)
     return found
@@ -101,7 +113,10 @@ def _missing_of_run(found: Trace) -> Iterator[tuple[Link, str]]:
         yield "run", f"MLflow has no run {run_id}"
         return
     if found.run.deleted:
-        yield "run", f"run {run_id} was deleted (`mlflow gc` has not removed it yet: it can be restored)"
+        yield (
+            "run",
+            f"run {run_id} was deleted (`mlflow gc` has not removed it yet: it can be restored)",
+        )
     for name in NEEDED_PARAMS:
         if name not in found.run.params:
             yield "run", f"run {run_id} has no parameter {name}"
@@ -114,7 +129,11 @@ def _missing_of_run(found: Trace) -> Iterator[tuple[Link, str]]:
 
 
 def _is_not(file: str, tag: str, there: bool) -> str:
-    return f"{file} is not what tag {tag} says" if there else f"{file} is missing in the run's artifacts"
+    return (
+        f"{file} is not what tag {tag} says"
+        if there
+        else f"{file} is missing in the run's artifacts"
+    )
 
 
 def _missing_code(registry: Registry, found: Trace) -> Iterator[tuple[Link, str]]:
@@ -142,13 +161,18 @@ def _missing_of_evaluation(registry: Registry, version: Version) -> Iterator[tup
         return  # not evaluated yet: a state, not a loss
     inputs = _evaluation_inputs(registry, version)
     if digest(inputs) != version.tags["evaluation.fingerprint"]:
-        yield "evaluation", _is_not("evaluation/fingerprint.json", "evaluation.fingerprint", bool(inputs))
+        yield (
+            "evaluation",
+            _is_not("evaluation/fingerprint.json", "evaluation.fingerprint", bool(inputs)),
+        )
     for key in ("extractor", "compared"):
         if other := inputs.get(key):
             yield from _missing_version(registry, "evaluation", f"{key}:", other)
 
 
-def _missing_version(registry: Registry, link: Link, role: str, reference: str) -> Iterator[tuple[Link, str]]:
+def _missing_version(
+    registry: Registry, link: Link, role: str, reference: str
+) -> Iterator[tuple[Link, str]]:
     try:
         registry.resolve(reference)
     except UsageError as error:
@@ -182,7 +206,11 @@ def lineage(registry: Registry, found: Trace) -> dict[str, Any]:
             "uncommitted_lines": len(found.diff.splitlines()),
             "modules": found.inputs.get("code", {}),
         },
-        "params": {"sha256": tags.get("params.sha256"), "seed": tags.get("seed"), "resolved": found.params},
+        "params": {
+            "sha256": tags.get("params.sha256"),
+            "seed": tags.get("seed"),
+            "resolved": found.params,
+        },
         "packages": found.packages.splitlines(),
         "run": {
             "id": version.run_id,
@@ -252,12 +280,16 @@ def users_of_data(registry: Registry, md5: str) -> dict[str, Any]:
             f"Known: {', '.join(sorted(known)) or 'none'}."
         )
     problem = recovery.lost(registry.project.root, found[0])
-    of_these = {role: dict.fromkeys(v for v, use in uses if use == (found[0], role)) for role in ROLES}
+    of_these = {
+        role: dict.fromkeys(v for v, use in uses if use == (found[0], role)) for role in ROLES
+    }
     return {
         "md5": found[0],
         "trained": list(of_these["training"]),
         "evaluated": list(of_these["evaluation"]),
-        "missing": [{"link": "data", "problem": f"version {found[0]} of data/: {problem}"}] if problem else [],
+        "missing": [{"link": "data", "problem": f"version {found[0]} of data/: {problem}"}]
+        if problem
+        else [],
     }
 
 
@@ -266,4 +298,8 @@ def _uses(version: Version) -> Iterator[tuple[str, str]]:
     if trained_on := version.tags.get("data.md5"):
         yield trained_on, "training"
     # Not by the inputs of the run: of each version of a dataset MLflow keeps the first use, which was the training.
-    yield from ((tag.removeprefix(EVALUATED), "evaluation") for tag in version.tags if tag.startswith(EVALUATED))
+    yield from (
+        (tag.removeprefix(EVALUATED), "evaluation")
+        for tag in version.tags
+        if tag.startswith(EVALUATED)
+    )

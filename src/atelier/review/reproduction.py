@@ -52,7 +52,9 @@ def reproduce(registry: Registry, version: Version) -> dict[str, Any]:
         log.info("%s  data %s are restored", version, tags["data.md5"][:10])
         again = _Again(registry, found, worktree)
         trained = again.train()
-        weights = compare_weights(registry.fetch_bundle(version, worktree.scratch / "stored"), again.bundle)
+        weights = compare_weights(
+            registry.fetch_bundle(version, worktree.scratch / "stored"), again.bundle
+        )
         report: dict[str, Any] = {
             "version": str(version),
             "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -89,7 +91,9 @@ class _Again:
         self.bundle = worktree.scratch / "again"
         self.own_code = (worktree.top / "src" / "atelier" / "__init__.py").is_file()
         recorded = found.run.params
-        threads = int(recorded["threads"]) * int(recorded["processes"])  # params.yaml counts those of all processes
+        threads = int(recorded["threads"]) * int(
+            recorded["processes"]
+        )  # params.yaml counts those of all processes
         self.settings = {"device": recorded["device"], "threads": threads}
 
     def train(self) -> dict[str, Any]:
@@ -111,7 +115,11 @@ class _Again:
                 self._lend(self._registry.resolve(reference), [CHAMPION])
         before, after = self._run([self._lend(stored), number])["scores"]
         return {
-            metric: {"stored": before[metric], "again": after[metric], "difference": after[metric] - before[metric]}
+            metric: {
+                "stored": before[metric],
+                "again": after[metric],
+                "difference": after[metric] - before[metric],
+            }
             for metric in before
             if metric in after
         }
@@ -138,17 +146,29 @@ class _Again:
         file.write_text(json.dumps(task), encoding="utf-8")
         # -P: the folder of the script is not searched for modules. Its output is for people, so not on our stdout.
         command = [sys.executable, "-P", str(PACKAGE / "retrain.py"), str(file)]
-        done = subprocess.run(command, cwd=self._worktree.project, env=self._environment(), stdout=sys.stderr)
+        done = subprocess.run(
+            command, cwd=self._worktree.project, env=self._environment(), stdout=sys.stderr
+        )
         answered = file.with_suffix(".answer")
-        answer: dict[str, Any] = json.loads(answered.read_text(encoding="utf-8")) if answered.is_file() else {}
+        answer: dict[str, Any] = (
+            json.loads(answered.read_text(encoding="utf-8")) if answered.is_file() else {}
+        )
         if done.returncode or "error" in answer:
-            reason = answer.get("error", f"its process ended with code {done.returncode}, see above")
+            reason = answer.get(
+                "error", f"its process ended with code {done.returncode}, see above"
+            )
             raise ProvenanceError(f"{self._found.version} can't be made again: {reason}")
         return answer
 
     def _environment(self) -> dict[str, str]:
-        code = [self._worktree.top / "src", self._worktree.top] if self.own_code else [PACKAGE.parent]
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "PREFECT_"))}
+        code = (
+            [self._worktree.top / "src", self._worktree.top] if self.own_code else [PACKAGE.parent]
+        )
+        inherited = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("MLFLOW_", "PREFECT_"))
+        }
         paths = [*map(str, code), *filter(None, [os.environ.get("PYTHONPATH")])]
         return {**inherited, "PYTHONPATH": os.pathsep.join(paths), "MLFLOW_TRACKING_URI": self._uri}
 
@@ -170,10 +190,14 @@ def _notes(found: Trace) -> list[str]:
     if left_out := tags.get("git.left_out"):
         notes.append(f"The tree was not clean, and these were not stored: {left_out}.")
     elif tags["git.dirty"] == "true" and "git.left_out" not in tags:  # by an Atelier before 0.4
-        notes.append("The tree was not clean. Changed files are restored, but not those that git did not know.")
+        notes.append(
+            "The tree was not clean. Changed files are restored, but not those that git did not know."
+        )
     training = found.params["models"][found.version.model]["training"]
     if "minutes" in training:
-        notes.append("Its budget was in minutes, which another day become another number of images.")
+        notes.append(
+            "Its budget was in minutes, which another day become another number of images."
+        )
     return notes
 
 
@@ -190,7 +214,9 @@ def compare_weights(stored: Path, again: Path) -> dict[str, Any]:
     """
     from safetensors.torch import load_file
 
-    names = sorted({path.name for folder in (stored, again) for path in folder.glob("*.safetensors")})
+    names = sorted(
+        {path.name for folder in (stored, again) for path in folder.glob("*.safetensors")}
+    )
     sides = [
         {
             f"{name}: {key}": value
@@ -203,7 +229,12 @@ def compare_weights(stored: Path, again: Path) -> dict[str, Any]:
     differing, largest = [], 0.0
     for key in sorted(sides[0].keys() | sides[1].keys()):
         before, after = (side.get(key) for side in sides)
-        if before is None or after is None or before.shape != after.shape or before.dtype != after.dtype:
+        if (
+            before is None
+            or after is None
+            or before.shape != after.shape
+            or before.dtype != after.dtype
+        ):
             differing.append(f"{key} (in one of them only, or of another shape or type)")
         elif _bits(before) != _bits(after):
             differing.append(key)
@@ -228,4 +259,6 @@ def package_differences(before: str, after: str) -> dict[str, list[str | None]]:
     """Packages of two requirements files that are not the same: {name: [version before, version after]}."""
     old, new = (dict(line.split("==", 1) for line in text.splitlines()) for text in (before, after))
     names = sorted(old.keys() | new.keys(), key=str.lower)
-    return {name: [old.get(name), new.get(name)] for name in names if old.get(name) != new.get(name)}
+    return {
+        name: [old.get(name), new.get(name)] for name in names if old.get(name) != new.get(name)
+    }

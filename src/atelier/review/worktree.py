@@ -86,7 +86,9 @@ def checked_out(root: Path, commit: str, diff: bytes) -> Iterator[Worktree]:
             fill_submodules(own_top, top)
             project = top / prefix
             if not project.is_dir():
-                raise ProvenanceError(f"commit {commit[:10]} has no folder {prefix}: the project was not there then.")
+                raise ProvenanceError(
+                    f"commit {commit[:10]} has no folder {prefix}: the project was not there then."
+                )
             yield Worktree(top, project, scratch)
         finally:
             # Twice --force: also with submodules.

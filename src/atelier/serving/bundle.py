@@ -30,7 +30,10 @@ def write_bundle(folder: Path, kind: str, trained: Trained, info: DatasetInfo) -
     (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
     source = inspect.getsource(sys.modules[type(trained.network).__module__])
     (folder / "network.py").write_text(source, encoding="utf-8")
-    weights = {key: value.detach().cpu().contiguous() for key, value in trained.network.state_dict().items()}
+    weights = {
+        key: value.detach().cpu().contiguous()
+        for key, value in trained.network.state_dict().items()
+    }
     save_file(weights, folder / "weights.safetensors")
     return folder
 
@@ -50,8 +53,15 @@ def add_refiner(gan: Path, restorer: Path, version: str) -> None:
         restorer: folder of the restorer's.
         version: of the restorer, `name/number`, to be kept with it.
     """
-    config, other = (json.loads((folder / "config.json").read_text(encoding="utf-8")) for folder in (gan, restorer))
-    config["refiner"] = {"version": version, "builder": other["builder"], "network": other["network"]}
+    config, other = (
+        json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        for folder in (gan, restorer)
+    )
+    config["refiner"] = {
+        "version": version,
+        "builder": other["builder"],
+        "network": other["network"],
+    }
     (gan / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
     shutil.copy(restorer / "network.py", gan / "refiner.py")
     shutil.copy(restorer / "weights.safetensors", gan / "refiner.safetensors")

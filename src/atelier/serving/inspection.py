@@ -29,13 +29,24 @@ def inspect(uri: str, signature: dict[str, Any]) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as scratch:
             model = mlflow.pyfunc.load_model(uri, dst_path=scratch)
     except Exception as error:  # whatever stops it from being served
-        return {"failures": [f"can't be loaded: {type(error).__name__}: {str(error).splitlines()[0]}"]}
+        return {
+            "failures": [f"can't be loaded: {type(error).__name__}: {str(error).splitlines()[0]}"]
+        }
     found: dict[str, Any] = {"load_seconds": time.perf_counter() - started, "failures": []}
     served = model.unwrap_python_model()
-    for name, network in (("network", served.network), ("refiner", getattr(served, "refiner", None))):
-        broken = [key for key, value in network.state_dict().items() if not value.isfinite().all()] if network else []
+    for name, network in (
+        ("network", served.network),
+        ("refiner", getattr(served, "refiner", None)),
+    ):
+        broken = (
+            [key for key, value in network.state_dict().items() if not value.isfinite().all()]
+            if network
+            else []
+        )
         if broken:
-            found["failures"].append(f"NaN or infinite weights in the {name}: {', '.join(broken[:3])}")
+            found["failures"].append(
+                f"NaN or infinite weights in the {name}: {', '.join(broken[:3])}"
+            )
     stored = model.metadata.signature
     if stored is None or stored.to_dict() != signature:
         was = None if stored is None else stored.to_dict()
@@ -51,33 +62,51 @@ def _query(model: Any, config: dict[str, Any]) -> dict[str, Any]:
         try:
             answer, again = np.asarray(model.predict(request)), np.asarray(model.predict(request))
         except Exception as error:
-            failures.append(f"fails on a request: {type(error).__name__}: {str(error).splitlines()[0]}")
+            failures.append(
+                f"fails on a request: {type(error).__name__}: {str(error).splitlines()[0]}"
+            )
             continue
         if answer.dtype != np.float32 or answer.shape != shape:
-            failures.append(f"answers {answer.dtype} {answer.shape} where float32 {shape} is promised")
+            failures.append(
+                f"answers {answer.dtype} {answer.shape} where float32 {shape} is promised"
+            )
         elif not (np.isfinite(answer).all() and answer.min() >= 0 and answer.max() <= 1):
-            failures.append(f"answers out of range: [{answer.min():.4g}, {answer.max():.4g}], promised is [0, 1]")
+            failures.append(
+                f"answers out of range: [{answer.min():.4g}, {answer.max():.4g}], promised is [0, 1]"
+            )
         elif not np.array_equal(answer, again):
             failures.append("answers the same request differently")
-    one = {"num_images": 1} if config["kind"] == "gan" else _noise(1, config["channels"], size, size)
+    one = (
+        {"num_images": 1} if config["kind"] == "gan" else _noise(1, config["channels"], size, size)
+    )
     request = _table(one) if isinstance(one, dict) else one
     times = []
     for _ in range(REPEATS if not failures else 0):
         started = time.perf_counter()
         model.predict(request)
         times.append(1000 * (time.perf_counter() - started))
-    return {"failures": failures, "size": size, "milliseconds": statistics.median(times) if times else None}
+    return {
+        "failures": failures,
+        "size": size,
+        "milliseconds": statistics.median(times) if times else None,
+    }
 
 
 def _requests(config: dict[str, Any], size: int) -> list[tuple[Any, tuple[int, ...]]]:
     """Requests, and the shapes of the answers."""
     channels = config["channels"]
     if config["kind"] == "gan":
-        return [(_table({"num_images": count, "seed": SEED}), (count, channels, size, size)) for count in (1, 3)]
+        return [
+            (_table({"num_images": count, "seed": SEED}), (count, channels, size, size))
+            for count in (1, 3)
+        ]
     if config["kind"] == "classification":
         classes = config["network"]["num_classes"]
         return [(_noise(count, channels, size, size), (count, classes)) for count in (1, 3)]
-    sides, upscale = ((size, size), (37, 31)), config["network"].get("upscale", 1)  # a restorer takes any size
+    sides, upscale = (
+        ((size, size), (37, 31)),
+        config["network"].get("upscale", 1),
+    )  # a restorer takes any size
     return [(_noise(2, channels, h, w), (2, channels, h * upscale, w * upscale)) for h, w in sides]
 
 

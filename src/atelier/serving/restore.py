@@ -82,7 +82,9 @@ def read_picture(path: Path, channels: int, tell: Tell) -> NDArray[np.float32]:
     return np.moveaxis(pixels_HWC.astype(np.float32) / np.float32(255), -1, 0)[None]
 
 
-def _restored(served: Any, x_1CHW: NDArray[np.float32], settings: Mapping[str, float]) -> NDArray[np.uint8]:
+def _restored(
+    served: Any, x_1CHW: NDArray[np.float32], settings: Mapping[str, float]
+) -> NDArray[np.uint8]:
     """HWC pixels of the answer; what fails for one picture is said of that one."""
     height, width = x_1CHW.shape[2:]
     try:
@@ -107,7 +109,9 @@ def _refuse_overwriting(files: Sequence[tuple[Path, str]], output: Path) -> None
     for _, name in files:
         target = output / name
         if target.resolve() in sources:
-            raise UsageError(f"{target} is one of the inputs and would be overwritten. Name another folder.")
+            raise UsageError(
+                f"{target} is one of the inputs and would be overwritten. Name another folder."
+            )
         if target.exists() and not _is_result(target):
             raise UsageError(
                 f"{target} was there before: no result of `atelier restore`, or changed since. Nothing was "

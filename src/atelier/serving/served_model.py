@@ -51,7 +51,9 @@ class ServedModel(PythonModel):  # type: ignore[misc]
         """Rebuild the network from its stored source and load its weights."""
         bundle = Path(context.artifacts["bundle"])
         self.config = json.loads((bundle / "config.json").read_text(encoding="utf-8"))
-        self.network = _load_network(self.config, bundle / "network.py", bundle / "weights.safetensors")
+        self.network = _load_network(
+            self.config, bundle / "network.py", bundle / "weights.safetensors"
+        )
         refiner = self.config.get("refiner")
         files = bundle / "refiner.py", bundle / "refiner.safetensors"
         self.refiner = _load_network(refiner, *files) if refiner else None
@@ -81,9 +83,15 @@ class ServedModel(PythonModel):  # type: ignore[misc]
             if self.config["kind"] == "gan":
                 return self._generate(model_input, params)
             x_NCHW = self._checked_images(model_input)
-            answer = self._classify if self.config["kind"] == "classification" else partial(self._restore, params)
+            answer = (
+                self._classify
+                if self.config["kind"] == "classification"
+                else partial(self._restore, params)
+            )
             batch = max(1, min(BATCH, BATCH_PIXELS // x_NCHW[0, 0].numel()))
-            return np.concatenate([np.asarray(answer(part).cpu()) for part in torch.split(x_NCHW, batch)])
+            return np.concatenate(
+                [np.asarray(answer(part).cpu()) for part in torch.split(x_NCHW, batch)]
+            )
 
     def _checked_images(self, given: Any) -> torch.Tensor:
         """x_NCHW as this model can take it; where it can't, a ValueError."""
@@ -98,7 +106,9 @@ class ServedModel(PythonModel):  # type: ignore[misc]
                 "images in [0, 1]."
             )
         if not x_NCHW.size:
-            raise ValueError(f"the input holds no pixels: its shape is {x_NCHW.shape}. Give at least one image.")
+            raise ValueError(
+                f"the input holds no pixels: its shape is {x_NCHW.shape}. Give at least one image."
+            )
         _refuse_other_ranges(x_NCHW)
         return torch.from_numpy(np.ascontiguousarray(x_NCHW))
 
@@ -114,7 +124,9 @@ class ServedModel(PythonModel):  # type: ignore[misc]
                 "was trained with."
             )
         if iterations and "iterations" not in self.config["network"]:
-            raise ValueError(f"iterations = {iterations}: this restorer is not recurrent. Leave it out.")
+            raise ValueError(
+                f"iterations = {iterations}: this restorer is not recurrent. Leave it out."
+            )
         arguments: dict[str, Any] = {"iterations": iterations} if iterations else {}
         sigma = params.get("sigma", -1)
         if not isinstance(sigma, int | float | np.number) or not sigma <= 1:
@@ -128,18 +140,30 @@ class ServedModel(PythonModel):  # type: ignore[misc]
 
     def _generate(self, requests: pd.DataFrame, params: dict[str, Any]) -> np.ndarray:
         if not isinstance(requests, pd.DataFrame):
-            raise ValueError(f"a GAN takes a table of requests (pandas.DataFrame), not {type(requests).__name__}.")
+            raise ValueError(
+                f"a GAN takes a table of requests (pandas.DataFrame), not {type(requests).__name__}."
+            )
         rows = requests.to_dict("records") or [{}]
-        checked = [self._checked_request({**params, **{str(key): value for key, value in row.items()}}) for row in rows]
+        checked = [
+            self._checked_request({**params, **{str(key): value for key, value in row.items()}})
+            for row in rows
+        ]
         size, channels = self.config["image_size"], self.config["channels"]
-        num_images, most = sum(request["num_images"] for request in checked), MOST_VALUES // (channels * size**2)
+        num_images, most = (
+            sum(request["num_images"] for request in checked),
+            MOST_VALUES // (channels * size**2),
+        )
         if num_images > most:
-            raise ValueError(f"num_images = {num_images} in all must be at most {most}. Ask for fewer at a time.")
+            raise ValueError(
+                f"num_images = {num_images} in all must be at most {most}. Ask for fewer at a time."
+            )
         return np.concatenate([self._generate_one(**request) for request in checked])
 
     def _checked_request(self, request: dict[str, Any]) -> dict[str, int]:
         """num_images, seed, wanted and refined as whole numbers that this GAN can answer."""
-        num_images, seed, wanted = (_whole_number(key, request.get(key, -1)) for key in ("num_images", "seed", "class"))
+        num_images, seed, wanted = (
+            _whole_number(key, request.get(key, -1)) for key in ("num_images", "seed", "class")
+        )
         num_classes = self.config["network"]["num_classes"]
         if num_images < 1 or not 0 <= seed < 2**63 or not -1 <= wanted < num_classes:
             raise ValueError(
@@ -150,7 +174,10 @@ class ServedModel(PythonModel):  # type: ignore[misc]
         return {"num_images": num_images, "seed": seed, "wanted": wanted, "refined": refined}
 
     def _generate_one(self, num_images: int, seed: int, wanted: int, refined: int) -> np.ndarray:
-        num_classes, latent_dim = self.config["network"]["num_classes"], self.config["network"]["latent_dim"]
+        num_classes, latent_dim = (
+            self.config["network"]["num_classes"],
+            self.config["network"]["latent_dim"],
+        )
         refiner = self.refiner if refined else None
         rng, images = _generator(seed), []
         for numbers_B in torch.split(torch.arange(num_images), BATCH):
@@ -182,7 +209,9 @@ def _refuse_other_ranges(x_NCHW: np.ndarray) -> None:
     for number, x_CHW in enumerate(x_NCHW):
         if not np.isfinite(x_CHW).all():
             broken = int((~np.isfinite(x_CHW)).sum())
-            raise ValueError(f"image {number} of the input holds {broken} values that are NaN or infinite.")
+            raise ValueError(
+                f"image {number} of the input holds {broken} values that are NaN or infinite."
+            )
         low, high = x_CHW.min(), x_CHW.max()
         excess = np.abs(x_CHW - x_CHW.clip(0, 1)).mean(dtype=np.float64)
         if excess > MEAN_EXCESS or low < -EXCESS or high > 1 + EXCESS:
@@ -204,7 +233,9 @@ def _whole_number(name: str, given: Any) -> int:
 
 def _load_network(config: dict[str, Any], source: Path, weights: Path) -> torch.nn.Module:
     builder = getattr(_load_source(source), config["builder"])
-    network: torch.nn.Module = builder(**{key: value for key, value in config["network"].items() if key != "name"})
+    network: torch.nn.Module = builder(
+        **{key: value for key, value in config["network"].items() if key != "name"}
+    )
     network.load_state_dict(load_file(weights))
     return network.eval().requires_grad_(False)
 

@@ -26,18 +26,34 @@ def signature_of(config: Mapping[str, Any]) -> tuple[Any, Any]:
 
     def params(defaults: Mapping[str, int | float]) -> ParamSchema:
         types = {int: DataType.long, float: DataType.double}
-        return ParamSchema([ParamSpec(name, types[type(value)], value) for name, value in defaults.items()])
+        return ParamSchema(
+            [ParamSpec(name, types[type(value)], value) for name, value in defaults.items()]
+        )
 
     size = config["image_size"] or 64  # restorers alone learn from images of any size, and take any
     example = np.zeros((1, config["channels"], size, size), np.float32)
     if config["kind"] == "restoration":
-        recurrent, sees_noise = "iterations" in config["network"], config["network"].get("noise_level", False)
-        settings: dict[str, int | float] = {"iterations": 0} if recurrent else {}  # 0: the number it was trained with
+        recurrent, sees_noise = (
+            "iterations" in config["network"],
+            config["network"].get("noise_level", False),
+        )
+        settings: dict[str, int | float] = (
+            {"iterations": 0} if recurrent else {}
+        )  # 0: the number it was trained with
         settings |= {"sigma": -1.0} if sees_noise else {}  # below 0: estimated from each image
-        return ModelSignature(images(-1, -1), images(-1, -1), params(settings) if settings else None), example
+        return ModelSignature(
+            images(-1, -1), images(-1, -1), params(settings) if settings else None
+        ), example
     if config["kind"] == "classification":
-        probabilities = Schema([TensorSpec(np.dtype(np.float32), (-1, config["network"]["num_classes"]))])
+        probabilities = Schema(
+            [TensorSpec(np.dtype(np.float32), (-1, config["network"]["num_classes"]))]
+        )
         return ModelSignature(images(size, size), probabilities), example
-    request = {"num_images": 16, "seed": 0, "class": -1, **({"refined": 1} if "refiner" in config else {})}
+    request = {
+        "num_images": 16,
+        "seed": 0,
+        "class": -1,
+        **({"refined": 1} if "refiner" in config else {}),
+    }
     columns = Schema([ColSpec(DataType.long, name, required=False) for name in request])
     return ModelSignature(columns, images(size, size), params(request)), pd.DataFrame([request])

@@ -35,7 +35,9 @@ class Opponent:
         device: where it lives.
     """
 
-    def __init__(self, adversarial: Adversarial, channels: int, training: Training, device: torch.device) -> None:
+    def __init__(
+        self, adversarial: Adversarial, channels: int, training: Training, device: torch.device
+    ) -> None:
         network = PatchDiscriminator(channels, adversarial.width, adversarial.layers)
         self.D, self.weight = placed(network, device), adversarial.weight
         if training.compile:
@@ -52,7 +54,9 @@ class Opponent:
             fake_BCHW: what the restorer made, detached.
         """
         self.D.requires_grad_(True)
-        return self._game.discriminator(*(self.D(x_BCHW * 2 - 1).float() for x_BCHW in (real_BCHW, fake_BCHW)))
+        return self._game.discriminator(
+            *(self.D(x_BCHW * 2 - 1).float() for x_BCHW in (real_BCHW, fake_BCHW))
+        )
 
     def judge(self, fake_BCHW: Tensor) -> Tensor:
         """The restorer's side of the game, a scalar to minimise; its gradient reaches the images alone."""
@@ -89,7 +93,10 @@ class ImagePool:
                 self._images.append(fake_CHW.clone())
             elif self._size and torch.rand((), generator=rng) < 0.5:
                 place = int(torch.randint(self._size, (), generator=rng))
-                fake_CHW, self._images[place] = self._images[place].to(fake_CHW.device), fake_CHW.clone()
+                fake_CHW, self._images[place] = (
+                    self._images[place].to(fake_CHW.device),
+                    fake_CHW.clone(),
+                )
             shown.append(fake_CHW)
         return torch.stack(shown)
 

@@ -39,7 +39,9 @@ def augmented(x_BCHW: Tensor, augment: Augment, rng: torch.Generator) -> Tensor:
         shifts_B2 = torch.randint(-augment.crop, augment.crop + 1, (len(x_BCHW), 2), generator=rng)
         x_BCHW = _shifted(x_BCHW, shifts_B2.to(x_BCHW.device))
     if augment.cutout:
-        x_BCHW = _cut_out(x_BCHW, torch.rand(len(x_BCHW), 2, generator=rng).to(x_BCHW.device), augment.cutout)
+        x_BCHW = _cut_out(
+            x_BCHW, torch.rand(len(x_BCHW), 2, generator=rng).to(x_BCHW.device), augment.cutout
+        )
     return x_BCHW.contiguous(memory_format=torch.channels_last)
 
 
@@ -62,8 +64,12 @@ def _rotated(x_BCHW: Tensor, degrees_B: Tensor) -> Tensor:
     # In grid_sample's units both sides are 2 long, so a turn by pixels needs the sides' ratio.
     first_B3 = torch.stack([cos_B, -sin_B * height / width, zeros_B], dim=1)
     second_B3 = torch.stack([sin_B * width / height, cos_B, zeros_B], dim=1)
-    grid = F.affine_grid(torch.stack([first_B3, second_B3], dim=1), list(x_BCHW.shape), align_corners=False)
-    return F.grid_sample(x_BCHW, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    grid = F.affine_grid(
+        torch.stack([first_B3, second_B3], dim=1), list(x_BCHW.shape), align_corners=False
+    )
+    return F.grid_sample(
+        x_BCHW, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    )
 
 
 def _shifted(x_BCHW: Tensor, shifts_B2: Tensor) -> Tensor:
@@ -88,7 +94,9 @@ def _cut_out(x_BCHW: Tensor, places_B2: Tensor, size: int) -> Tensor:
     height, width = x_BCHW.shape[-2:]
     inside_BH = in_box(places_B2[:, :1], height, size)
     inside_BW = in_box(places_B2[:, 1:], width, size)
-    return x_BCHW.masked_fill((inside_BH[:, :, None] & inside_BW[:, None, :]).unsqueeze(1), CUTOUT_FILL)
+    return x_BCHW.masked_fill(
+        (inside_BH[:, :, None] & inside_BW[:, None, :]).unsqueeze(1), CUTOUT_FILL
+    )
 
 
 def in_box(place_B1: Tensor, length: int, size: int) -> Tensor:

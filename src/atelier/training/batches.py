@@ -22,7 +22,9 @@ from atelier.training.extension import ExtendedImages, JoinedPixels
 from atelier.training.resident import ResidentPixels, fits
 from atelier.training.session import Session
 
-Pixels = Images | NDArray[np.uint8] | JoinedPixels  # all are indexed alike; of stored ones only what is indexed is read
+Pixels = (
+    Images | NDArray[np.uint8] | JoinedPixels
+)  # all are indexed alike; of stored ones only what is indexed is read
 
 
 class TrainingImages(Protocol):
@@ -65,7 +67,15 @@ def training_batches(model: Model, dataset: TrainingImages, session: Session) ->
     training, limit = model.training, model.data.limit
     if session.generated_GHWC is not None:
         dataset, limit = ExtendedImages(dataset, limit, session.generated_GHWC), None
-    return Batches(dataset, "train", training.batch_size, session.seed, session.device, training.crop_size, limit)
+    return Batches(
+        dataset,
+        "train",
+        training.batch_size,
+        session.seed,
+        session.device,
+        training.crop_size,
+        limit,
+    )
 
 
 class Batches:
@@ -109,11 +119,20 @@ class Batches:
                 f"the {split} split of this dataset has {self._num_images} images, fewer than batch_size = "
                 f"{batch_size}. Add pictures, or lower training.batch_size."
             )
-        self._batch_size, self._seed, self._device, self._crop_size = batch_size, seed, device, crop_size
+        self._batch_size, self._seed, self._device, self._crop_size = (
+            batch_size,
+            seed,
+            device,
+            crop_size,
+        )
         self._epoch, self._order_N, self._places_N2 = -1, np.empty(0, np.int64), np.empty((0, 2))
         self._resident = None
         sizes_N2, channels = self._sizes_N2[: self._num_images], dataset.info.channels
-        if fits(int(sizes_N2.prod(axis=1).sum()) * channels, device) if resident is None else resident:
+        if (
+            fits(int(sizes_N2.prod(axis=1).sum()) * channels, device)
+            if resident is None
+            else resident
+        ):
             self._resident = ResidentPixels(self._pixels, sizes_N2, channels, device)
 
     def at(self, images_seen: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -130,7 +149,9 @@ class Batches:
             parts.append(self._part(epoch, slice(offset, offset + count)))
             position += count
         rows_B, places_B2 = (np.concatenate(part) for part in zip(*parts, strict=True))
-        labels_B = np.zeros(len(rows_B), np.int64) if self._labels_N is None else self._labels_N[rows_B]
+        labels_B = (
+            np.zeros(len(rows_B), np.int64) if self._labels_N is None else self._labels_N[rows_B]
+        )
         x_BCHW = to_images(self._cut(rows_B, places_B2), self._device)
         return x_BCHW, torch.from_numpy(labels_B).to(self._device, non_blocking=True)
 
@@ -142,12 +163,18 @@ class Batches:
             self._places_N2 = rng.random((self._num_images, 2))
         return self._order_N[offsets], self._places_N2[offsets]
 
-    def _cut(self, rows_B: NDArray[np.int64], places_B2: NDArray[np.float64]) -> NDArray[np.uint8] | torch.Tensor:
+    def _cut(
+        self, rows_B: NDArray[np.int64], places_B2: NDArray[np.float64]
+    ) -> NDArray[np.uint8] | torch.Tensor:
         """Random crops of these images, or the whole ones; BHWC."""
         if self._crop_size is None:
             height, width = self._sizes_N2[0].tolist()
             corners_B2 = np.zeros((len(rows_B), 2), np.int64)
-            return self._resident.cut(rows_B, corners_B2, height, width) if self._resident else self._pixels[rows_B]
+            return (
+                self._resident.cut(rows_B, corners_B2, height, width)
+                if self._resident
+                else self._pixels[rows_B]
+            )
         size = self._crop_size
         corners_B2 = (places_B2 * (self._sizes_N2[rows_B] - size + 1)).astype(np.int64)
         if self._resident:
@@ -157,19 +184,29 @@ class Batches:
 
 def sizes_of(pixels: Pixels) -> NDArray[np.int64]:
     """Height and width of each image, shape N2."""
-    return pixels.sizes_N2 if isinstance(pixels, Images) else np.tile(pixels.shape[1:3], (len(pixels), 1))
+    return (
+        pixels.sizes_N2
+        if isinstance(pixels, Images)
+        else np.tile(pixels.shape[1:3], (len(pixels), 1))
+    )
 
 
-def crops(pixels: Pixels, rows_B: NDArray[np.int64], corners_B2: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
+def crops(
+    pixels: Pixels, rows_B: NDArray[np.int64], corners_B2: NDArray[np.int64], size: int
+) -> NDArray[np.uint8]:
     """Squares of `size` pixels, one from each image of `rows_B`, by their top left corners; BHWC."""
     channels = pixels.shape[-1] if isinstance(pixels, np.ndarray) else pixels.channels
     cut_BHWC = np.empty((len(rows_B), size, size, channels), np.uint8)
-    for cut_HWC, row, (top, left) in zip(cut_BHWC, rows_B.tolist(), corners_B2.tolist(), strict=True):
+    for cut_HWC, row, (top, left) in zip(
+        cut_BHWC, rows_B.tolist(), corners_B2.tolist(), strict=True
+    ):
         cut_HWC[:] = pixels[row, top : top + size, left : left + size]
     return cut_BHWC
 
 
-def first_images(dataset: TrainingImages, split: Split, count: int, crop_size: int | None) -> NDArray[np.uint8]:
+def first_images(
+    dataset: TrainingImages, split: Split, count: int, crop_size: int | None
+) -> NDArray[np.uint8]:
     """The first `count` images of a split, or their central squares of `crop_size` pixels; NHWC."""
     pixels = dataset.images(split)
     if crop_size is None:

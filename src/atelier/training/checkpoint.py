@@ -58,7 +58,9 @@ class Checkpoints:
             for old in self._newest_first()[NUM_KEPT:]:
                 old.unlink()
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            raise TrainingError(f"checkpoint {file} can't be written: {error}. The one before is untouched.") from None
+            raise TrainingError(
+                f"checkpoint {file} can't be written: {error}. The one before is untouched."
+            ) from None
 
     def load(self) -> dict[str, Any] | None:
         """The newest good checkpoint, or None if there is none at all; those that are refused are named in the log.
@@ -85,7 +87,9 @@ class Checkpoints:
             content = file.read_bytes()
             if hashlib.sha256(content[:-32]).digest() != content[-32:]:
                 raise ValueError("wrong checksum")
-            state: dict[str, Any] = torch.load(io.BytesIO(content[:-32]), map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(
+                io.BytesIO(content[:-32]), map_location="cpu", weights_only=True
+            )
             fingerprint = str(state["fingerprint"])
         except Exception as error:  # a damaged file fails in as many ways as it has bytes
             reason = (str(error).splitlines() or [type(error).__name__])[0]

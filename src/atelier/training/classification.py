@@ -40,7 +40,9 @@ def classifier_config(model: ClassificationModel, info: DatasetInfo) -> dict[str
     }
 
 
-def train_classifier(model: ClassificationModel, dataset: TrainingImages, session: Session) -> Trained:
+def train_classifier(
+    model: ClassificationModel, dataset: TrainingImages, session: Session
+) -> Trained:
     """Train for `training.kimg` thousand images, or go on from the checkpoint.
 
     Raises:
@@ -66,23 +68,35 @@ def train_classifier(model: ClassificationModel, dataset: TrainingImages, sessio
     if training.compile:
         network.compile()
     update_average = averaging(average, network, training)
-    course = Course(session, training, {"network": network, "average": average, "optimizer": optimizer}, rng)
+    course = Course(
+        session, training, {"network": network, "average": average, "optimizer": optimizer}, rng
+    )
     while course.goes_on():
         with course.step():
             x_BCHW, labels_B = batches.at(course.start)
             x_BCHW = augmented(x_BCHW, training.augment, rng)
-            loss = course.minimise("the cross-entropy", optimizer, objective, share(x_BCHW), share(labels_B))
+            loss = course.minimise(
+                "the cross-entropy", optimizer, objective, share(x_BCHW), share(labels_B)
+            )
             update_average(course.images_seen)
 
             if course.due(training.log_every_kimg):
                 course.log({"loss": loss})
             if course.due(training.sample_every_kimg):
-                course.log({"validation/accuracy": _accuracy(average, dataset, session.device, part_size(training))})
+                course.log(
+                    {
+                        "validation/accuracy": _accuracy(
+                            average, dataset, session.device, part_size(training)
+                        )
+                    }
+                )
     return Trained(average, config, course.images_seen)
 
 
 @torch.inference_mode()
-def _accuracy(network: nn.Module, dataset: TrainingImages, device: torch.device, batch_size: int) -> float:
+def _accuracy(
+    network: nn.Module, dataset: TrainingImages, device: torch.device, batch_size: int
+) -> float:
     """Accuracy on the first validation images (training images where there is no validation split)."""
     split = validation_split(dataset)
     labels_N = dataset.labels(split)

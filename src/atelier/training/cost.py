@@ -19,7 +19,9 @@ MIN_SECONDS = 0.5
 
 
 @torch.inference_mode()
-def cost_of(network: Any, model: Model, info: DatasetInfo, device: torch.device) -> dict[str, float]:
+def cost_of(
+    network: Any, model: Model, info: DatasetInfo, device: torch.device
+) -> dict[str, float]:
     """The cost of applying a trained network to images of the size that it was trained on.
 
     Args:
@@ -42,7 +44,9 @@ def cost_of(network: Any, model: Model, info: DatasetInfo, device: torch.device)
         apply: Callable[[int], Tensor] = lambda count: network(z_BZ[:count], labels_B[:count])  # noqa: E731
     else:
         side //= getattr(network, "upscale", 1)
-        x_BCHW = torch.rand(batch, info.channels, side, side, device=device).to(memory_format=torch.channels_last)
+        x_BCHW = torch.rand(batch, info.channels, side, side, device=device).to(
+            memory_format=torch.channels_last
+        )
         apply = lambda count: network(x_BCHW[:count])  # noqa: E731
     return {
         "cost/parameters": sum(weight.numel() for weight in network.parameters()),

@@ -46,7 +46,9 @@ class Course:
         device: where the networks live.
     """
 
-    def __init__(self, session: Session, training: Training, parts: Mapping[str, Any], rng: torch.Generator) -> None:
+    def __init__(
+        self, session: Session, training: Training, parts: Mapping[str, Any], rng: torch.Generator
+    ) -> None:
         self._session, self._training, self._rng = session, training, rng
         self._health = Health()
         self._parts: dict[str, Any] = {**parts, "health": self._health}
@@ -75,7 +77,10 @@ class Course:
             TrainingError: if the training is hopeless, or fails again and again, with the reason.
             Stopped: if a stop was requested.
         """
-        self.start, self.images_seen = self.images_seen, self.images_seen + self._training.batch_size
+        self.start, self.images_seen = (
+            self.images_seen,
+            self.images_seen + self._training.batch_size,
+        )
         try:
             yield
             stopping = self._stop_requested()
@@ -94,16 +99,24 @@ class Course:
 
     def progress(self) -> float:
         """The share of the training that is done after this step, in [0, 1]; 0 until the length is known."""
-        return 0.0 if self._total_images is None else min(1.0, self.images_seen / self._total_images)
+        return (
+            0.0 if self._total_images is None else min(1.0, self.images_seen / self._total_images)
+        )
 
     def precision(self) -> AbstractContextManager[Any]:
         """Within it, networks compute in the precision that the parameters ask for."""
         on_cuda = self._session.device.type == "cuda"
-        half = self._training.precision == "bfloat16" or (self._training.precision == "auto" and on_cuda)
+        half = self._training.precision == "bfloat16" or (
+            self._training.precision == "auto" and on_cuda
+        )
         return torch.autocast(self._session.device.type, torch.bfloat16, enabled=half)
 
     def minimise(
-        self, name: str, optimizer: torch.optim.Optimizer, objective: Callable[..., Tensor], *batch: Tensor
+        self,
+        name: str,
+        optimizer: torch.optim.Optimizer,
+        objective: Callable[..., Tensor],
+        *batch: Tensor,
     ) -> Tensor:
         """One optimizer step on the mean of an objective over a batch, in `accumulate` parts if that is asked for.
 
@@ -119,7 +132,10 @@ class Course:
         Raises:
             NotFinite: if the loss is NaN or infinite; no weight has moved then.
         """
-        training, weights = self._training, [p for group in optimizer.param_groups for p in group["params"]]
+        training, weights = (
+            self._training,
+            [p for group in optimizer.param_groups for p in group["params"]],
+        )
         optimizer.zero_grad(set_to_none=True)
         losses = []
         for part in zip(*(tensor.chunk(training.accumulate) for tensor in batch), strict=True):
@@ -144,10 +160,20 @@ class Course:
         Raises:
             TrainingError: if it is, with the reason.
         """
-        here = torch.tensor([float(value) for value in values.values()], dtype=torch.float64, device=self.device)
-        numbers = dict(zip(values, averaged(here).tolist(), strict=True))  # so that all processes end alike
-        numbers |= {"lr": self._rate(self._training.lr), "minutes": (self._seconds + self._clock.seconds()) / 60}
-        numbers |= {"images_per_second": (self.images_seen - self._began_at) / max(1e-9, self._clock.wall_seconds())}
+        here = torch.tensor(
+            [float(value) for value in values.values()], dtype=torch.float64, device=self.device
+        )
+        numbers = dict(
+            zip(values, averaged(here).tolist(), strict=True)
+        )  # so that all processes end alike
+        numbers |= {
+            "lr": self._rate(self._training.lr),
+            "minutes": (self._seconds + self._clock.seconds()) / 60,
+        }
+        numbers |= {
+            "images_per_second": (self.images_seen - self._began_at)
+            / max(1e-9, self._clock.wall_seconds())
+        }
         if self._total_images is not None:
             numbers["total_kimg"] = self._total_images / 1000
         self._session.on_log(self.images_seen, numbers)
@@ -161,7 +187,11 @@ class Course:
     def save(self) -> None:
         """Write a checkpoint of this position."""
         state = {name: part.state_dict() for name, part in self._parts.items()}
-        state |= {"rng": self._rng.get_state(), "images_seen": self.images_seen, "total_images": self._total_images}
+        state |= {
+            "rng": self._rng.get_state(),
+            "images_seen": self.images_seen,
+            "total_images": self._total_images,
+        }
         state |= {"rate_scale": self._rate_scale, "num_rollbacks": self._num_rollbacks}
         state |= {"seconds": self._seconds + self._clock.seconds()}
         self._session.checkpoints.save(state)
@@ -171,14 +201,23 @@ class Course:
             part.load_state_dict(state[name])
         self._rng.set_state(state["rng"])
         self.images_seen, self._total_images = int(state["images_seen"]), state["total_images"]
-        self._rate_scale, self._num_rollbacks = float(state["rate_scale"]), int(state["num_rollbacks"])
+        self._rate_scale, self._num_rollbacks = (
+            float(state["rate_scale"]),
+            int(state["num_rollbacks"]),
+        )
         self._seconds = float(state["seconds"])
 
     def _rate(self, peak: float) -> float:
         warmup, total = round(self._training.warmup_kimg * 1000), self._total_images
-        if total is None:  # at its peak after the warm-up, until the length of the training is known
-            return self._rate_scale * learning_rate(peak, min(self.start, warmup), warmup + 1, warmup)
-        return self._rate_scale * learning_rate(peak, self.start, total, fitting_warmup(warmup, total))
+        if (
+            total is None
+        ):  # at its peak after the warm-up, until the length of the training is known
+            return self._rate_scale * learning_rate(
+                peak, min(self.start, warmup), warmup + 1, warmup
+            )
+        return self._rate_scale * learning_rate(
+            peak, self.start, total, fitting_warmup(warmup, total)
+        )
 
     def _stop_requested(self) -> bool:
         """Whether any of the processes was asked to stop."""
@@ -190,7 +229,9 @@ class Course:
     def _refuse_broken_weights(self) -> None:
         """A finite loss can have a gradient that isn't: such weights must not replace the last good ones."""
         for name, part in self._parts.items():
-            if isinstance(part, torch.nn.Module) and not all(bool(w.isfinite().all()) for w in part.parameters()):
+            if isinstance(part, torch.nn.Module) and not all(
+                bool(w.isfinite().all()) for w in part.parameters()
+            ):
                 raise NotFinite(f"a weight of {name} became NaN or infinite")
 
     def _roll_back(self, reason: str) -> None:

@@ -46,7 +46,9 @@ class DiscriminatorAugmentation(nn.Module):
     probability: Tensor
     recent: Tensor
 
-    def __init__(self, wanted: DiscriminatorAugment | None, boundary: float | None, rng: torch.Generator) -> None:
+    def __init__(
+        self, wanted: DiscriminatorAugment | None, boundary: float | None, rng: torch.Generator
+    ) -> None:
         super().__init__()
         self._wanted, self._boundary, self._rng = wanted, boundary, rng
         fixed = 0.0 if wanted is None or wanted.probability == "adaptive" else wanted.probability
@@ -88,10 +90,16 @@ class DiscriminatorAugmentation(nn.Module):
         """
         if self._wanted is None:
             return
-        signs_B = torch.sign(real_logits_B - (fake_logits_B if self._boundary is None else self._boundary))
-        self.recent.copy_(torch.cat([self.recent[1:], averaged(signs_B.float().mean(dim=0, keepdim=True))]))
+        signs_B = torch.sign(
+            real_logits_B - (fake_logits_B if self._boundary is None else self._boundary)
+        )
+        self.recent.copy_(
+            torch.cat([self.recent[1:], averaged(signs_B.float().mean(dim=0, keepdim=True))])
+        )
         if self._wanted.probability == "adaptive":
-            assert self._wanted.target is not None and self._wanted.adapt_kimg is not None  # filled in by the record
+            assert (
+                self._wanted.target is not None and self._wanted.adapt_kimg is not None
+            )  # filled in by the record
             direction = torch.sign(self.recent.nanmean() - self._wanted.target)
             self.probability.add_(
                 direction * len(real_logits_B) * world_size() / (self._wanted.adapt_kimg * 1000)
@@ -101,10 +109,15 @@ class DiscriminatorAugmentation(nn.Module):
         """What to log: the probability, and the signal (near 1: the discriminator overfits)."""
         if self._wanted is None:
             return {}
-        return {"augment_probability": self.probability.item(), "overfitting": self.recent.nanmean().item()}
+        return {
+            "augment_probability": self.probability.item(),
+            "overfitting": self.recent.nanmean().item(),
+        }
 
 
-def randomly_changed(x_BCHW: Tensor, draws_BKN: Tensor, probability: Tensor, wanted: DiscriminatorAugment) -> Tensor:
+def randomly_changed(
+    x_BCHW: Tensor, draws_BKN: Tensor, probability: Tensor, wanted: DiscriminatorAugment
+) -> Tensor:
     """Each image with each wanted change done or not; a change that isn't done leaves all bits as they are.
 
     Args:
@@ -149,7 +162,9 @@ def _coloured(x_BCHW: Tensor, draws_3NB: Tensor, probability: Tensor) -> Tensor:
     level_B111 = brightness + (1 - contrast) * grey_B1HW.mean(dim=(2, 3), keepdim=True)
     if x_BCHW.shape[1] == 1:
         return torch.addcmul(level_B111, x_BCHW, contrast)
-    return torch.addcmul(level_B111 + contrast * (1 - saturation) * grey_B1HW, x_BCHW, contrast * saturation)
+    return torch.addcmul(
+        level_B111 + contrast * (1 - saturation) * grey_B1HW, x_BCHW, contrast * saturation
+    )
 
 
 def _translated(x_BCHW: Tensor, u_2B: Tensor, done_B: Tensor, share: float) -> Tensor:
@@ -159,7 +174,9 @@ def _translated(x_BCHW: Tensor, u_2B: Tensor, done_B: Tensor, share: float) -> T
     columns_BW, within_BW = _sources(u_2B[1], done_B, share, width)
     sources_BHW = rows_BH[:, :, None] * width + columns_BW[:, None, :]
     # In the gradient of a gather the values of what came in are zero (below), so their sum is exact in any order.
-    moved_BCP = x_BCHW.flatten(2).gather(2, sources_BHW.flatten(1)[:, None].expand_as(x_BCHW.flatten(2)))
+    moved_BCP = x_BCHW.flatten(2).gather(
+        2, sources_BHW.flatten(1)[:, None].expand_as(x_BCHW.flatten(2))
+    )
     return moved_BCP.view(x_BCHW.shape) * _mask(within_BH, within_BW, x_BCHW.dtype)
 
 

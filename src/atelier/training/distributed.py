@@ -43,8 +43,12 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
     if world_size() == 1:
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])  # one message instead of hundreds
+    flat = torch.cat(
+        [gradient.flatten() for gradient in gradients]
+    )  # one message instead of hundreds
     dist.all_reduce(flat)
     flat /= world_size()
-    for gradient, mean in zip(gradients, torch.split(flat, [gradient.numel() for gradient in gradients]), strict=True):
+    for gradient, mean in zip(
+        gradients, torch.split(flat, [gradient.numel() for gradient in gradients]), strict=True
+    ):
         gradient.copy_(mean.view_as(gradient))

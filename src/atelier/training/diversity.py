@@ -33,8 +33,12 @@ class Diversity:
         all_labels = dataset.labels("train")
         labels = [0] * len(real_NF) if all_labels is None else all_labels[: len(real_NF)].tolist()
         labels_N = torch.tensor(labels, device=device)
-        self._real_variance = _variance_within(real_NF, labels_N if conditional else torch.zeros_like(labels_N))
-        self._means_KF = torch.stack([real_NF[labels_N == label].mean(dim=0) for label in _classes(labels_N)])
+        self._real_variance = _variance_within(
+            real_NF, labels_N if conditional else torch.zeros_like(labels_N)
+        )
+        self._means_KF = torch.stack(
+            [real_NF[labels_N == label].mean(dim=0) for label in _classes(labels_N)]
+        )
         self._real_balance = self._balance(real_NF)
 
     def of(self, fake_MCHW: Tensor, labels_M: Tensor) -> dict[str, float]:
@@ -50,7 +54,11 @@ class Diversity:
                 whose mean is nearest) over that of real images.
         """
         fake_MF = _flattened(fake_MCHW)
-        values = {"diversity": float(_variance_within(fake_MF, labels_M) / self._real_variance.clamp(min=1e-12))}
+        values = {
+            "diversity": float(
+                _variance_within(fake_MF, labels_M) / self._real_variance.clamp(min=1e-12)
+            )
+        }
         if len(self._means_KF) > 1:
             values["class_balance"] = self._balance(fake_MF) / max(1e-12, self._real_balance)
         return values
@@ -71,5 +79,7 @@ def _classes(labels_N: Tensor) -> list[int]:
 
 def _variance_within(x_NF: Tensor, labels_N: Tensor) -> Tensor:
     """Mean variance of a value about the mean of its class."""
-    spreads = [x_NF[labels_N == label].var(dim=0, correction=0).mean() for label in _classes(labels_N)]
+    spreads = [
+        x_NF[labels_N == label].var(dim=0, correction=0).mean() for label in _classes(labels_N)
+    ]
     return torch.stack(spreads).mean()

@@ -16,7 +16,9 @@ def averaged_copy(network: torch.nn.Module) -> torch.nn.Module:
     return copy.deepcopy(network).eval().requires_grad_(False)
 
 
-def averaging(average: torch.nn.Module, network: torch.nn.Module, training: Training) -> Callable[[int], None]:
+def averaging(
+    average: torch.nn.Module, network: torch.nn.Module, training: Training
+) -> Callable[[int], None]:
     """What moves `average` towards `network` after each step, so that a weight's share halves in `ema_halflife_kimg`.
 
     The half-life is capped at 5 % of the images seen, so that the random start is forgotten early on. The weights are

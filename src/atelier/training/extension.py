@@ -54,13 +54,17 @@ def draw_images(
             os.fsync(stream.fileno())
         temporary.replace(file)
     except OSError as error:
-        raise TrainingError(f"{file} can't be written: {error}. It holds the generated training images.") from None
+        raise TrainingError(
+            f"{file} can't be written: {error}. It holds the generated training images."
+        ) from None
 
 
 def read_images(file: Path, info: DatasetInfo) -> NDArray[np.uint8]:
     """The images of `draw_images`, GHWC, mapped: only what is indexed is read."""
     assert info.image_size is not None  # params.references
-    return np.asarray(np.memmap(file, np.uint8, "r")).reshape(-1, info.image_size, info.image_size, info.channels)
+    return np.asarray(np.memmap(file, np.uint8, "r")).reshape(
+        -1, info.image_size, info.image_size, info.channels
+    )
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,9 @@ class ExtendedImages:
     def images(self, split: Split) -> JoinedPixels:
         """Stored and generated images."""
         stored = self.dataset.images(split)
-        return JoinedPixels(stored, min(len(stored), self.limit or len(stored)), self.generated_GHWC)
+        return JoinedPixels(
+            stored, min(len(stored), self.limit or len(stored)), self.generated_GHWC
+        )
 
     def labels(self, split: Split) -> None:
         """None: nobody asks a restorer's images for them."""
@@ -95,7 +101,10 @@ class JoinedPixels:
     """The first `count` of some images and all of others of the same size, indexed as one array of both would be."""
 
     def __init__(
-        self, first: Images | NDArray[np.uint8] | JoinedPixels, count: int, second_GHWC: NDArray[np.uint8]
+        self,
+        first: Images | NDArray[np.uint8] | JoinedPixels,
+        count: int,
+        second_GHWC: NDArray[np.uint8],
     ) -> None:
         self._first, self._count, self._second = first, count, second_GHWC
         self.shape: tuple[int, ...] = (count + len(second_GHWC), *second_GHWC.shape[1:])
@@ -104,11 +113,15 @@ class JoinedPixels:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, index: int | slice | NDArray[np.int64] | tuple[int, slice, slice]) -> NDArray[np.uint8]:
+    def __getitem__(
+        self, index: int | slice | NDArray[np.int64] | tuple[int, slice, slice]
+    ) -> NDArray[np.uint8]:
         """Images, uint8: an integer gives HWC; a slice or an array NHWC; (image, rows, columns) a crop, HWC."""
         if isinstance(index, (tuple, int, np.integer)):
             image, *cut = index if isinstance(index, tuple) else (int(index),)
-            pixels_HWC = self._first[image] if image < self._count else self._second[image - self._count]
+            pixels_HWC = (
+                self._first[image] if image < self._count else self._second[image - self._count]
+            )
             return pixels_HWC[tuple(cut)] if cut else pixels_HWC
         wanted_N = np.arange(len(self))[index]
         images_NHWC = np.empty((len(wanted_N), *self.shape[1:]), np.uint8)

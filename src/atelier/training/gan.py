@@ -13,7 +13,13 @@ from torch import Tensor, nn
 
 from atelier.data.store import DatasetInfo
 from atelier.errors import TrainingError
-from atelier.losses import GAN_LOSSES, GanLoss, gradient_penalty, interpolated, unit_gradient_penalty
+from atelier.losses import (
+    GAN_LOSSES,
+    GanLoss,
+    gradient_penalty,
+    interpolated,
+    unit_gradient_penalty,
+)
 from atelier.networks.discriminators import build_discriminator
 from atelier.networks.generators import build_generator
 from atelier.params import GanModel
@@ -59,15 +65,22 @@ def train_gan(model: GanModel, dataset: TrainingImages, session: Session) -> Tra
     torch.manual_seed(session.seed)
     config = generator_config(model, dataset.info)
     G = placed(build_generator(**config), session.device)
-    D_config: dict[str, Any] = {**model.discriminator.model_dump(), **_image_config(model, dataset.info)}
+    D_config: dict[str, Any] = {
+        **model.discriminator.model_dump(),
+        **_image_config(model, dataset.info),
+    }
     D = placed(build_discriminator(**D_config), session.device)
     G_ema, opt_G, opt_D = averaged_copy(G), adam(G, training), adam(D, training)
     rng = torch.Generator().manual_seed(session.seed)
-    augment = DiscriminatorAugmentation(model.discriminator_augment, game.boundary, rng).to(session.device)
+    augment = DiscriminatorAugmentation(model.discriminator_augment, game.boundary, rng).to(
+        session.device
+    )
     batches = training_batches(model, dataset, session)
     samples_z, samples_labels = _sample_latents(model, config["num_classes"], session)
     diversity = Diversity(dataset, config["num_classes"] > 1, session.device)
-    one_pass = training.accumulate == 1  # of G for both players; in parts, G's graph of all parts would fill the memory
+    one_pass = (
+        training.accumulate == 1
+    )  # of G for both players; in parts, G's graph of all parts would fill the memory
     if training.compile:
         G.compile()
         if not _penalised(model):  # second derivatives don't go through compiled code (torch 2.13)
@@ -76,14 +89,20 @@ def train_gan(model: GanModel, dataset: TrainingImages, session: Session) -> Tra
     logits: list[Tensor] = []  # of the last real and generated images, to be logged
 
     def d_objective(real_BCHW: Tensor, fake_BCHW: Tensor, labels_B: Tensor) -> Tensor:
-        loss, *both = discriminator_loss(D, game, real_BCHW, fake_BCHW, labels_B, model, augment, rng)
+        loss, *both = discriminator_loss(
+            D, game, real_BCHW, fake_BCHW, labels_B, model, augment, rng
+        )
         logits[:] = both
         return loss
 
     def g_objective(real_BCHW: Tensor, source_B: Tensor, labels_B: Tensor) -> Tensor:
         fake_BCHW = source_B if one_pass else G(source_B, labels_B)
         with torch.no_grad():  # the generator's gradient does not reach the real images
-            real_logits_B = D(augment(real_BCHW), labels_B).float() if game.generator_needs_real else torch.zeros(0)
+            real_logits_B = (
+                D(augment(real_BCHW), labels_B).float()
+                if game.generator_needs_real
+                else torch.zeros(0)
+            )
         return game.generator(real_logits_B, D(augment(fake_BCHW), labels_B).float())
 
     parts = {"G": G, "D": D, "G_ema": G_ema, "opt_G": opt_G, "opt_D": opt_D, "augment": augment}
@@ -95,7 +114,9 @@ def train_gan(model: GanModel, dataset: TrainingImages, session: Session) -> Tra
             labels_B = labels_B % config["num_classes"]  # all 0 if it is unconditional
             grow(G, (D, G_ema), course.progress())
             real_BCHW = faded(G, augmented(real_BCHW, training.augment, rng) * 2 - 1)
-            z_BZ = torch.randn(len(real_BCHW), model.generator.latent_dim, generator=rng).to(session.device)
+            z_BZ = torch.randn(len(real_BCHW), model.generator.latent_dim, generator=rng).to(
+                session.device
+            )
             real_BCHW, labels_B, z_BZ = share(real_BCHW), share(labels_B), share(z_BZ)
 
             D.requires_grad_(True)
@@ -104,16 +125,28 @@ def train_gan(model: GanModel, dataset: TrainingImages, session: Session) -> Tra
             batch = real_BCHW, fake_BCHW.detach(), labels_B
             d_loss = course.minimise("the discriminator's loss", opt_D, d_objective, *batch)
 
-            D.requires_grad_(False)  # the generator's step needs the gradient through D, not of its weights
+            D.requires_grad_(
+                False
+            )  # the generator's step needs the gradient through D, not of its weights
             batch = real_BCHW, fake_BCHW if one_pass else z_BZ, labels_B
             g_loss = course.minimise("the generator's loss", opt_G, g_objective, *batch)
             update_average(course.images_seen)
 
             if course.due(training.log_every_kimg):
-                course.log({"d_loss": d_loss, "g_loss": g_loss, **signals(game, *logits), **augment.values()})
+                course.log(
+                    {
+                        "d_loss": d_loss,
+                        "g_loss": g_loss,
+                        **signals(game, *logits),
+                        **augment.values(),
+                    }
+                )
             if course.due(training.sample_every_kimg):
                 with torch.inference_mode():
-                    latents, labels = (torch.split(part, part_size(training)) for part in (samples_z, samples_labels))
+                    latents, labels = (
+                        torch.split(part, part_size(training))
+                        for part in (samples_z, samples_labels)
+                    )
                     samples_BCHW = torch.cat(list(map(G_ema, latents, labels))) * 0.5 + 0.5
                 course.log(diversity.of(samples_BCHW, samples_labels))
                 shown_N = _eight_of_each(samples_labels)
@@ -157,7 +190,10 @@ def discriminator_loss(
     real_BCHW.requires_grad_(model.r1_gamma > 0)
     fake_BCHW.requires_grad_(model.r2_gamma > 0)
     seen_real_BCHW, seen_fake_BCHW = augment(real_BCHW), augment(fake_BCHW)
-    real_logits_B, fake_logits_B = D(seen_real_BCHW, labels_B).float(), D(seen_fake_BCHW, labels_B).float()
+    real_logits_B, fake_logits_B = (
+        D(seen_real_BCHW, labels_B).float(),
+        D(seen_fake_BCHW, labels_B).float(),
+    )
     augment.observe(real_logits_B, fake_logits_B)
     loss = game.discriminator(real_logits_B, fake_logits_B)
     if model.r1_gamma > 0:
@@ -165,8 +201,13 @@ def discriminator_loss(
     if model.r2_gamma > 0:
         loss = loss + model.r2_gamma / 2 * gradient_penalty(fake_logits_B, fake_BCHW).mean()
     if model.gp_weight > 0:
-        x_BCHW = interpolated(seen_real_BCHW.detach(), seen_fake_BCHW.detach(), rng).requires_grad_(True)
-        loss = loss + model.gp_weight * unit_gradient_penalty(D(x_BCHW, labels_B).float(), x_BCHW).mean()
+        x_BCHW = interpolated(seen_real_BCHW.detach(), seen_fake_BCHW.detach(), rng).requires_grad_(
+            True
+        )
+        loss = (
+            loss
+            + model.gp_weight * unit_gradient_penalty(D(x_BCHW, labels_B).float(), x_BCHW).mean()
+        )
     return loss, real_logits_B.detach(), fake_logits_B.detach()
 
 

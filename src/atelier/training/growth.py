@@ -27,7 +27,9 @@ def grow(G: nn.Module, others: Iterable[nn.Module], progress: float) -> None:
     if isinstance(G, ProgressiveGenerator):
         G.stage = growth_stage(progress, G.growth, G.doublings)
         for network in others:
-            assert isinstance(network, (ProgressiveGenerator, ProgressiveDiscriminator))  # params.checks
+            assert isinstance(
+                network, (ProgressiveGenerator, ProgressiveDiscriminator)
+            )  # params.checks
             network.stage = G.stage
 
 

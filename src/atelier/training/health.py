@@ -9,7 +9,10 @@ from typing import Any
 from atelier.errors import TrainingError
 
 PATIENCE = 0.15  # of the whole training: a sign has to last that long, without a break ...
-MIN_TIMES, MIN_IMAGES = 3, 10_000  # ... and so many times, over so many images: at first everything looks bad
+MIN_TIMES, MIN_IMAGES = (
+    3,
+    10_000,
+)  # ... and so many times, over so many images: at first everything looks bad
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,16 @@ _LOWER_RATE = "Lower training.lr, or clip gradients (training.clip_gradients)."
 _GAN_ADVICE = "Try another loss, a gradient penalty (r1_gamma), a lower training.lr, or a smaller discriminator."
 # A restorer begins as the identity and a classifier at chance, so ten times the first loss is far worse than nothing.
 SIGNS = (
-    Sign("loss", lambda value, first: value > 10 * first, f"divergence: ten times the first loss. {_LOWER_RATE}"),
-    Sign("logits", lambda value, first: value > 1e4, f"divergence: logits beyond 10,000. {_GAN_ADVICE}"),
+    Sign(
+        "loss",
+        lambda value, first: value > 10 * first,
+        f"divergence: ten times the first loss. {_LOWER_RATE}",
+    ),
+    Sign(
+        "logits",
+        lambda value, first: value > 1e4,
+        f"divergence: logits beyond 10,000. {_GAN_ADVICE}",
+    ),
     Sign(
         "g_signal",
         lambda value, first: value < 0.01,
@@ -81,7 +92,9 @@ class Health:
             if times == 1:
                 self._since[sign.metric] = images_seen
             since = self._since[sign.metric]
-            if times >= MIN_TIMES and images_seen - since >= max(MIN_IMAGES, PATIENCE * total_images):
+            if times >= MIN_TIMES and images_seen - since >= max(
+                MIN_IMAGES, PATIENCE * total_images
+            ):
                 raise TrainingError(
                     f"stopped after {images_seen / 1000:.1f} kimg, {sign.metric} = {value:.3g} since "
                     f"{since / 1000:.1f} kimg: {sign.meaning}"
@@ -93,4 +106,6 @@ class Health:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
-        self._first, self._since, self._times = (dict(state[key]) for key in ("first", "since", "times"))
+        self._first, self._since, self._times = (
+            dict(state[key]) for key in ("first", "since", "times")
+        )

@@ -49,9 +49,13 @@ class ResidentPixels:
         self._starts_N, self._widths_N = starts_N[:-1], sizes_N2[:, 1]
         self._device = device
 
-    def cut(self, rows_B: NDArray[np.int64], corners_B2: NDArray[np.int64], height: int, width: int) -> Tensor:
+    def cut(
+        self, rows_B: NDArray[np.int64], corners_B2: NDArray[np.int64], height: int, width: int
+    ) -> Tensor:
         """Rectangles of one size, one from each image of `rows_B`, by their top left corners; uint8 BHWC."""
-        first_B = self._starts_N[rows_B] + corners_B2[:, 0] * self._widths_N[rows_B] + corners_B2[:, 1]
+        first_B = (
+            self._starts_N[rows_B] + corners_B2[:, 0] * self._widths_N[rows_B] + corners_B2[:, 1]
+        )
         told_2B = torch.from_numpy(np.stack([first_B, self._widths_N[rows_B]])).to(self._device)
         first_B11, stride_B11 = told_2B[:, :, None, None]
         rows_H1 = torch.arange(height, device=self._device)[:, None]

@@ -16,7 +16,14 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from atelier.data.store import DatasetInfo
-from atelier.degradations import Steps, degrade, degrade_fixed, degrade_with_level, noise_levels, upscale_of
+from atelier.degradations import (
+    Steps,
+    degrade,
+    degrade_fixed,
+    degrade_with_level,
+    noise_levels,
+    upscale_of,
+)
 from atelier.losses import PIXEL_LOSSES
 from atelier.networks.restorers import build_restorer
 from atelier.params import RestorationModel, TranslationModel
@@ -46,7 +53,11 @@ def degradation_steps(model: RestorationModel | TranslationModel) -> Steps:
 
 def restorer_config(model: RestorationModel, info: DatasetInfo) -> dict[str, Any]:
     """Keyword arguments of `build_restorer` for this model on this dataset."""
-    return {**model.network.model_dump(), "channels": info.channels, "upscale": upscale_of(degradation_steps(model))}
+    return {
+        **model.network.model_dump(),
+        "channels": info.channels,
+        "upscale": upscale_of(degradation_steps(model)),
+    }
 
 
 def train_restorer(model: RestorationModel, dataset: TrainingImages, session: Session) -> Trained:
@@ -81,14 +92,20 @@ def train_restorer(model: RestorationModel, dataset: TrainingImages, session: Se
         with course.step():
             x_BCHW, _ = batches.at(course.start)
             x_BCHW = augmented(x_BCHW, training.augment, rng)
-            degraded: tuple[Tensor, ...]  # the images, and their noise level if the network is told it
+            degraded: tuple[
+                Tensor, ...
+            ]  # the images, and their noise level if the network is told it
             if model.network.noise_level:
                 degraded = degrade_with_level(x_BCHW, steps, rng)
             else:
                 degraded = (degrade(x_BCHW, steps, rng),)
             x_BCHW, y_BCHW, *sigma_B = map(share, (x_BCHW, *degraded))
             restored.clear()
-            losses = {"loss": course.minimise(f"the {model.loss} loss", optimizer, objective, x_BCHW, y_BCHW, *sigma_B)}
+            losses = {
+                "loss": course.minimise(
+                    f"the {model.loss} loss", optimizer, objective, x_BCHW, y_BCHW, *sigma_B
+                )
+            }
             if opponent is not None:
                 pairs = beside(y_BCHW, x_BCHW), beside(y_BCHW, torch.cat(restored))
                 losses["d_loss"] = course.minimise(
@@ -99,8 +116,12 @@ def train_restorer(model: RestorationModel, dataset: TrainingImages, session: Se
             if course.due(training.log_every_kimg):
                 course.log(losses)
             if course.due(training.sample_every_kimg):
-                shown_NHWC = first_images(dataset, validation_split(dataset), NUM_VALIDATION, training.crop_size)
-                scores, rows_BCHW = validate(average, shown_NHWC, steps, session.device, part_size(training))
+                shown_NHWC = first_images(
+                    dataset, validation_split(dataset), NUM_VALIDATION, training.crop_size
+                )
+                scores, rows_BCHW = validate(
+                    average, shown_NHWC, steps, session.device, part_size(training)
+                )
                 course.log(scores)
                 course.sample(rows_BCHW)
     return Trained(average, config, course.images_seen)
@@ -108,7 +129,11 @@ def train_restorer(model: RestorationModel, dataset: TrainingImages, session: Se
 
 @torch.inference_mode()
 def validate(
-    network: Any, pixels_NHWC: NDArray[np.uint8], steps: Steps, device: torch.device, batch_size: int = 8
+    network: Any,
+    pixels_NHWC: NDArray[np.uint8],
+    steps: Steps,
+    device: torch.device,
+    batch_size: int = 8,
 ) -> tuple[dict[str, float], Tensor]:
     """PSNR on these images, and eight of them: clean, then restored.
 
@@ -123,9 +148,15 @@ def validate(
     for first in range(0, len(pixels_NHWC), batch_size):
         x_BCHW = to_images(pixels_NHWC[first : first + batch_size], device)
         seeds = range(first, first + len(x_BCHW))
-        sigma_B = noise_levels(x_BCHW.shape, steps, seeds).to(device) if network.noise_level else None
+        sigma_B = (
+            noise_levels(x_BCHW.shape, steps, seeds).to(device) if network.noise_level else None
+        )
         x_hat_BCHW = network(degrade_fixed(x_BCHW, steps, seeds), sigma_B).clamp(0, 1)
-        psnr.append(peak_signal_noise_ratio(x_hat_BCHW, x_BCHW, data_range=1.0, reduction="none", dim=(1, 2, 3)))
+        psnr.append(
+            peak_signal_noise_ratio(
+                x_hat_BCHW, x_BCHW, data_range=1.0, reduction="none", dim=(1, 2, 3)
+            )
+        )
         if first < NUM_SHOWN:
             clean.append(x_BCHW)
             restored.append(x_hat_BCHW)

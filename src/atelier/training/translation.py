@@ -39,7 +39,10 @@ from atelier.training.session import Session, Trained, adam, placed
 
 
 def train_translation(
-    model: TranslationModel, dataset: TrainingImages, session: Session, damaged: TrainingImages | None = None
+    model: TranslationModel,
+    dataset: TrainingImages,
+    session: Session,
+    damaged: TrainingImages | None = None,
 ) -> Trained:
     """Train for `training.kimg` thousand clean and as many damaged images, or go on from the checkpoint.
 
@@ -58,18 +61,30 @@ def train_translation(
     restore = placed(build_restorer(**config), session.device)
     damage = placed(build_restorer(**{**config, "channels": 2 * channels}), session.device)
     average, optimizer = averaged_copy(restore), adam(nn.ModuleList([restore, damage]), training)
-    of_clean, of_damaged = (Opponent(model.adversarial, channels, training, session.device) for _ in range(2))
+    of_clean, of_damaged = (
+        Opponent(model.adversarial, channels, training, session.device) for _ in range(2)
+    )
     restored_pool, damaged_pool = ImagePool(model.pool_size), ImagePool(model.pool_size)
     rng = torch.Generator().manual_seed(session.seed)
     clean_batches, damaged_batches = unpaired_batches(model, dataset, damaged, session)
 
     parts = {"network": restore, "damage": damage, "average": average, "optimizer": optimizer}
-    parts |= {"D_clean": of_clean.D, "opt_D_clean": of_clean.optimizer, "restored_pool": restored_pool}
-    parts |= {"D_damaged": of_damaged.D, "opt_D_damaged": of_damaged.optimizer, "damaged_pool": damaged_pool}
+    parts |= {
+        "D_clean": of_clean.D,
+        "opt_D_clean": of_clean.optimizer,
+        "restored_pool": restored_pool,
+    }
+    parts |= {
+        "D_damaged": of_damaged.D,
+        "opt_D_damaged": of_damaged.optimizer,
+        "damaged_pool": damaged_pool,
+    }
     if training.compile:
         restore.compile()
         damage.compile()
-    fakes: list[tuple[Tensor, Tensor]] = []  # restored and damaged images of a step, for the discriminators
+    fakes: list[
+        tuple[Tensor, Tensor]
+    ] = []  # restored and damaged images of a step, for the discriminators
     logged: dict[str, Tensor] = {}  # losses of the last part of a step
 
     def objective(x_BCHW: Tensor, y_BCHW: Tensor, z_BCHW: Tensor, z_back_BCHW: Tensor) -> Tensor:
@@ -88,17 +103,25 @@ def train_translation(
     while course.goes_on():
         with course.step():
             x_BCHW = augmented(clean_batches.at(course.start)[0], training.augment, rng)
-            y_BCHW = degrade(augmented(damaged_batches.at(course.start)[0], training.augment, rng), steps, rng)
-            z_2BCHW = [torch.randn(x_BCHW.shape, generator=rng).to(session.device) for _ in range(2)]
+            y_BCHW = degrade(
+                augmented(damaged_batches.at(course.start)[0], training.augment, rng), steps, rng
+            )
+            z_2BCHW = [
+                torch.randn(x_BCHW.shape, generator=rng).to(session.device) for _ in range(2)
+            ]
             x_BCHW, y_BCHW, *z_2BCHW = map(share, (x_BCHW, y_BCHW, *z_2BCHW))
             fakes.clear()
-            loss = course.minimise("the generators' loss", optimizer, objective, x_BCHW, y_BCHW, *z_2BCHW)
+            loss = course.minimise(
+                "the generators' loss", optimizer, objective, x_BCHW, y_BCHW, *z_2BCHW
+            )
 
             x_hat_BCHW, y_hat_BCHW = (torch.cat(made) for made in zip(*fakes, strict=True))
             players = [("d_clean", of_clean, x_BCHW, restored_pool.exchange(x_hat_BCHW, rng))]
             players += [("d_damaged", of_damaged, y_BCHW, damaged_pool.exchange(y_hat_BCHW, rng))]
             d_losses = {
-                name: course.minimise(f"the loss {name}", opponent.optimizer, opponent.objective, real, shown)
+                name: course.minimise(
+                    f"the loss {name}", opponent.optimizer, opponent.objective, real, shown
+                )
                 for name, opponent, real, shown in players
             }
             update_average(course.images_seen)
@@ -128,7 +151,10 @@ def weighted(losses: dict[str, Tensor], model: TranslationModel) -> Tensor:
 
 
 def unpaired_batches(
-    model: TranslationModel, dataset: TrainingImages, damaged: TrainingImages | None, session: Session
+    model: TranslationModel,
+    dataset: TrainingImages,
+    damaged: TrainingImages | None,
+    session: Session,
 ) -> tuple[Batches, Batches]:
     """Clean images, and those that are damaged or to be degraded; no image is in both.
 
@@ -139,15 +165,25 @@ def unpaired_batches(
     """
 
     def batches(images: TrainingImages, part: slice, seed: int) -> Batches:
-        size, crop_size, limit = model.training.batch_size, model.training.crop_size, model.data.limit
+        size, crop_size, limit = (
+            model.training.batch_size,
+            model.training.crop_size,
+            model.data.limit,
+        )
         return Batches(images, "train", size, seed, session.device, crop_size, limit, part=part)
 
     if damaged is not None:
-        return batches(dataset, slice(None), session.seed), batches(damaged, slice(None), session.seed + 1)
-    return batches(dataset, slice(0, None, 2), session.seed), batches(dataset, slice(1, None, 2), session.seed + 1)
+        return batches(dataset, slice(None), session.seed), batches(
+            damaged, slice(None), session.seed + 1
+        )
+    return batches(dataset, slice(0, None, 2), session.seed), batches(
+        dataset, slice(1, None, 2), session.seed + 1
+    )
 
 
-def _report(network: nn.Module, dataset: TrainingImages, steps: Steps, training: Training, course: Course) -> None:
+def _report(
+    network: nn.Module, dataset: TrainingImages, steps: Steps, training: Training, course: Course
+) -> None:
     """PSNR and pictures where the clean images are known, else damaged images and what is made of them."""
     count, size = NUM_VALIDATION if steps else NUM_SHOWN, part_size(training)
     shown_NHWC = first_images(dataset, validation_split(dataset), count, training.crop_size)

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-def render(template: str, filters: Mapping[str, Callable[..., str]] | None = None, **values: Any) -> str:
+def render(
+    template: str, filters: Mapping[str, Callable[..., str]] | None = None, **values: Any
+) -> str:
     """A page; in HTML whatever comes from parameters, data or people is escaped.
 
     Args:

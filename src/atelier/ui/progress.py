@@ -27,17 +27,31 @@ def counted(items: Iterable[Item], name: str, total: int | None) -> Iterator[Ite
         total: how many there are; None: not known.
     """
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     started = last_line = time.monotonic()
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"{name}  reading pictures", total=total)
         for number, item in enumerate(items, start=1):
             yield item
             bar.advance(task)
-            if not console.is_terminal and (now := time.monotonic()) - last_line > SECONDS_BETWEEN_LINES:
+            if (
+                not console.is_terminal
+                and (now := time.monotonic()) - last_line > SECONDS_BETWEEN_LINES
+            ):
                 last_line = now
                 of_all = f" of {total:,}" if total is not None else ""
-                log.info("%s  read %s%s pictures, %.0f/s", name, f"{number:,}", of_all, number / (now - started))
+                log.info(
+                    "%s  read %s%s pictures, %.0f/s",
+                    name,
+                    f"{number:,}",
+                    of_all,
+                    number / (now - started),
+                )
 
 
 # Of the logged values; MLflow has them all.
@@ -56,12 +70,24 @@ class Progress:
         """Take new values; print a line if the last one is old enough."""
         self._values |= values
         now = time.monotonic()
-        total = self._values.get("total_kimg", math.inf)  # a budget in minutes becomes images after a while
+        total = self._values.get(
+            "total_kimg", math.inf
+        )  # a budget in minutes becomes images after a while
         if now - self._last_line < SECONDS_BETWEEN_LINES and images_seen / 1000 < total:
             return
         self._last_line = now
         rate = self._values.get("images_per_second", 0.0)
-        left = max(0.0, 1000 * total - images_seen) / rate if rate else 0.0  # the last batch may overshoot
-        of_all = f"/{total:.0f} kimg  ETA {left // 60:.0f}:{left % 60:02.0f}" if math.isfinite(total) else " kimg"
-        shown = "  ".join(f"{key} {value:.4g}" for key, value in self._values.items() if key not in NOT_SHOWN)
-        log.info("%s  %.0f%s  %.0f images/s  %s", self._name, images_seen / 1000, of_all, rate, shown)
+        left = (
+            max(0.0, 1000 * total - images_seen) / rate if rate else 0.0
+        )  # the last batch may overshoot
+        of_all = (
+            f"/{total:.0f} kimg  ETA {left // 60:.0f}:{left % 60:02.0f}"
+            if math.isfinite(total)
+            else " kimg"
+        )
+        shown = "  ".join(
+            f"{key} {value:.4g}" for key, value in self._values.items() if key not in NOT_SHOWN
+        )
+        log.info(
+            "%s  %.0f%s  %.0f images/s  %s", self._name, images_seen / 1000, of_all, rate, shown
+        )

@@ -46,7 +46,9 @@ def plain(*lines: object, style: str = "") -> Text:
     What people wrote (reasons, names, files, messages) goes to the terminal through this, never as markup.
     """
     text = "\n".join(str(line) for line in lines)
-    letters = (letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
+    letters = (
+        letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text
+    )
     return Text("".join(letters), style)
 
 

@@ -24,13 +24,24 @@ def print_status(found: Mapping[str, Any]) -> None:
             console().print(_counts_table(dataset["images"]))
         for reason, count in dataset["quarantined"].items():
             console().print(plain(f"  {count:,} in quarantine: {reason}"))
-    clean = "as in data/" if found["clean"] else "[yellow]data/ differs from it: run `atelier ingest`[/]"
-    remote = {True: "all of it in the remote", False: "[red]not all of it in the remote: run `atelier ingest`[/]"}
+    clean = (
+        "as in data/"
+        if found["clean"]
+        else "[yellow]data/ differs from it: run `atelier ingest`[/]"
+    )
+    remote = {
+        True: "all of it in the remote",
+        False: "[red]not all of it in the remote: run `atelier ingest`[/]",
+    }
     if not found["md5"]:
         console().print(plain("no version yet: run `atelier ingest`"))
         return
     known = found["in_remote"] in remote
-    where = Text.from_markup(remote[found["in_remote"]]) if known else plain(found["remote_problem"], style="yellow")
+    where = (
+        Text.from_markup(remote[found["in_remote"]])
+        if known
+        else plain(found["remote_problem"], style="yellow")
+    )
     version = plain(f"version {found['md5']}: ").append_text(Text.from_markup(clean))
     console().print(version.append(", ").append_text(where))
 
@@ -40,8 +51,13 @@ def print_versions(found: Sequence[Mapping[str, Any]]) -> None:
     table = Table("revision", "date", "md5", "MB", "images", "subject")
     for item in found:
         datasets = item["datasets"]
-        lines = [f"{name}: {sum(counts.values()):,} ({_by_split(counts)})" for name, counts in (datasets or {}).items()]
-        images = "\n".join(lines) if datasets is not None else "can't be read: not in cache or remote"
+        lines = [
+            f"{name}: {sum(counts.values()):,} ({_by_split(counts)})"
+            for name, counts in (datasets or {}).items()
+        ]
+        images = (
+            "\n".join(lines) if datasets is not None else "can't be read: not in cache or remote"
+        )
         table.add_row(
             item["revision"][:10], (item["date"] or "")[:10], (item["md5"] or "")[:10], f"{item['size'] / 1e6:,.1f}",
             plain(images), plain(item["subject"]),
@@ -51,10 +67,15 @@ def print_versions(found: Sequence[Mapping[str, Any]]) -> None:
 
 def print_changes(found: Mapping[str, Any]) -> None:
     """What differs, one dataset after the other."""
-    sides = [f"{side['revision']} ({side['md5'] or 'the working copy'})" for side in (found["before"], found["after"])]
+    sides = [
+        f"{side['revision']} ({side['md5'] or 'the working copy'})"
+        for side in (found["before"], found["after"])
+    ]
     console().print(plain(f"from {sides[0]} to {sides[1]}"))
     for change in found["datasets"]:
-        console().print(Text("  ").join([plain(change["name"], style="bold"), plain(change["state"])]))
+        console().print(
+            Text("  ").join([plain(change["name"], style="bold"), plain(change["state"])])
+        )
         for key, values in change["params"].items():
             console().print(plain(f"  {key}: {values['before']} -> {values['after']}"))
         for what in ("added", "removed"):
@@ -81,7 +102,9 @@ def _counts_table(images: Counts) -> Table:
         column.justify = "right"
     rows = {class_name or "no class": counts for class_name, counts in images.items()}
     if len(rows) > 1:
-        rows["all"] = {split: sum(counts.get(split, 0) for counts in images.values()) for split in SPLITS}
+        rows["all"] = {
+            split: sum(counts.get(split, 0) for counts in images.values()) for split in SPLITS
+        }
     for class_name, counts in rows.items():
         numbers = [*(counts.get(split, 0) for split in SPLITS), sum(counts.values())]
         table.add_row(plain(class_name), *(f"{number:,}" for number in numbers))

@@ -29,20 +29,36 @@ def print_status(found: Mapping[str, Any]) -> None:
 
 
 def _parts(parts: list[Mapping[str, Any]]) -> Table:
-    table = Table("part", "state", "address", "pid", "since", "MB", "restarts", title="Stack", title_justify="left")
+    table = Table(
+        "part",
+        "state",
+        "address",
+        "pid",
+        "since",
+        "MB",
+        "restarts",
+        title="Stack",
+        title_justify="left",
+    )
     for part in parts:
         state = plain(
-            part["state"], *([part["problem"]] if part["problem"] else []), style=STYLES.get(part["state"], "")
+            part["state"],
+            *([part["problem"]] if part["problem"] else []),
+            style=STYLES.get(part["state"], ""),
         )
         row = [part["address"], part["pid"], part["since"], part["memory_mb"], part["restarts"]]
-        table.add_row(part["part"], state, *(plain("" if value is None else value) for value in row))
+        table.add_row(
+            part["part"], state, *(plain("" if value is None else value) for value in row)
+        )
     total = sum(part["memory_mb"] or 0 for part in parts)
     table.add_row("all", "", "", "", "", plain(total), "")
     return table
 
 
 def _schedules(schedules: list[Mapping[str, Any]]) -> Table:
-    table = Table("schedule", "when", "last", "what it did", "next", title="Schedules", title_justify="left")
+    table = Table(
+        "schedule", "when", "last", "what it did", "next", title="Schedules", title_justify="left"
+    )
     for schedule in schedules:
         last = schedule["last"] or {"at": "never", "state": "", "message": ""}
         table.add_row(

@@ -1,19 +1,16 @@
-"""What `atelier lineage`, `reproduce` and `compare` show: tables for the terminal, and a page."""
+"""What `atelier lineage`, `reproduce` and `compare` show."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from atelier.ui.pages import render
+from atelier.review.comparison_page import VERDICTS, data_change
 from atelier.ui.tables import console, plain
 
-Pictures = Mapping[str, Sequence[bytes | None]]  # by file name: PNG of A and of B
-VERDICTS = {"a": "A is better", "b": "B is better", "not proven": "not proven", "different": "differs", "untested": ""}
 SHOWN = 20  # lines of a list that a terminal has room for; --json has all
 
 
@@ -21,8 +18,14 @@ def print_lineage(found: Mapping[str, Any]) -> None:
     """One version, with what it was made of and what was made of it."""
     table = Table(show_header=False, title=plain(found["version"]), title_justify="left")
     data, code, run = found["data"], found["code"], found["run"]
-    images = [f"{name}: {_counts(of['images'])} ({of['digest'][:12]})" for name, of in data["datasets"].items()]
-    dirty = {"true": f"not clean, {code['uncommitted_lines']} lines of changes stored", "false": "clean"}
+    images = [
+        f"{name}: {_counts(of['images'])} ({of['digest'][:12]})"
+        for name, of in data["datasets"].items()
+    ]
+    dirty = {
+        "true": f"not clean, {code['uncommitted_lines']} lines of changes stored",
+        "false": "clean",
+    }
     commit = f"{code['commit']} ({dirty.get(code['dirty'], 'not known whether clean')})"
     settings = ", ".join(f"{key} {value}" for key, value in run["settings"].items())
     evaluation = found["evaluation"]
@@ -66,7 +69,11 @@ def print_users(found: Mapping[str, Any]) -> None:
 def print_reproduction(found: Mapping[str, Any]) -> None:
     """The verdict and what may explain it."""
     weights, style = found["weights"], "green" if found["weights"]["identical"] else "red"
-    lines = [plain(found["version"], style="bold").append("  ").append_text(plain(found["verdict"], style=style))]
+    lines = [
+        plain(found["version"], style="bold")
+        .append("  ")
+        .append_text(plain(found["verdict"], style=style))
+    ]
     if weights["identical"]:
         lines.append(plain(f"all {weights['tensors']} tensors have the same bits"))
     else:
@@ -81,7 +88,9 @@ def print_reproduction(found: Mapping[str, Any]) -> None:
     if found["scores"]:
         table = Table("metric", "stored", "again", "difference")
         for metric, of in found["scores"].items():
-            table.add_row(plain(metric), *(f"{of[key]:.6g}" for key in ("stored", "again", "difference")))
+            table.add_row(
+                plain(metric), *(f"{of[key]:.6g}" for key in ("stored", "again", "difference"))
+            )
         console().print(table)
 
 
@@ -106,7 +115,11 @@ def print_comparison(found: Mapping[str, Any]) -> None:
             interval = "" if row["low"] is None else f" [{row['low']:+.4g}, {row['high']:+.4g}]"
             difference = plain(f"{row['difference']:+.4g}{interval}")
             table.add_row(
-                plain(row["metric"]), f"{row['a']:.4g}", f"{row['b']:.4g}", difference, VERDICTS[row["better"]]
+                plain(row["metric"]),
+                f"{row['a']:.4g}",
+                f"{row['b']:.4g}",
+                difference,
+                VERDICTS[row["better"]],
             )
     terminal.print(table)
     table = Table("differs", "A", "B")
@@ -120,27 +133,14 @@ def print_comparison(found: Mapping[str, Any]) -> None:
     for item in found["code"]["modules"]:
         table.add_row(plain(f"code: {item['file']}"), "", item["change"])
     terminal.print(table)
-    for problem in filter(None, (found["data"]["problem"], found["code"]["problem"], found["code"]["diff_stat"])):
+    for problem in filter(
+        None, (found["data"]["problem"], found["code"]["problem"], found["code"]["diff_stat"])
+    ):
         terminal.print(plain(problem.rstrip()))
 
 
-def comparison_page(found: Mapping[str, Any], pictures: Pictures) -> str:
-    """One HTML file with everything in it; whatever comes from parameters or file names is escaped."""
-    inline = {
-        name: [base64.b64encode(picture).decode() if picture else "" for picture in pair]
-        for name, pair in pictures.items()
-    }
-    changes = {item["name"]: data_change(item) for item in found["data"]["datasets"]}
-    return render("comparison.html", found=found, pictures=inline, changes=changes, verdicts=VERDICTS)
-
-
-def data_change(item: Mapping[str, Any]) -> str:
-    """What became of a dataset, in words."""
-    if item["a"] == item["b"]:
-        return "the same"
-    counts = {what: item[what] for what in ("added", "removed", "relabelled", "moved") if item.get(what)}
-    return ", ".join(f"{count:,} {what}" for what, count in counts.items()) or "another version"
-
-
 def _counts(images: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {split}" for split, count in images.items() if count) or "counts not known"
+    return (
+        ", ".join(f"{count:,} {split}" for split, count in images.items() if count)
+        or "counts not known"
+    )

@@ -33,10 +33,16 @@ class Findings:
     def page(self) -> str:
         """Counts and warnings as Markdown."""
         accepted = sum(self.num_accepted.values())
-        lines = [f"# Validation of {self.name}", "", f"{accepted:,} pictures are used, {self.num_new:,} of them new."]
+        lines = [
+            f"# Validation of {self.name}",
+            "",
+            f"{accepted:,} pictures are used, {self.num_new:,} of them new.",
+        ]
         lines += ["", "| split | pictures |", "|---|---|"]
         lines += [f"| {split} | {self.num_accepted[split]:,} |" for split in SPLITS]
-        unused = sum(count for reason, count in self.quarantined.items() if reason not in NO_PICTURES)
+        unused = sum(
+            count for reason, count in self.quarantined.items() if reason not in NO_PICTURES
+        )
         lines += ["", f"{unused:,} pictures are in quarantine; their files were not touched."]
         if self.quarantined:
             lines += ["", "| reason | files or rows |", "|---|---|"]
@@ -63,7 +69,13 @@ def quarantine_sheet(
     for reason, count in sorted(Counter(item.reason for item in quarantined).items()):
         names = sorted(item.name for item in quarantined if item.reason == reason)
         decoded = [candidates[name] for name in names if name in candidates][:SHOWN]
-        shown = [thumbnail(pixels(candidate)) for candidate in decoded]  # of photographs only little is kept in memory
-        caption = f"{reason}: {count:,}" if shown else f"{reason}: {count:,}, not shown: {', '.join(names[:4])}"
+        shown = [
+            thumbnail(pixels(candidate)) for candidate in decoded
+        ]  # of photographs only little is kept in memory
+        caption = (
+            f"{reason}: {count:,}"
+            if shown
+            else f"{reason}: {count:,}, not shown: {', '.join(names[:4])}"
+        )
         rows.append((caption, shown))
     return sheet(rows) if rows else None

@@ -23,7 +23,9 @@ MANY = 20  # classes that a warning names
 
 
 def oddities(
-    accepted: Sequence[tuple[Candidate, Split]], stored: Container[str], stored_means: NDArray[np.floating]
+    accepted: Sequence[tuple[Candidate, Split]],
+    stored: Container[str],
+    stored_means: NDArray[np.floating],
 ) -> list[str]:
     """Warnings about the pictures that were accepted.
 
@@ -32,11 +34,19 @@ def oddities(
         stored: content hashes of the images of the stored version.
         stored_means: mean brightness, in [0, 255], of each image of the stored version; may be empty.
     """
-    new_means = np.array([candidate.mean for candidate, _ in accepted if candidate.sha256 not in stored])
-    return [*_classes(accepted), *_constant([candidate for candidate, _ in accepted]), *_drift(new_means, stored_means)]
+    new_means = np.array(
+        [candidate.mean for candidate, _ in accepted if candidate.sha256 not in stored]
+    )
+    return [
+        *_classes(accepted),
+        *_constant([candidate for candidate, _ in accepted]),
+        *_drift(new_means, stored_means),
+    ]
 
 
-def lost_classes(before: Mapping[str, int], accepted: Sequence[tuple[Candidate, Split]]) -> list[str]:
+def lost_classes(
+    before: Mapping[str, int], accepted: Sequence[tuple[Candidate, Split]]
+) -> list[str]:
     """Warnings about classes that have fewer pictures than in the stored version, or none.
 
     Args:
@@ -44,23 +54,41 @@ def lost_classes(before: Mapping[str, int], accepted: Sequence[tuple[Candidate, 
         accepted: candidates and their splits.
     """
     now = Counter(candidate.class_name for candidate, _ in accepted)
-    gone = [f"{name} ({count:,} pictures)" for name, count in sorted(before.items()) if not now[name]]
-    fewer = [f"{name} ({count:,} -> {now[name]:,})" for name, count in sorted(before.items()) if 0 < now[name] < count]
-    warnings = [f"{len(gone):,} classes of the version before are gone: {listed(gone, MANY)}"] if gone else []
+    gone = [
+        f"{name} ({count:,} pictures)" for name, count in sorted(before.items()) if not now[name]
+    ]
+    fewer = [
+        f"{name} ({count:,} -> {now[name]:,})"
+        for name, count in sorted(before.items())
+        if 0 < now[name] < count
+    ]
+    warnings = (
+        [f"{len(gone):,} classes of the version before are gone: {listed(gone, MANY)}"]
+        if gone
+        else []
+    )
     return warnings + (
-        [f"{len(fewer):,} classes have fewer pictures than before: {listed(fewer, MANY)}"] if fewer else []
+        [f"{len(fewer):,} classes have fewer pictures than before: {listed(fewer, MANY)}"]
+        if fewer
+        else []
     )
 
 
 def _classes(accepted: Sequence[tuple[Candidate, Split]]) -> list[str]:
-    counts: dict[Split, Counter[str]] = {"train": Counter(), "validation": Counter(), "test": Counter()}
+    counts: dict[Split, Counter[str]] = {
+        "train": Counter(),
+        "validation": Counter(),
+        "test": Counter(),
+    }
     for candidate, split in accepted:
         if candidate.class_name:
             counts[split][candidate.class_name] += 1
     warnings = []
     if unknown := sorted(counts["test"].keys() - counts["train"].keys()):
         numbers = listed([f"{name} ({counts['test'][name]:,})" for name in unknown])
-        warnings.append(f"{len(unknown):,} classes have test pictures but none to train on: {numbers}")
+        warnings.append(
+            f"{len(unknown):,} classes have test pictures but none to train on: {numbers}"
+        )
     pictures = Counter(split for _, split in accepted)
     for split in ("validation", "test"):
         if counts["train"] and pictures[split] and not counts[split]:
@@ -71,19 +99,27 @@ def _classes(accepted: Sequence[tuple[Candidate, Split]]) -> list[str]:
     if train := sorted(counts["train"].items(), key=lambda item: (-item[1], item[0])):
         (largest, most), (smallest, fewest) = train[0], train[-1]
         if most > IMBALANCE * fewest:
-            warnings.append(f"unbalanced classes in train: {most:,} pictures of {largest}, {fewest:,} of {smallest}")
+            warnings.append(
+                f"unbalanced classes in train: {most:,} pictures of {largest}, {fewest:,} of {smallest}"
+            )
     return warnings
 
 
 def _constant(candidates: Sequence[Candidate]) -> list[str]:
     names = sorted(candidate.name for candidate in candidates if candidate.std < CONSTANT_STD)
-    return [f"{len(names):,} pictures are of one colour, as good as: {listed(names)}"] if names else []
+    return (
+        [f"{len(names):,} pictures are of one colour, as good as: {listed(names)}"] if names else []
+    )
 
 
 def _drift(new_means: NDArray[np.floating], stored_means: NDArray[np.floating]) -> list[str]:
     if not len(new_means) or len(stored_means) < 2:
         return []
-    before, after, spread = float(stored_means.mean()), float(new_means.mean()), float(stored_means.std(ddof=1))
+    before, after, spread = (
+        float(stored_means.mean()),
+        float(new_means.mean()),
+        float(stored_means.std(ddof=1)),
+    )
     chance = STANDARD_ERRORS * spread * sqrt(1 / len(new_means) + 1 / len(stored_means))
     if abs(after - before) <= max(SHIFT * spread, chance):
         return []

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-HASH_SIDE = 32  # pixels, and 8 x 8 frequencies of them: Zauner 2010, section 3.2.1; https://www.phash.org
+HASH_SIDE = (
+    32  # pixels, and 8 x 8 frequencies of them: Zauner 2010, section 3.2.1; https://www.phash.org
+)
 LOW = 8
 SIDE = 16  # of a thumbnail; finer detail is what compression changes first
 AREA = SIDE * SIDE
@@ -25,12 +27,16 @@ DIFFERENCE = 2.0  # grey levels, root mean square: this close are only copies, a
 DISTANCE = 8  # bits by which the hashes of candidates may differ
 
 # The cosines of the DCT-II as integers: 8 + 2 * (12 + 5) bits stay below the 53 that a float64 holds.
-_COSINES = np.round(4096 * np.cos(np.pi / 64 * np.outer(np.arange(LOW), 2 * np.arange(HASH_SIDE) + 1)))
+_COSINES = np.round(
+    4096 * np.cos(np.pi / 64 * np.outer(np.arange(LOW), 2 * np.arange(HASH_SIDE) + 1))
+)
 
 
 def small_luma(pixels_HWC: NDArray[np.uint8]) -> Image.Image:
     """The picture as 32 x 32 grey pixels, antialiased; its proportions are lost."""
-    image = Image.fromarray(pixels_HWC[..., 0] if pixels_HWC.shape[-1] == 1 else pixels_HWC).convert("L")
+    image = Image.fromarray(
+        pixels_HWC[..., 0] if pixels_HWC.shape[-1] == 1 else pixels_HWC
+    ).convert("L")
     return image.resize((HASH_SIDE, HASH_SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
@@ -67,8 +73,12 @@ class Thumbnails:
             pixels: the uint8 HWC pixels of a picture, by its number.
         """
         self._pixels = pixels
-        self._sums_NA = np.empty((num_pictures, AREA), np.uint16)  # memory is taken only where it is written to
-        self._required_N = np.full(num_pictures, np.nan)  # by a picture's own detail; NaN: not made yet
+        self._sums_NA = np.empty(
+            (num_pictures, AREA), np.uint16
+        )  # memory is taken only where it is written to
+        self._required_N = np.full(
+            num_pictures, np.nan
+        )  # by a picture's own detail; NaN: not made yet
 
     def same(self, picture: int, others_M: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Which of the others show the same picture: scaled, compressed, or with another brightness or contrast.
@@ -79,7 +89,10 @@ class Thumbnails:
         numbers = np.append(others_M, picture)
         for number in numbers[np.isnan(self._required_N[numbers])]:
             self._make(int(number))
-        one_A, others_MA = self._sums_NA[picture].astype(np.float64), self._sums_NA[others_M].astype(np.float64)
+        one_A, others_MA = (
+            self._sums_NA[picture].astype(np.float64),
+            self._sums_NA[others_M].astype(np.float64),
+        )
         total, totals_M = one_A.sum(), others_MA.sum(axis=1)
         variance = AREA * (one_A @ one_A) - total**2
         variances_M = AREA * np.einsum("ma,ma->m", others_MA, others_MA) - totals_M**2
@@ -88,7 +101,9 @@ class Thumbnails:
         # Not divided by the variances: a thumbnail of one colour has none, and is the same as nothing.
         deviations_M = np.sqrt(variance * variances_M)
         squares_M = np.square(others_MA - one_A).sum(axis=1)
-        close_M = (squares_M <= AREA * (4 * DIFFERENCE) ** 2) & (deviations_M > 0)  # a sum is of four pixels
+        close_M = (squares_M <= AREA * (4 * DIFFERENCE) ** 2) & (
+            deviations_M > 0
+        )  # a sum is of four pixels
         return np.asarray((covariances_M > required_M * deviations_M) | close_M)
 
     def _make(self, number: int) -> None:

@@ -36,12 +36,20 @@ def contact_sheet(dataset: StoredDataset, split: Split) -> Pixels | None:
     if not len(images):
         return None
     if labels is None:
-        rows = [("", range(start, min(start + COLUMNS, len(images)))) for start in range(0, len(images), COLUMNS)]
+        rows = [
+            ("", range(start, min(start + COLUMNS, len(images))))
+            for start in range(0, len(images), COLUMNS)
+        ]
     else:
-        by_class = [(name, np.flatnonzero(labels == number)) for number, name in enumerate(dataset.info.class_names)]
+        by_class = [
+            (name, np.flatnonzero(labels == number))
+            for number, name in enumerate(dataset.info.class_names)
+        ]
         by_class.append(("no class", np.flatnonzero(labels == NO_LABEL)))
         rows = [(name, found[:COLUMNS].tolist()) for name, found in by_class if len(found)]
-    return sheet([(caption, [thumbnail(images[index]) for index in row]) for caption, row in rows[:ROWS]])
+    return sheet(
+        [(caption, [thumbnail(images[index]) for index in row]) for caption, row in rows[:ROWS]]
+    )
 
 
 def sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Pixels:
@@ -49,7 +57,9 @@ def sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Pixels:
     captioned = any(caption for caption, _ in rows)
     height = CELL + MARGIN + (CAPTION if captioned else 0)
     width = max(len(pictures) for _, pictures in rows)
-    canvas = Image.new("RGB", (width * (CELL + MARGIN) + MARGIN, len(rows) * height + MARGIN), "white")
+    canvas = Image.new(
+        "RGB", (width * (CELL + MARGIN) + MARGIN, len(rows) * height + MARGIN), "white"
+    )
     draw = ImageDraw.Draw(canvas)
     for number, (caption, pictures) in enumerate(rows):
         top = MARGIN + number * height
@@ -67,7 +77,10 @@ def histograms(dataset: StoredDataset) -> Pixels:
     axes = figure.subplots(2, 2)
     parts = {split: dataset.manifest.of(split) for split in SPLITS if dataset.info.counts[split]}
     _bars(axes[0, 0], dataset)
-    for ax, title, column in ((axes[0, 1], "mean brightness", "means"), (axes[1, 0], "contrast (std)", "stds")):
+    for ax, title, column in (
+        (axes[0, 1], "mean brightness", "means"),
+        (axes[1, 0], "contrast (std)", "stds"),
+    ):
         _distribution(ax, title, {split: getattr(rows, column) for split, rows in parts.items()})
     sides = {split: np.minimum(rows.heights, rows.widths) for split, rows in parts.items()}
     if dataset.info.image_size is None:
@@ -101,7 +114,14 @@ def _bars(ax: Any, dataset: StoredDataset) -> None:
         bottom += counts
     ax.set_title("images of each class" if dataset.info.class_names else "images")
     step = max(1, len(names) // 12)  # more names than that can't be read
-    ax.set_xticks(range(0, len(names), step), names[::step], rotation=45, ha="right", fontsize=7, parse_math=False)
+    ax.set_xticks(
+        range(0, len(names), step),
+        names[::step],
+        rotation=45,
+        ha="right",
+        fontsize=7,
+        parse_math=False,
+    )
     ax.legend(fontsize=7)
 
 

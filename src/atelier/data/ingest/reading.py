@@ -23,7 +23,15 @@ from atelier.data.ingest.perceptual import perceptual_hash
 from atelier.data.sources.decoding import decode, fit_pixels, quiet_pillow
 from atelier.data.sources.names import shown
 from atelier.data.sources.opening import open_source, source_digest
-from atelier.data.sources.pictures import ELSEWHERE, Candidate, Decoded, Encoded, Rejected, Unusable, content_hash
+from atelier.data.sources.pictures import (
+    ELSEWHERE,
+    Candidate,
+    Decoded,
+    Encoded,
+    Rejected,
+    Unusable,
+    content_hash,
+)
 from atelier.params import Dataset
 from atelier.ui.progress import counted
 
@@ -50,7 +58,9 @@ class Reading:
     warnings: list[str]  # for people, about the sources as a whole
 
 
-def read_sources(project_root: Path, name: str, dataset: Dataset, known: Collection[str], folder: Path) -> None:
+def read_sources(
+    project_root: Path, name: str, dataset: Dataset, known: Collection[str], folder: Path
+) -> None:
     """Read all sources of a dataset into an empty folder; pixels are appended to `pixels.bin` as they come.
 
     Args:
@@ -67,9 +77,15 @@ def read_sources(project_root: Path, name: str, dataset: Dataset, known: Collect
     orders, digests = [], []
     notes: Counter[str] = Counter()
     places = dict.fromkeys(known, ELSEWHERE)
-    with (folder / "pixels.bin").open("wb") as spool, quiet_pillow(), ThreadPoolExecutor(num_cores()) as pool:
+    with (
+        (folder / "pixels.bin").open("wb") as spool,
+        quiet_pillow(),
+        ThreadPoolExecutor(num_cores()) as pool,
+    ):
         for position, source in enumerate(dataset.sources):
-            digests.append(source_digest(project_root, source))  # before: what changes meanwhile is stale next time
+            digests.append(
+                source_digest(project_root, source)
+            )  # before: what changes meanwhile is stale next time
             opened = open_source(project_root, source)
             orders.append(opened.class_names)
             reading.warnings.extend(opened.warnings)
@@ -78,10 +94,20 @@ def read_sources(project_root: Path, name: str, dataset: Dataset, known: Collect
                 _keep(item, reading, places, spool, notes)
     for note, count in sorted(notes.items()):
         reading.warnings.append(f"{count:,} pictures: each {note}")
-    described = replace(reading, class_names=_class_names(orders, reading.candidates), source_digest="+".join(digests))
+    described = replace(
+        reading,
+        class_names=_class_names(orders, reading.candidates),
+        source_digest="+".join(digests),
+    )
     rejected = [astuple(picture) for picture in described.rejected]
     # Candidates are tuples already; `astuple` of all would copy them: 3 s of 70,000.
-    fields = [described.candidates, rejected, described.class_names, described.source_digest, described.warnings]
+    fields = [
+        described.candidates,
+        rejected,
+        described.class_names,
+        described.source_digest,
+        described.warnings,
+    ]
     (folder / "reading.json").write_text(json.dumps(fields), encoding="utf-8")
 
 
@@ -90,14 +116,18 @@ def load_reading(folder: Path) -> Reading:
     fields = json.loads((folder / "reading.json").read_text(encoding="utf-8"))
     candidates, rejected, class_names, digest, warnings = fields
     pictures = [Candidate(*row) for row in candidates]
-    return Reading(pictures, [Rejected(*row) for row in rejected], tuple(class_names), digest, warnings)
+    return Reading(
+        pictures, [Rejected(*row) for row in rejected], tuple(class_names), digest, warnings
+    )
 
 
 def spooled_pixels(spool: BinaryIO, candidate: Candidate) -> NDArray[np.uint8]:
     """HWC pixels of a candidate whose position is not ELSEWHERE, from the open `pixels.bin`."""
     height, width, channels = candidate.height, candidate.width, candidate.channels
     spool.seek(candidate.position)
-    return np.frombuffer(spool.read(height * width * channels), np.uint8).reshape(height, width, channels)
+    return np.frombuffer(spool.read(height * width * channels), np.uint8).reshape(
+        height, width, channels
+    )
 
 
 def num_cores() -> int:
@@ -189,11 +219,15 @@ def _keep(
     reading.candidates.append(candidate._replace(position=places[candidate.sha256]))
 
 
-def _class_names(orders: Iterable[tuple[str, ...]], candidates: Iterable[Candidate]) -> tuple[str, ...]:
+def _class_names(
+    orders: Iterable[tuple[str, ...]], candidates: Iterable[Candidate]
+) -> tuple[str, ...]:
     """Classes in the order that a source gives, then all others by name, or by number where all are numbers."""
     known = dict.fromkeys(class_name for order in orders for class_name in order)
     found = {candidate.class_name for candidate in candidates} - {""}
-    others = sorted(found - known.keys())  # 1 and 01 are one number: they stay in the order of their names
+    others = sorted(
+        found - known.keys()
+    )  # 1 and 01 are one number: they stay in the order of their names
     if all(name.isdecimal() and len(name) <= MAX_DIGITS for name in others):
         others.sort(key=int)
     return (*known, *others)

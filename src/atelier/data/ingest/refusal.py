@@ -15,7 +15,12 @@ NUM_SHOWN = 5
 
 
 def refuse_too_many(
-    project_root: Path, name: str, dataset: Dataset, num_accepted: int, quarantined: Sequence[Rejected], found: Path
+    project_root: Path,
+    name: str,
+    dataset: Dataset,
+    num_accepted: int,
+    quarantined: Sequence[Rejected],
+    found: Path,
 ) -> None:
     """Stop an ingest that would store too little of what is there.
 
@@ -42,7 +47,10 @@ def refuse_too_many(
         places = ", ".join(source.path or source.source for source in dataset.sources)
         raise DataError(f"datasets.{name}: {places} holds no pictures. Put pictures there.")
     shutil.copyfile(found, table)
-    first = "\n".join(f"  {item.name}: {item.reason} {item.detail}".rstrip() for item in [*unusable, *rows][:NUM_SHOWN])
+    first = "\n".join(
+        f"  {item.name}: {item.reason} {item.detail}".rstrip()
+        for item in [*unusable, *rows][:NUM_SHOWN]
+    )
     raise DataError(
         f"datasets.{name}: {_counted(total, len(unusable), len(rows))}, more than max_quarantined = "
         f"{dataset.max_quarantined:.1%} allows; nothing was changed. The first ones:\n{first}\n"

@@ -30,7 +30,14 @@ from atelier.data.sources.opening import source_digest, source_names
 from atelier.data.sources.pictures import ELSEWHERE, Candidate, Rejected, content_hash
 from atelier.data.splits import SPLITS, Split
 from atelier.data.staging import building, swap_in
-from atelier.data.store import LOCAL_NOTES, StoredDataset, is_stored, local_table, open_version, read_dataset
+from atelier.data.store import (
+    LOCAL_NOTES,
+    StoredDataset,
+    is_stored,
+    local_table,
+    open_version,
+    read_dataset,
+)
 from atelier.errors import DataError
 from atelier.params import Dataset
 
@@ -39,7 +46,10 @@ log = logging.getLogger("atelier")
 State = Literal["fresh", "stale", "missing"]
 # What the pixels of a stored image depend on besides the picture; when it changes, everything is written anew.
 FORM = ("image_size", "channels", "fit")
-FRACTIONS = ("test_fraction", "validation_fraction")  # when one of them changes, new splits are what is asked for
+FRACTIONS = (
+    "test_fraction",
+    "validation_fraction",
+)  # when one of them changes, new splits are what is asked for
 
 
 @dataclass(frozen=True)
@@ -79,20 +89,28 @@ def validate(project_root: Path, name: str, dataset: Dataset, folder: Path) -> F
     reading, before = load_reading(folder), _stored_before(project_root, name, dataset)
     with _explained(name, folder), _pixels(folder, before) as pixels:
         means = before.manifest.means if before else np.empty(0)
-        validated = validation.validate(reading.candidates, _splits(before, dataset), dataset, pixels, means)
+        validated = validation.validate(
+            reading.candidates, _splits(before, dataset), dataset, pixels, means
+        )
         quarantined = [*reading.rejected, *validated.quarantined]
         lost = lost_classes(_classes_before(project_root, name), validated.accepted)
         warnings = [*reading.warnings, *lost, *validated.warnings]
         findings = _findings(name, validated, quarantined, warnings, before, folder)
         write_quarantine(findings.table, quarantined)
-        refuse_too_many(project_root, name, dataset, len(validated.accepted), quarantined, findings.table)
+        refuse_too_many(
+            project_root, name, dataset, len(validated.accepted), quarantined, findings.table
+        )
         (folder / "validation.md").write_text(findings.page(), encoding="utf-8")
-        picture = quarantine_sheet(quarantined, {item.name: item for item in reading.candidates}, pixels)
+        picture = quarantine_sheet(
+            quarantined, {item.name: item for item in reading.candidates}, pixels
+        )
         if picture is not None:
             Image.fromarray(picture).save(folder / "quarantine.png")
         kept = [(*item.candidate, item.split) for item in validated.accepted]
         (folder / "accepted.json").write_text(json.dumps(kept), encoding="utf-8")
-        write_csv(folder / "names.csv", ("name", "sha256"), sorted((item[0], item[4]) for item in kept))
+        write_csv(
+            folder / "names.csv", ("name", "sha256"), sorted((item[0], item[4]) for item in kept)
+        )
     for warning in findings.warnings:
         log.warning("%s  %s", name, warning)
     return findings
@@ -107,7 +125,9 @@ def quarantine_rows(project_root: Path, name: str, folder: Path) -> list[dict[st
     return []
 
 
-def store(project_root: Path, name: str, dataset: Dataset, folder: Path, findings: Findings) -> DatasetRecord:
+def store(
+    project_root: Path, name: str, dataset: Dataset, folder: Path, findings: Findings
+) -> DatasetRecord:
     """Write what was accepted as `data/<name>`; equal input gives equal bytes, and then nothing is written.
 
     Raises:
@@ -118,7 +138,10 @@ def store(project_root: Path, name: str, dataset: Dataset, folder: Path, finding
     accepted = [Accepted(Candidate(*row[:-1]), row[-1]) for row in rows]
     with _explained(name, folder):
         with _pixels(folder, before) as pixels, building(project_root, name) as new:
-            described = {"source_digest": reading.source_digest, "quarantined": findings.quarantined}
+            described = {
+                "source_digest": reading.source_digest,
+                "quarantined": findings.quarantined,
+            }
             write_dataset(new, dataset, accepted, reading.class_names, before, pixels, described)
             for note in LOCAL_NOTES:
                 if (folder / note).exists():
@@ -129,7 +152,11 @@ def store(project_root: Path, name: str, dataset: Dataset, folder: Path, finding
     stored = read_dataset(project_root, name)
     counts = ", ".join(f"{count:,} {split}" for split, count in stored.info.counts.items())
     log.info(
-        "%s  ingested: %s, %d quarantined%s", name, counts, stored.num_quarantined, "" if changed else "; as before"
+        "%s  ingested: %s, %d quarantined%s",
+        name,
+        counts,
+        stored.num_quarantined,
+        "" if changed else "; as before",
     )
     return DatasetRecord(name, stored.digest, stored.info.counts, stored.num_quarantined, changed)
 
@@ -146,7 +173,10 @@ def dataset_state(project_root: Path, name: str, dataset: Dataset) -> tuple[Stat
     except DataError as error:
         return "stale", [f"data: {error}"]
     asked = stored_params(dataset)
-    reasons = [f"params: {key} {stored.params.get(key)} -> {asked[key]}" for key in _differing(stored.params, asked)]
+    reasons = [
+        f"params: {key} {stored.params.get(key)} -> {asked[key]}"
+        for key in _differing(stored.params, asked)
+    ]
     try:
         if current_source_digest(project_root, dataset) != stored.source_digest:
             reasons.append(f"data: the source changed ({_difference(project_root, name, dataset)})")
@@ -181,13 +211,21 @@ def _classes_before(project_root: Path, name: str) -> Counter[str]:
     stored = _stored(project_root, name)
     if stored is None:
         return Counter()
-    return Counter(stored.info.class_names[label] for label in stored.manifest.labels.tolist() if label != NO_LABEL)
+    return Counter(
+        stored.info.class_names[label]
+        for label in stored.manifest.labels.tolist()
+        if label != NO_LABEL
+    )
 
 
 def _intact(stored: StoredDataset) -> set[str]:
     """Content hashes of the images whose stored pixels are what they should be; the others are written anew."""
     images = stored.all_images()
-    return {sha256 for row, sha256 in enumerate(stored.manifest.sha256) if content_hash(images[row]) == sha256}
+    return {
+        sha256
+        for row, sha256 in enumerate(stored.manifest.sha256)
+        if content_hash(images[row]) == sha256
+    }
 
 
 def _splits(before: StoredDataset | None, dataset: Dataset) -> dict[str, Split]:
@@ -214,7 +252,9 @@ def _findings(
 
 
 @contextmanager
-def _pixels(folder: Path, before: StoredDataset | None) -> Iterator[Callable[[Candidate], NDArray[np.uint8]]]:
+def _pixels(
+    folder: Path, before: StoredDataset | None
+) -> Iterator[Callable[[Candidate], NDArray[np.uint8]]]:
     """Pixels of a candidate: in the spool, or where the stored version has them."""
     stored = before.all_images() if before else None
     places = {sha256: row for row, sha256 in enumerate(before.manifest.sha256)} if before else {}
@@ -244,13 +284,19 @@ def current_source_digest(project_root: Path, dataset: Dataset) -> str:
 
 def _difference(project_root: Path, name: str, dataset: Dataset) -> str:
     """Files added and removed, as far as this machine knows the names that it ingested."""
-    then = {row[0] for table in ("quarantine.csv", "names.csv") for row in local_table(project_root, name, table)}
+    then = {
+        row[0]
+        for table in ("quarantine.csv", "names.csv")
+        for row in local_table(project_root, name, table)
+    }
     names = [source_names(project_root, source) for source in dataset.sources]
     if not then or len(names) > 1 or names[0] is None:
         return "another edition"
     now = set(map(shown, names[0]))
     added, removed = len(now - then), len(then - now)
-    return f"{added} files added, {removed} removed" if added or removed else "contents of known files"
+    return (
+        f"{added} files added, {removed} removed" if added or removed else "contents of known files"
+    )
 
 
 @contextmanager

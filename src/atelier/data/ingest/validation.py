@@ -59,7 +59,9 @@ def validate(
     fractions = (0.0 if "test" in own else dataset.test_fraction, dataset.validation_fraction)
     if "validation" in own:
         fractions = (fractions[0], 0.0)
-    placed = [Accepted(image, splits.get(image.sha256) or _split(image, *fractions)) for image in images]
+    placed = [
+        Accepted(image, splits.get(image.sha256) or _split(image, *fractions)) for image in images
+    ]
     accepted, resembling = _without_near_duplicates(placed, splits, dataset, pixels)
     accepted.sort(key=lambda item: (SPLITS.index(item.split), item.candidate.sha256))
     return Validated(accepted, quarantined + resembling, oddities(accepted, splits, stored_means))
@@ -76,7 +78,9 @@ def _distinct(candidates: Iterable[Candidate]) -> tuple[list[Candidate], list[Re
         if len(labels) > 1:
             rejected += [Rejected(copy.name, "two labels", " and ".join(labels)) for copy in copies]
             continue
-        kept, *others = sorted(copies, key=lambda copy: (not copy.class_name, copy.source, copy.name))
+        kept, *others = sorted(
+            copies, key=lambda copy: (not copy.class_name, copy.source, copy.name)
+        )
         foremost = min((copy.split for copy in copies), key=(*PRECEDENCE, "").index)
         images.append(kept._replace(split=foremost))
         rejected += [Rejected(copy.name, "exact duplicate", f"of {kept.name}") for copy in others]

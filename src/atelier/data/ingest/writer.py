@@ -26,7 +26,9 @@ from atelier.params import Dataset
 SHARD_BYTES = (
     64 * 2**20
 )  # a shard is the unit that DVC copies, pushes and compares; a larger picture has one of its own
-MAX_DEAD = 0.5  # share of stored bytes that no image uses any more, above which everything is written anew
+MAX_DEAD = (
+    0.5  # share of stored bytes that no image uses any more, above which everything is written anew
+)
 
 Place = tuple[str, int]  # shard, offset in bytes
 
@@ -65,7 +67,9 @@ def write_dataset(
     splits = [row.split for row in rows]
     contents = {
         "format_version": FORMAT_VERSION,
-        "digest": digest_of([row.sha256 for row in rows], [row.label for row in rows], splits, class_names),
+        "digest": digest_of(
+            [row.sha256 for row in rows], [row.label for row in rows], splits, class_names
+        ),
         "params": stored_params(dataset),
         **described,
         "class_names": class_names,
@@ -80,7 +84,9 @@ def stored_params(dataset: Dataset) -> dict[str, Any]:
 
     Nor the licence: words about the pictures don't change them.
     """
-    return dataset.model_dump(mode="json", exclude={"sources": {"__all__": {"path"}}, "licence": True})
+    return dataset.model_dump(
+        mode="json", exclude={"sources": {"__all__": {"path"}}, "licence": True}
+    )
 
 
 def _kept_places(accepted: Iterable[Accepted], before: StoredDataset | None) -> dict[str, Place]:
@@ -92,11 +98,18 @@ def _kept_places(accepted: Iterable[Accepted], before: StoredDataset | None) -> 
     kept = [row for row in rows if row.sha256 in wanted]
     used = sum(row.height * row.width * row.channels for row in kept)
     total = sum(len(before.shards.bytes_of(shard)) for shard in {row.shard for row in rows})
-    return {row.sha256: (row.shard, row.offset) for row in kept} if used >= (1 - MAX_DEAD) * total else {}
+    return (
+        {row.sha256: (row.shard, row.offset) for row in kept}
+        if used >= (1 - MAX_DEAD) * total
+        else {}
+    )
 
 
 def _write_shards(
-    folder: Path, candidates: Iterable[Candidate], first: int, pixels: Callable[[Candidate], NDArray[np.uint8]]
+    folder: Path,
+    candidates: Iterable[Candidate],
+    first: int,
+    pixels: Callable[[Candidate], NDArray[np.uint8]],
 ) -> dict[str, Place]:
     places: dict[str, Place] = {}
     numbers, file, offset = count(first), None, SHARD_BYTES
@@ -120,7 +133,9 @@ def _row(item: Accepted, numbers: Mapping[str, int], place: Place) -> ManifestRo
     picture = item.candidate
     label = numbers[picture.class_name] if picture.class_name else NO_LABEL
     size = (picture.height, picture.width, picture.channels)
-    return ManifestRow(picture.sha256, label, item.split, picture.source, *size, *place, picture.mean, picture.std)
+    return ManifestRow(
+        picture.sha256, label, item.split, picture.source, *size, *place, picture.mean, picture.std
+    )
 
 
 def _number(shard: str) -> int:

@@ -90,7 +90,9 @@ def _low_bytes(content: bytes) -> NDArray[np.uint8]:
     return np.asarray(image)
 
 
-def _from_16_bits(image: Image.Image, gamma: float | None) -> tuple[Image.Image, Image.Image | None]:
+def _from_16_bits(
+    image: Image.Image, gamma: float | None
+) -> tuple[Image.Image, Image.Image | None]:
     """Grey of 16 bits; PIL's own conversion clips at 255 and would turn the picture white."""
     values = np.asarray(image, np.uint16)
     levels = values / 257

@@ -28,7 +28,9 @@ from atelier.params import Source
 class _Contents(NamedTuple):
     """What the first reading of an archive finds."""
 
-    files: dict[str, int]  # clean name -> position; of several members of one name the last, as in unpacking
+    files: dict[
+        str, int
+    ]  # clean name -> position; of several members of one name the last, as in unpacking
     refused: list[Rejected]
     layout: Layout
 
@@ -62,7 +64,9 @@ def source_digest(project_root: Path, source: Source) -> str:
             "params.yaml: datasets.NAME.path."
         )
     if source.sha256 not in (None, found):
-        raise DataError(f"{path}: expected the sha256 {source.sha256}, found {found}. Fetch the archive again.")
+        raise DataError(
+            f"{path}: expected the sha256 {source.sha256}, found {found}. Fetch the archive again."
+        )
     return found
 
 
@@ -76,7 +80,11 @@ def _path_of(project_root: Path, source: Source) -> Path:
 def _items(path: Path, contents: _Contents) -> Iterator[Encoded | Rejected]:
     yield from contents.refused
     yield from contents.layout.missing
-    wanted = {position: name for name, position in contents.files.items() if name in contents.layout.places}
+    wanted = {
+        position: name
+        for name, position in contents.files.items()
+        if name in contents.layout.places
+    }
     with closing(members(path)) as found:
         for position, member in enumerate(found):
             if position not in wanted:
@@ -102,13 +110,17 @@ def _look_into(path: Path, source: Source) -> _Contents:
     for position, member in enumerate(members(path)):
         name = _clean(member.path)
         if name is None:
-            refused.append(Rejected(member.name, "unsafe path", "absolute, or leads out of the archive"))
+            refused.append(
+                Rejected(member.name, "unsafe path", "absolute, or leads out of the archive")
+            )
         elif not is_hidden(name):
             if not member.is_file:
                 refused.append(Rejected(name, "not a file", "a link, a device or a sparse file"))
                 continue
             files[name] = position
-            if source.labels is not None and (name == source.labels or name.endswith(f"/{source.labels}")):
+            if source.labels is not None and (
+                name == source.labels or name.endswith(f"/{source.labels}")
+            ):
                 tables[name] = member.read() if member.size <= MAX_FILE_BYTES else b""
                 starts[name] = tables[name][:NUM_BYTES]
             elif not is_told_by_name(name):
@@ -118,7 +130,9 @@ def _look_into(path: Path, source: Source) -> _Contents:
     layout = arrange(files, no_pictures, _table(path, source, tables, top), top)
     links = [shown(item.name) for item in refused if item.reason == "not a file"]
     if links:
-        layout.warnings.append(f"{len(links):,} links or devices in {path.name} are left out: {listed(links)}")
+        layout.warnings.append(
+            f"{len(links):,} links or devices in {path.name} are left out: {listed(links)}"
+        )
     return _Contents(files, refused, layout)
 
 

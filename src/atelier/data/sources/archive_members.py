@@ -22,10 +22,20 @@ from atelier.errors import DataError
 # to twice or three times their size, drawings perhaps to a hundred times.
 MAX_GROWTH = 200
 MIN_BOMB_BYTES = 2**30
-MAX_TAR_HEADER_BYTES = 2**20  # of a long name or an extended header: tarfile takes them into memory whole
-LONG_KINDS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, b"X")  # X: Solaris
+MAX_TAR_HEADER_BYTES = (
+    2**20
+)  # of a long name or an extended header: tarfile takes them into memory whole
+LONG_KINDS = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    b"X",
+)  # X: Solaris
 BUFFER_BYTES = 2**20
-ZIP_UTF8 = 0x800  # flag of a member whose name is UTF-8; otherwise zipfile takes it for code page 437
+ZIP_UTF8 = (
+    0x800  # flag of a member whose name is UTF-8; otherwise zipfile takes it for code page 437
+)
 DOS_FOLDER = 0x10  # in a zip member's attributes
 
 
@@ -68,22 +78,36 @@ def _zip_members(path: Path) -> Iterator[Member]:
         # Sizes are as declared; zipfile reads no more than that of any member.
         _refuse_bomb(path, sum(info.file_size for info in infos))
         if any(info.flag_bits & 1 for info in infos):
-            raise DataError(f"{path} is encrypted. Unpack it and use the folder, or pack it without a password.")
-        if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in infos):
+            raise DataError(
+                f"{path} is encrypted. Unpack it and use the folder, or pack it without a password."
+            )
+        if any(
+            info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in infos
+        ):
             # zipfile can read two more, but only these in small steps: a short member of the others may grow past RAM
-            raise DataError(f"{path} is compressed in an uncommon way. Unpack it and use the folder, or use deflate.")
+            raise DataError(
+                f"{path} is compressed in an uncommon way. Unpack it and use the folder, or use deflate."
+            )
         for info in infos:
-            kind = stat.S_IFMT(info.external_attr >> 16)  # 0 if it was packed by a system without such
+            kind = stat.S_IFMT(
+                info.external_attr >> 16
+            )  # 0 if it was packed by a system without such
             is_file = kind in (0, stat.S_IFREG)
             yield Member(
-                info.filename, _zipped_path(info), info.file_size, is_file, partial(_read_zipped, archive, info)
+                info.filename,
+                _zipped_path(info),
+                info.file_size,
+                is_file,
+                partial(_read_zipped, archive, info),
             )
 
 
 def _zipped_path(info: zipfile.ZipInfo) -> str:
     """Its name, with slashes. What isn't marked as UTF-8 may be so all the same; macOS packs such archives."""
     try:
-        name = info.filename.encode("utf-8" if info.flag_bits & ZIP_UTF8 else "cp437")  # as zipfile decoded it
+        name = info.filename.encode(
+            "utf-8" if info.flag_bits & ZIP_UTF8 else "cp437"
+        )  # as zipfile decoded it
     except UnicodeEncodeError:  # newer versions of Python take a name from an extra field, as text
         name = info.filename.encode("utf-8", "surrogateescape")
     separated = with_slashes(name)
@@ -92,15 +116,21 @@ def _zipped_path(info: zipfile.ZipInfo) -> str:
 
 def _is_folder(info: zipfile.ZipInfo) -> bool:
     """Whether an entry is a folder, as any system marks it."""
-    return _zipped_path(info).endswith("/") or (not info.file_size and bool(info.external_attr & DOS_FOLDER))
+    return _zipped_path(info).endswith("/") or (
+        not info.file_size and bool(info.external_attr & DOS_FOLDER)
+    )
 
 
-def _read_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int | None = None) -> bytes:
+def _read_zipped(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int | None = None
+) -> bytes:
     try:
         with archive.open(info) as file:
             # a `read()` would unpack more than the header admits, then cut it off
             return file.read(info.file_size if limit is None else min(limit, info.file_size))
-    except Exception:  # as in `members`; every member has a checksum of its own, so the others can be trusted
+    except (
+        Exception
+    ):  # as in `members`; every member has a checksum of its own, so the others can be trusted
         raise Unusable("truncated or damaged", "in the archive") from None
 
 
@@ -116,17 +146,25 @@ def _tar_members(path: Path, start: bytes) -> Iterator[Member]:
                     # The map of a hostile sparse file can keep tarfile busy for ever; pictures are never sparse.
                     is_file = info.isreg() and not info.issparse()
                     yield Member(
-                        info.name, _tarred_path(info), info.size, is_file, partial(_read_tarred, path, archive, info)
+                        info.name,
+                        _tarred_path(info),
+                        info.size,
+                        is_file,
+                        partial(_read_tarred, path, archive, info),
                     )
         while bounded.read(BUFFER_BYTES):  # the checksum of a compressed file stands at its end
             pass
 
 
 def _tarred_path(info: tarfile.TarInfo) -> str:
-    return with_slashes(info.name.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+    return with_slashes(info.name.encode("utf-8", "surrogateescape")).decode(
+        "utf-8", "surrogateescape"
+    )
 
 
-def _read_tarred(path: Path, archive: tarfile.TarFile, info: tarfile.TarInfo, limit: int | None = None) -> bytes:
+def _read_tarred(
+    path: Path, archive: tarfile.TarFile, info: tarfile.TarInfo, limit: int | None = None
+) -> bytes:
     try:
         file = archive.extractfile(info)
         assert file is not None  # of a regular file there is always one

@@ -58,7 +58,9 @@ def quiet_pillow() -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def decode(content: bytes, form: Dataset | OwnSize, tell: Tell = lambda done: None) -> NDArray[np.uint8]:
+def decode(
+    content: bytes, form: Dataset | OwnSize, tell: Tell = lambda done: None
+) -> NDArray[np.uint8]:
     """Decode the first frame of a picture file, upright, to the size and channels that is asked for.
 
     All that reads picture files reads them here, so that what one command takes, all take alike: in
@@ -85,7 +87,9 @@ def decode(content: bytes, form: Dataset | OwnSize, tell: Tell = lambda done: No
         _refuse_channels(image)
         if _has_more_frames(image):
             tell("holds several frames or pages, of which the first was read")
-        if form.image_size is not None:  # a JPEG's decoder can halve it up to three times, at a fraction of the cost
+        if (
+            form.image_size is not None
+        ):  # a JPEG's decoder can halve it up to three times, at a fraction of the cost
             image.draft(image.mode, (DRAFT * form.image_size, DRAFT * form.image_size))
         image = tiff.loaded(image, content)
         ImageOps.exif_transpose(image, in_place=True)
@@ -122,9 +126,13 @@ def fit_pixels(pixels_HWC: NDArray[np.uint8], form: Dataset | OwnSize) -> NDArra
 
 def _refuse_size(width: int, height: int, form: Dataset | OwnSize) -> None:
     if width * height > form.max_pixels:
-        raise Unusable("too many pixels", f"{width} x {height}, at most {form.max_pixels:,} pixels are decoded")
+        raise Unusable(
+            "too many pixels", f"{width} x {height}, at most {form.max_pixels:,} pixels are decoded"
+        )
     if min(width, height) < form.shortest_side:
-        raise Unusable("too small", f"{width} x {height}, the short side needs {form.shortest_side} pixels")
+        raise Unusable(
+            "too small", f"{width} x {height}, the short side needs {form.shortest_side} pixels"
+        )
 
 
 def _refuse_channels(image: Image.Image) -> None:

@@ -29,7 +29,9 @@ def fetched(project_root: Path, address: str, sha256: str) -> Path:
         RemoteError: if the network, or the server, fails.
     """
     path = project_root / ".atelier" / "sources" / sha256
-    with locked(project_root, f"source-{sha256}"):  # a second process waits, then finds the fetch of the first
+    with locked(
+        project_root, f"source-{sha256}"
+    ):  # a second process waits, then finds the fetch of the first
         if file_sum(project_root, path) == sha256:
             return path
         log.info("fetching %s", address)
@@ -60,5 +62,7 @@ def _download(address: str, file: BinaryIO) -> str:
                     f"{address}: the connection broke {response.length:,} bytes before the end. Try again."
                 )
     except (URLError, HTTPException, TimeoutError, ConnectionError, ssl.SSLError) as error:
-        raise RemoteError(f"{address} can't be fetched: {error}. Look at the address and the network.") from None
+        raise RemoteError(
+            f"{address} can't be fetched: {error}. Look at the address and the network."
+        ) from None
     return digest.hexdigest()

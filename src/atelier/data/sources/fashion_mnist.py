@@ -46,7 +46,9 @@ CLASS_NAMES = (
 PARTS: dict[str, Split] = {"t10k": "test", "train": "train"}
 
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
-DEBIAN_FOLDER = Path("usr/share/datasets/fashion-mnist")  # of the installed system, and inside the package
+DEBIAN_FOLDER = Path(
+    "usr/share/datasets/fashion-mnist"
+)  # of the installed system, and inside the package
 # The author's repository, then the bucket of its README's http://fashion-mnist.s3-website.eu-central-1.amazonaws.com:
 # S3's website endpoints speak no HTTPS (docs.aws.amazon.com/AmazonS3/latest/userguide/WebsiteEndpoints.html), the
 # bucket's own endpoint does.
@@ -67,7 +69,11 @@ def open_source(project_root: Path, source: Source) -> OpenedSource:
         DataError: if no place has the right files.
     """
     files = read_files(project_root, source.path)
-    return OpenedSource(CLASS_NAMES, _pictures(files), sum(len(files[f"{part}-labels-idx1-ubyte"]) for part in PARTS))
+    return OpenedSource(
+        CLASS_NAMES,
+        _pictures(files),
+        sum(len(files[f"{part}-labels-idx1-ubyte"]) for part in PARTS),
+    )
 
 
 def source_digest(project_root: Path, source: Source) -> str:
@@ -92,10 +98,15 @@ def read_files(project_root: Path, path: str | None) -> Files:
         ("Debian's folder", lambda: _read_folder(Path("/") / DEBIAN_FOLDER)),
         ("an earlier fetch", lambda: _read_folder(cache)),
         ("apt-get download", lambda: _fetch(project_root, cache, _download_by_apt)),
-        *((url, lambda url=url: _fetch(project_root, cache, lambda to: _download(url, to))) for url in HTTPS_ADDRESSES),
+        *(
+            (url, lambda url=url: _fetch(project_root, cache, lambda to: _download(url, to)))
+            for url in HTTPS_ADDRESSES
+        ),
     ]
     failures = []
-    with locked(project_root, "source-fashion-mnist"):  # a second process waits, then finds the fetch of the first
+    with locked(
+        project_root, "source-fashion-mnist"
+    ):  # a second process waits, then finds the fetch of the first
         for place, read in places:
             try:
                 return read()
@@ -110,7 +121,10 @@ def read_files(project_root: Path, path: str | None) -> Files:
 
 def _pictures(files: Files) -> Iterator[Decoded]:
     for part, split in PARTS.items():
-        images_NHW, labels_N = files[f"{part}-images-idx3-ubyte"], files[f"{part}-labels-idx1-ubyte"]
+        images_NHW, labels_N = (
+            files[f"{part}-images-idx3-ubyte"],
+            files[f"{part}-labels-idx1-ubyte"],
+        )
         for position, (image_HW, label) in enumerate(zip(images_NHW, labels_N, strict=True)):
             yield Decoded(f"{part}/{position:05d}", CLASS_NAMES[label], split, image_HW[:, :, None])
 
@@ -162,10 +176,17 @@ def _download_by_apt(to: Path) -> None:
     state = to.parent / "apt"
     for name in ("lists/partial", "cache/archives/partial"):
         (state / name).mkdir(parents=True)
-    options = [f"Dir::State={state}", f"Dir::State::Lists={state / 'lists'}", f"Dir::Cache={state / 'cache'}"]
+    options = [
+        f"Dir::State={state}",
+        f"Dir::State::Lists={state / 'lists'}",
+        f"Dir::Cache={state / 'cache'}",
+    ]
     apt_get = ["apt-get", "-q", *(word for option in options for word in ("-o", option))]
     # A broken third-party repository fails the update, yet Debian's own lists may be there: the download decides.
-    problems = [_run([*apt_get, "update"], state), _run([*apt_get, "download", DEBIAN_PACKAGE], state)]
+    problems = [
+        _run([*apt_get, "update"], state),
+        _run([*apt_get, "download", DEBIAN_PACKAGE], state),
+    ]
     packages = list(state.glob(f"{DEBIAN_PACKAGE}_*.deb"))
     if not packages:
         raise DataError("; ".join(filter(None, problems)) or f"no package {DEBIAN_PACKAGE}")
@@ -180,7 +201,13 @@ def _run(command: list[str], folder: Path) -> str | None:
     environment = {**os.environ, "LC_ALL": "C"}
     try:
         done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, errors="replace", timeout=APT_TIMEOUT
+            command,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=APT_TIMEOUT,
         )
     except subprocess.TimeoutExpired:
         return f"{command[0]} took longer than {APT_TIMEOUT} s"

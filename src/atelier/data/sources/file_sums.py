@@ -43,7 +43,9 @@ def file_sums(project_root: Path, root: Path, names: Sequence[str]) -> dict[str,
     looks, sums = {}, {}
     for name in names:
         looks[name] = look = _look(root / name)
-        sums[name] = known[name][1] if look is not None and known.get(name, (None,))[0] == look else None
+        sums[name] = (
+            known[name][1] if look is not None and known.get(name, (None,))[0] == look else None
+        )
     unknown = [name for name in names if looks[name] is not None and sums[name] is None]
     started_ns = time.time_ns()
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing lets other threads run
@@ -64,7 +66,11 @@ def _look(path: Path) -> _Look | None:
         found = path.stat()
     except OSError:
         return None
-    return _Look(found.st_size, found.st_mtime_ns, found.st_ctime_ns) if stat.S_ISREG(found.st_mode) else None
+    return (
+        _Look(found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        if stat.S_ISREG(found.st_mode)
+        else None
+    )
 
 
 def _sha256(path: Path) -> str | None:
@@ -78,7 +84,10 @@ def _sha256(path: Path) -> str | None:
 def _load(table: Path) -> dict[str, tuple[_Look, str]]:
     try:
         rows = json.loads(table.read_bytes())
-        return {name: (_Look(size, mtime, ctime), sha256) for name, (size, mtime, ctime, sha256) in rows.items()}
+        return {
+            name: (_Look(size, mtime, ctime), sha256)
+            for name, (size, mtime, ctime, sha256) in rows.items()
+        }
     except (OSError, ValueError, TypeError, AttributeError):  # not there, or not what `_save` wrote
         return {}
 
@@ -87,7 +96,9 @@ def _save(table: Path, settled: dict[str, tuple[_Look, str]]) -> None:
     new = table.with_name(f"{table.name}.{os.getpid()}-{threading.get_ident()}")
     try:
         table.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(json.dumps({name: [*look, sha256] for name, (look, sha256) in settled.items()}))
+        new.write_text(
+            json.dumps({name: [*look, sha256] for name, (look, sha256) in settled.items()})
+        )
         new.replace(table)
     except OSError:  # a full disk, or a project that may only be read
         new.unlink(missing_ok=True)

@@ -52,7 +52,11 @@ def source_digest(project_root: Path, source: Source) -> str:
     lines = [json.dumps([item.reason]) for item in rejected]
     for name, place in layout.places.items():
         # Whether there is an ending no longer matters; it stays because stored versions were made with it.
-        held = [place.reason] if isinstance(place, Rejected) else [sums[name], *place, bool(PurePosixPath(name).suffix)]
+        held = (
+            [place.reason]
+            if isinstance(place, Rejected)
+            else [sums[name], *place, bool(PurePosixPath(name).suffix)]
+        )
         lines.append(json.dumps(held))
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
@@ -74,9 +78,15 @@ def _look_into(folder: Path, source: Source) -> tuple[Layout, list[Rejected]]:
     linked = [rejected for name in links for rejected in _linked(folder, name)]
     if links:
         shown_links = listed([shown(name) for name in links])
-        layout.warnings.append(f"{len(links):,} links to folders are not followed: {shown_links}. Copy what they show")
-    if unread := [shown(name) for name, refusal in refused.items() if refusal.reason == "not a file"]:
-        layout.warnings.append(f"{len(unread):,} files, links or pipes can't be read: {listed(unread)}")
+        layout.warnings.append(
+            f"{len(links):,} links to folders are not followed: {shown_links}. Copy what they show"
+        )
+    if unread := [
+        shown(name) for name, refusal in refused.items() if refusal.reason == "not a file"
+    ]:
+        layout.warnings.append(
+            f"{len(unread):,} files, links or pipes can't be read: {listed(unread)}"
+        )
     return layout, linked + layout.missing
 
 
@@ -87,7 +97,11 @@ def _listed(folder: Path) -> tuple[list[str], list[str]]:
         for parent, subfolders, names in os.walk(folder, onerror=_raise):
             inside = Path(parent).relative_to(folder)
             subfolders[:] = [name for name in subfolders if not is_hidden(name)]
-            links += [(inside / name).as_posix() for name in subfolders if (Path(parent) / name).is_symlink()]
+            links += [
+                (inside / name).as_posix()
+                for name in subfolders
+                if (Path(parent) / name).is_symlink()
+            ]
             files += [(inside / name).as_posix() for name in names if not is_hidden(name)]
     except OSError as error:
         raise DataError(
@@ -100,15 +114,21 @@ def _listed(folder: Path) -> tuple[list[str], list[str]]:
 def _linked(folder: Path, link: str) -> list[Rejected]:
     """What a link to a folder keeps out: each of its pictures, or the link itself if there is none."""
     target, root = (folder / link).resolve(), folder.resolve()
-    if target in (root, *root.parents) or root in target.parents:  # its pictures are in the source anyway
+    if (
+        target in (root, *root.parents) or root in target.parents
+    ):  # its pictures are in the source anyway
         return [Rejected(link, "not a file", "a link to a folder")]
     try:
         files = _listed(target)[0]
     except DataError:
         files = []
     refused = refusals(files, lambda name: _start(target / name))
-    pictures = [name for name in files if name not in refused or refused[name].reason == "not a picture"]
-    inside = [Rejected(f"{link}/{name}", "not a file", "in a folder that is a link") for name in pictures]
+    pictures = [
+        name for name in files if name not in refused or refused[name].reason == "not a picture"
+    ]
+    inside = [
+        Rejected(f"{link}/{name}", "not a file", "in a folder that is a link") for name in pictures
+    ]
     return inside or [Rejected(link, "not a file", "a link to a folder")]
 
 
@@ -134,7 +154,9 @@ def _table(folder: Path, source: Source) -> LabelTable | None:
             f"{path} can't be read: {error}. Name the table of labels, as seen from {folder}, in params.yaml: "
             "datasets.NAME.labels."
         ) from None
-    return read_table(content, PurePosixPath(source.labels).as_posix(), source.label_column, str(path))
+    return read_table(
+        content, PurePosixPath(source.labels).as_posix(), source.label_column, str(path)
+    )
 
 
 def _read(path: Path) -> bytes:

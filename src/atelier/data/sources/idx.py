@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from atelier.errors import DataError
 
 UNSIGNED_BYTE = 8  # the type code of uint8, the only one that picture sets use
-MAX_BYTES = 2**30  # of a file that is taken into memory whole; Fashion-MNIST's largest has 47 million
+MAX_BYTES = (
+    2**30
+)  # of a file that is taken into memory whole; Fashion-MNIST's largest has 47 million
 
 
 @contextmanager
@@ -36,7 +38,9 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
             yield cast(IO[bytes], file)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         found = f"{path.stat().st_size:,} bytes"
-        raise DataError(f"{path}: expected a whole gzip file, found {found}: {error}. Fetch the file again.") from None
+        raise DataError(
+            f"{path}: expected a whole gzip file, found {found}: {error}. Fetch the file again."
+        ) from None
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror}.") from None
 
@@ -50,7 +54,9 @@ def read_bytes(path: Path) -> bytes:
     with opened(path) as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
-        raise DataError(f"{path}: expected at most {MAX_BYTES:,} bytes, found more. This is no file of that kind.")
+        raise DataError(
+            f"{path}: expected at most {MAX_BYTES:,} bytes, found more. This is no file of that kind."
+        )
     return content
 
 
@@ -67,8 +73,14 @@ def read_shape(file: IO[bytes], where: str) -> tuple[int, ...]:
     start = file.read(4)
     num_dimensions = start[3] if len(start) == 4 else 0
     sizes = file.read(4 * num_dimensions)
-    if start[:3] != bytes([0, 0, UNSIGNED_BYTE]) or not num_dimensions or len(sizes) < 4 * num_dimensions:
-        raise DataError(f"{where}: expected an IDX file of unsigned bytes, found {start.hex(' ') or 'nothing'}.")
+    if (
+        start[:3] != bytes([0, 0, UNSIGNED_BYTE])
+        or not num_dimensions
+        or len(sizes) < 4 * num_dimensions
+    ):
+        raise DataError(
+            f"{where}: expected an IDX file of unsigned bytes, found {start.hex(' ') or 'nothing'}."
+        )
     return tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
 
 
@@ -84,7 +96,11 @@ def parse_idx(content: bytes, where: str) -> NDArray[np.uint8]:
     """
     shape = read_shape(io.BytesIO(content), where)
     header = 4 + 4 * len(shape)
-    expected = header + int(np.prod(shape, dtype=object))  # object: sizes of a hostile header must not wrap around
+    expected = header + int(
+        np.prod(shape, dtype=object)
+    )  # object: sizes of a hostile header must not wrap around
     if len(content) != expected:
-        raise DataError(f"{where}: expected {expected:,} bytes for the shape {shape}, found {len(content):,}.")
+        raise DataError(
+            f"{where}: expected {expected:,} bytes for the shape {shape}, found {len(content):,}."
+        )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)

@@ -42,7 +42,9 @@ def open_source(project_root: Path, source: Source) -> OpenedSource:
     pairs = _pairs(project_root / str(source.path))
     sizes = [_shape(pair.images) for pair in pairs]
     labels = [_labels(pair, shape[0]) for pair, shape in zip(pairs, sizes, strict=True)]
-    found = sorted({int(label) for labels_N in labels if labels_N is not None for label in np.unique(labels_N)})
+    found = sorted(
+        {int(label) for labels_N in labels if labels_N is not None for label in np.unique(labels_N)}
+    )
 
     def items() -> Iterator[Decoded]:
         for pair, labels_N in zip(pairs, labels, strict=True):
@@ -64,7 +66,10 @@ def source_digest(project_root: Path, source: Source) -> str:
     pairs = _pairs(root)
     files = [str(path) for pair in pairs for path in (pair.images, pair.labels) if path]
     sums = file_sums(project_root, root, files)
-    lines = [json.dumps([sums[str(pair.images)], sums.get(str(pair.labels)), pair.split]) for pair in pairs]
+    lines = [
+        json.dumps([sums[str(pair.images)], sums.get(str(pair.labels)), pair.split])
+        for pair in pairs
+    ]
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
@@ -91,7 +96,9 @@ def _pair(images: Path) -> _Pair:
     split = "test" if last == "t10k" else SPLIT_NAMES.get(last)
     start = images.name.rpartition("images")[0]
     names = [f"{start}labels{dot}idx1-ubyte{packed}" for dot in "-." for packed in ("", ".gz")]
-    labels = next((images.with_name(name) for name in names if images.with_name(name).is_file()), None)
+    labels = next(
+        (images.with_name(name) for name in names if images.with_name(name).is_file()), None
+    )
     return _Pair(part, split, images, labels)
 
 
@@ -99,7 +106,9 @@ def _shape(path: Path) -> tuple[int, ...]:
     with opened(path) as file:
         shape = read_shape(file, str(path))
     if len(shape) != 3:
-        raise DataError(f"{path}: expected images, which have 3 dimensions, found the shape {shape}.")
+        raise DataError(
+            f"{path}: expected images, which have 3 dimensions, found the shape {shape}."
+        )
     return shape
 
 
@@ -122,7 +131,9 @@ def _images(path: Path) -> Iterator[NDArray[np.uint8]]:
         for position in range(count):
             content = file.read(height * width)
             if len(content) != height * width:
-                raise DataError(f"{path}: expected {count:,} images, found {position:,}. Fetch the file again.")
+                raise DataError(
+                    f"{path}: expected {count:,} images, found {position:,}. Fetch the file again."
+                )
             yield np.frombuffer(content, np.uint8).reshape(height, width)
         if file.read(1):
             raise DataError(f"{path}: expected {count:,} images, found more. Fetch the file again.")

@@ -15,7 +15,14 @@ from atelier.data.sources.pictures import Rejected
 from atelier.data.sources.signatures import PICTURE_ENDINGS
 from atelier.errors import DataError
 
-PATH_COLUMNS = ("file", "file_name", "filename", "path", "name", "image")  # the first that is there, else the first
+PATH_COLUMNS = (
+    "file",
+    "file_name",
+    "filename",
+    "path",
+    "name",
+    "image",
+)  # the first that is there, else the first
 SEPARATORS = ",;\t"
 SAVE_AS_UTF8 = 'Save it as UTF-8: in Excel, "CSV UTF-8"; elsewhere, iconv -t UTF-8.'
 
@@ -31,7 +38,9 @@ class LabelTable(NamedTuple):
 class Matches(NamedTuple):
     """Which row belongs to which picture."""
 
-    classes: dict[str, str | Rejected | None]  # of each named file; two different ones are a reason to reject it
+    classes: dict[
+        str, str | Rejected | None
+    ]  # of each named file; two different ones are a reason to reject it
     missing: list[Rejected]  # rows without a file
     warnings: list[str]  # for people: pictures without a row
 
@@ -54,7 +63,9 @@ def read_table(content: bytes, name: str, column: str, where: str) -> LabelTable
     # surrogateescape: a path that is no UTF-8 still equals the one that the file system or archive gives
     text = content.decode("utf-8-sig", errors="surrogateescape")
     separator = next((one for one in SEPARATORS if column in _header(text, one)), ",")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True
+    )
     rows, last_line = [], 0
     try:
         columns = _columns(reader)
@@ -64,11 +75,15 @@ def read_table(content: bytes, name: str, column: str, where: str) -> LabelTable
             rows.append(_row(row, fields, len(columns), f"{where}: line {reader.line_num}"))
             last_line = reader.line_num
     except csv.Error as error:
-        raise DataError(f"{where}: no CSV after line {last_line}: {error}. Repair the file.") from None
+        raise DataError(
+            f"{where}: no CSV after line {last_line}: {error}. Repair the file."
+        ) from None
     return LabelTable(name, where, [row for row in rows if row[0]])
 
 
-def match_labels(table: LabelTable, paths: Mapping[str, str], pictures: Collection[str], top: str) -> Matches:
+def match_labels(
+    table: LabelTable, paths: Mapping[str, str], pictures: Collection[str], top: str
+) -> Matches:
     """Match the rows with the files: by path from the source's root, or else from the table's own folder.
 
     A row whose path is no file's may leave out the ending, or differ in case, where only one picture can be meant.
@@ -89,7 +104,9 @@ def match_labels(table: LabelTable, paths: Mapping[str, str], pictures: Collecti
         rest = {path: places for path, places in written.items() if path not in found}
         if rest:
             named = set() if way.is_exact else set(found.values()) | (paths.keys() - set(pictures))
-            found |= _find(rest, {name: path for name, path in paths.items() if name not in named}, way)
+            found |= _find(
+                rest, {name: path for name, path in paths.items() if name not in named}, way
+            )
     if pictures and not any(name in pictures for name in found.values()):
         raise _nothing_fits(table, pictures)
     return _matches(table, found, pictures)
@@ -98,7 +115,11 @@ def match_labels(table: LabelTable, paths: Mapping[str, str], pictures: Collecti
 def _fields(columns: list[str], column: str, where: str) -> tuple[int, int]:
     """Where in a row the path stands, and the class."""
     if columns.count(column) != 1:
-        problem = f"two columns are named {column!r}" if column in columns else f"there is no column {column!r}"
+        problem = (
+            f"two columns are named {column!r}"
+            if column in columns
+            else f"there is no column {column!r}"
+        )
         raise DataError(
             f"{where}: {problem}; the columns are {shown(', '.join(columns)) or 'none'}. "
             "Name one of them in params.yaml: datasets.NAME.label_column."
@@ -116,7 +137,9 @@ def _row(row: list[str], fields: tuple[int, int], num_columns: int, where: str) 
         )
     path, class_name = (row[field] if field < len(row) else "" for field in fields)
     if not _is_text(class_name):
-        raise DataError(f"{where}: the class {shown(class_name)} is no text in UTF-8. {SAVE_AS_UTF8}")
+        raise DataError(
+            f"{where}: the class {shown(class_name)} is no text in UTF-8. {SAVE_AS_UTF8}"
+        )
     return path, class_name.strip()
 
 
@@ -136,10 +159,18 @@ def _columns(reader: Iterator[list[str]]) -> list[str]:
 def _places(written: str, own_folder: str, top: str) -> tuple[str, ...]:
     """What a row's path may mean, the likeliest first."""
     path = _normal(written)
-    return written, path, posixpath.join(own_folder, written), posixpath.join(own_folder, path), path.removeprefix(top)
+    return (
+        written,
+        path,
+        posixpath.join(own_folder, written),
+        posixpath.join(own_folder, path),
+        path.removeprefix(top),
+    )
 
 
-def _find(written: Mapping[str, tuple[str, ...]], paths: Mapping[str, str], way: _Way) -> dict[str, str]:
+def _find(
+    written: Mapping[str, tuple[str, ...]], paths: Mapping[str, str], way: _Way
+) -> dict[str, str]:
     """The file that each path as written names, where there is just one."""
     files: dict[str, list[str]] = defaultdict(list)
     for name, path in paths.items():
@@ -162,7 +193,9 @@ def _matches(table: LabelTable, found: Mapping[str, str], pictures: Collection[s
             path = _normal(written)
             missing[path] = Rejected(path, "missing", f"named by {table.name}{_hint(path)}")
         elif name in classes and classes[name] != (class_name or None):
-            classes[name] = Rejected(name, "two labels", f"{table.name} gives it more than one class")
+            classes[name] = Rejected(
+                name, "two labels", f"{table.name} gives it more than one class"
+            )
         else:
             classes[name] = class_name or None
     unnamed = sorted(shown(name) for name in pictures if name not in classes)
@@ -170,7 +203,9 @@ def _matches(table: LabelTable, found: Mapping[str, str], pictures: Collection[s
         f"{len(unnamed):,} of {len(pictures):,} pictures have no row in {shown(table.name)}, so they have no class: "
         f"{listed(unnamed)}"
     )
-    return Matches(classes, [missing[path] for path in sorted(missing)], [warning] if unnamed else [])
+    return Matches(
+        classes, [missing[path] for path in sorted(missing)], [warning] if unnamed else []
+    )
 
 
 def _nothing_fits(table: LabelTable, pictures: Collection[str]) -> DataError:

@@ -20,7 +20,9 @@ from atelier.data.sources.names import listed, shown
 from atelier.data.sources.pictures import Rejected
 from atelier.data.splits import Split
 
-MAX_FILE_BYTES = 600 * 2**20  # 90 million pixels of 16-bit RGB, uncompressed, are 515 MiB; each is held in memory
+MAX_FILE_BYTES = (
+    600 * 2**20
+)  # 90 million pixels of 16-bit RGB, uncompressed, are 515 MiB; each is held in memory
 
 SPLIT_NAMES: dict[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -51,7 +53,10 @@ def is_hidden(name: str) -> bool:
 
 
 def arrange(
-    names: Collection[str], refused: Mapping[str, Rejected], table: LabelTable | None = None, top: str = ""
+    names: Collection[str],
+    refused: Mapping[str, Rejected],
+    table: LabelTable | None = None,
+    top: str = "",
 ) -> Layout:
     """Give every file its class and split.
 
@@ -84,7 +89,11 @@ def arrange(
         else:
             places[name] = Place(None if found is None else plain(found), split)
     used = {place.class_name for place in places.values() if isinstance(place, Place)}
-    warnings = [*matches.warnings, *_lost_splits(pictures.values(), outside), *_unread_classes(unread - used)]
+    warnings = [
+        *matches.warnings,
+        *_lost_splits(pictures.values(), outside),
+        *_unread_classes(unread - used),
+    ]
     return Layout(places, matches.missing, warnings)
 
 

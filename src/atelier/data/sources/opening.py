@@ -48,4 +48,8 @@ def source_names(project_root: Path, source: Source) -> set[str] | None:
     Raises:
         DataError: if a folder can't be found or listed.
     """
-    return set(folder.file_names(project_root / str(source.path))) if source.source == "folder" else None
+    return (
+        set(folder.file_names(project_root / str(source.path)))
+        if source.source == "folder"
+        else None
+    )

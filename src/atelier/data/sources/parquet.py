@@ -75,7 +75,9 @@ def source_digest(project_root: Path, source: Source) -> str:
 
 
 def _paths(root: Path) -> list[Path]:
-    found = [path for path in root.rglob("*.parquet") if not is_hidden(path.relative_to(root).as_posix())]
+    found = [
+        path for path in root.rglob("*.parquet") if not is_hidden(path.relative_to(root).as_posix())
+    ]
     paths = [root] if root.is_file() else sorted(found)
     if not paths:
         raise DataError(
@@ -137,7 +139,12 @@ def _class_names(path: Path, schema: Any, column: str) -> tuple[str, ...]:
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return tuple(plain(name) for name in features[column]["names"])
-    except (KeyError, TypeError, ValueError, AttributeError):  # written by something else, or without names
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ):  # written by something else, or without names
         return ()
 
 
@@ -148,17 +155,31 @@ def _items(file: _File, source: Source) -> Iterator[Encoded | Rejected]:
     with _opened(file.path) as opened:
         for batch in opened.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
             pictures = batch.column(source.image_column)
-            labels = batch.column(source.label_column).to_pylist() if file.has_labels else [None] * len(batch)
+            labels = (
+                batch.column(source.label_column).to_pylist()
+                if file.has_labels
+                else [None] * len(batch)
+            )
             for picture, label in zip(pictures, labels, strict=True):
                 name = f"{file.name}/{row:06d}"
                 row += 1
-                content = picture["bytes"].as_py() if file.is_struct and picture.is_valid else picture.as_py()
+                content = (
+                    picture["bytes"].as_py()
+                    if file.is_struct and picture.is_valid
+                    else picture.as_py()
+                )
                 if content is None:
                     yield Rejected(name, "missing", "the row holds no picture")
                 elif len(content) > MAX_FILE_BYTES:
-                    yield Rejected(name, "too large", f"{len(content):,} bytes, at most {MAX_FILE_BYTES:,} are read")
+                    yield Rejected(
+                        name,
+                        "too large",
+                        f"{len(content):,} bytes, at most {MAX_FILE_BYTES:,} are read",
+                    )
                 else:
-                    yield Encoded(name, _class_of(label, file, source), split, partial(bytes, content))
+                    yield Encoded(
+                        name, _class_of(label, file, source), split, partial(bytes, content)
+                    )
 
 
 def _class_of(label: int | str | None, file: _File, source: Source) -> str | None:

@@ -57,14 +57,18 @@ class Rejected:
 
     name: str
     reason: Reason
-    detail: str = ""  # what was found, for people; never the text of a library: it differs between versions
+    detail: str = (
+        ""  # what was found, for people; never the text of a library: it differs between versions
+    )
 
 
 @dataclass(frozen=True)
 class OpenedSource:
     """A source that is ready to be read."""
 
-    class_names: tuple[str, ...]  # in the order of their numbers; empty: sorted by name, or no classes
+    class_names: tuple[
+        str, ...
+    ]  # in the order of their numbers; empty: sorted by name, or no classes
     items: Iterator[Encoded | Decoded | Rejected]
     num_items: int | None  # None: not known before the end
     warnings: tuple[str, ...] = ()  # for people, about the source as a whole

@@ -28,7 +28,19 @@ BITMAP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # bytes; "BM" alone starts 
 # JPEG XL, JPEG 2000, Photoshop, OpenEXR, GIMP
 UNREAD_STARTS = (b"\0\0\0\x0cJXL ", b"\0\0\0\x0cjP  ", b"8BPS", b"v/1\x01", b"gimp xcf")
 # ISO/IEC 23008-12; videos have other brands in the same place
-HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis", b"crx ")
+HEIF_BRANDS = (
+    b"heic",
+    b"heix",
+    b"heim",
+    b"heis",
+    b"hevc",
+    b"hevx",
+    b"mif1",
+    b"msf1",
+    b"avif",
+    b"avis",
+    b"crx ",
+)
 
 
 def is_told_by_name(name: str) -> bool:
@@ -52,14 +64,20 @@ def _refusal(name: str, start: Callable[[str], bytes | None]) -> Rejected | None
     if ending in PICTURE_ENDINGS:
         return None
     if ending in UNREAD_PICTURE_ENDINGS:
-        return Rejected(name, "not a picture", f"{ending} is not among the formats that are read; convert it to PNG")
+        return Rejected(
+            name,
+            "not a picture",
+            f"{ending} is not among the formats that are read; convert it to PNG",
+        )
     first_bytes = start(name)
     if first_bytes is None:
         return Rejected(name, "not a file", "can't be read")
     if starts_like_a_picture(first_bytes):
         return None
     if _is_unread_picture(first_bytes):
-        return Rejected(name, "not a picture", "its format is not among those that are read; convert it to PNG")
+        return Rejected(
+            name, "not a picture", "its format is not among those that are read; convert it to PNG"
+        )
     return Rejected(name, "other file", "neither its name nor its first bytes are a picture's")
 
 

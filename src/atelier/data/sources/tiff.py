@@ -28,7 +28,10 @@ ORIENTATION = 274
 WHITE_IS_ZERO = 0
 UNCOMPRESSED = 1
 SEPARATE = 2  # of the planar configuration: one colour after the other
-WITH_ALPHA = {(1,): "RGBa", (2,): "RGBA"}  # by the extra samples: 1 says that colours are multiplied
+WITH_ALPHA = {
+    (1,): "RGBa",
+    (2,): "RGBA",
+}  # by the extra samples: 1 says that colours are multiplied
 
 
 def refuse_channels(image: TiffImageFile) -> None:

@@ -39,16 +39,29 @@ class Changes:
         return {
             "name": self.name,
             "state": self.state,
-            "params": {key: {"before": before, "after": after} for key, (before, after) in self.params.items()},
+            "params": {
+                key: {"before": before, "after": after}
+                for key, (before, after) in self.params.items()
+            },
             "counts": {"added": counts(self.added), "removed": counts(self.removed)},
             "added": [entry._asdict() for entry in self.added],
             "removed": [entry._asdict() for entry in self.removed],
             "relabelled": [
-                {"sha256": old.sha256, "split": new.split, "before": old.class_name, "after": new.class_name}
+                {
+                    "sha256": old.sha256,
+                    "split": new.split,
+                    "before": old.class_name,
+                    "after": new.class_name,
+                }
                 for old, new in self.relabelled
             ],
             "moved": [
-                {"sha256": old.sha256, "class_name": new.class_name, "before": old.split, "after": new.split}
+                {
+                    "sha256": old.sha256,
+                    "class_name": new.class_name,
+                    "before": old.split,
+                    "after": new.split,
+                }
                 for old, new in self.moved
             ],
         }
@@ -68,7 +81,9 @@ def compare(before: Snapshot, after: Snapshot) -> list[Changes]:
 def entries(snapshot: Snapshot, name: str) -> list[Entry]:
     """The images of a dataset, in the order of its manifest."""
     manifest, class_names = snapshot.manifest(name), snapshot.description(name)["class_names"]
-    labels = (NO_CLASS if label == NO_LABEL else class_names[label] for label in manifest.labels.tolist())
+    labels = (
+        NO_CLASS if label == NO_LABEL else class_names[label] for label in manifest.labels.tolist()
+    )
     return list(map(Entry, manifest.sha256, manifest.splits, labels))
 
 
@@ -76,7 +91,10 @@ def counts(images: Iterable[Entry]) -> dict[str, dict[str, int]]:
     """How many images by class and split: {class: {split: number}}."""
     found = Counter((entry.class_name, entry.split) for entry in images)
     classes = sorted({class_name for class_name, _ in found})
-    return {name: {split: found[name, split] for split in SPLITS if found[name, split]} for name in classes}
+    return {
+        name: {split: found[name, split] for split in SPLITS if found[name, split]}
+        for name in classes
+    }
 
 
 def _compare(name: str, before: Snapshot, after: Snapshot) -> Changes:
@@ -84,7 +102,11 @@ def _compare(name: str, before: Snapshot, after: Snapshot) -> Changes:
     old = {entry.sha256: entry for entry in entries(before, name)} if here else {}
     new = {entry.sha256: entry for entry in entries(after, name)} if there else {}
     both = [(old[sha256], entry) for sha256, entry in new.items() if sha256 in old]
-    params = _differing(before.description(name)["params"], after.description(name)["params"]) if here and there else {}
+    params = (
+        _differing(before.description(name)["params"], after.description(name)["params"])
+        if here and there
+        else {}
+    )
     changed = params or old != new
     return Changes(
         name,
@@ -98,4 +120,8 @@ def _compare(name: str, before: Snapshot, after: Snapshot) -> Changes:
 
 
 def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    return {key: (old.get(key), new.get(key)) for key in sorted({*old, *new}) if old.get(key) != new.get(key)}
+    return {
+        key: (old.get(key), new.get(key))
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+    }

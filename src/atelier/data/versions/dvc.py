@@ -32,7 +32,9 @@ def track(project_root: Path) -> str:
             left a file out; then `data.dvc` is as before.
     """
     if not (project_root / DATA).is_dir():
-        raise DataError(f"{project_root / DATA} does not exist, so there is nothing to track. Run `atelier run`.")
+        raise DataError(
+            f"{project_root / DATA} does not exist, so there is nothing to track. Run `atelier run`."
+        )
     objects.check_repository(project_root)
     _ignore_local_notes(project_root)
     path = project_root / DATA_DVC
@@ -59,7 +61,9 @@ def push(project_root: Path) -> None:
     """
     md5 = data_md5(project_root)
     if md5 is None or not is_clean(project_root):
-        raise DataError(f"{DATA}/ is not the version that {DATA_DVC} names, so it can't be pushed. Track it first.")
+        raise DataError(
+            f"{DATA}/ is not the version that {DATA_DVC} names, so it can't be pushed. Track it first."
+        )
     objects.send(project_root, [md5, *objects.listing(project_root, md5).values()])
 
 
@@ -196,7 +200,9 @@ def _is_whole(files: Iterable[str]) -> bool:
     for path in files:
         folder, _, name = path.rpartition("/")
         folders.setdefault(folder, set()).add(name)
-    return all({"dataset.json", "manifest.csv"} <= names for folder, names in folders.items() if folder)
+    return all(
+        {"dataset.json", "manifest.csv"} <= names for folder, names in folders.items() if folder
+    )
 
 
 def _put_back(path: Path, before: bytes | None) -> None:
@@ -208,7 +214,9 @@ def _put_back(path: Path, before: bytes | None) -> None:
 
 def _is_half(here: set[str], files: set[str]) -> bool:
     """Whether a dataset's folder has some of its files; one that is gone altogether was removed on purpose."""
-    return here <= files and bool({path.split("/")[0] for path in files - here} & {path.split("/")[0] for path in here})
+    return here <= files and bool(
+        {path.split("/")[0] for path in files - here} & {path.split("/")[0] for path in here}
+    )
 
 
 def _is_leftover(path: Path) -> bool:
@@ -218,9 +226,15 @@ def _is_leftover(path: Path) -> bool:
 
 def _refuse_unsaved(project_root: Path) -> None:
     """Whatever `dvc checkout --force` would overwrite must be in the cache."""
-    changed = json.loads(_dvc(project_root, "data", "status", "--granular", "--json")).get("uncommitted", {})
+    changed = json.loads(_dvc(project_root, "data", "status", "--granular", "--json")).get(
+        "uncommitted", {}
+    )
     paths = [item["new"] for item in changed.get("renamed", [])]
-    for kind in ("added", "modified", "unknown"):  # unknown: the cache lacks the list of files of this version
+    for kind in (
+        "added",
+        "modified",
+        "unknown",
+    ):  # unknown: the cache lacks the list of files of this version
         paths += changed.get(kind, [])
     for path in map(project_root.joinpath, paths):
         if not path.is_file() or _is_leftover(path):
@@ -239,7 +253,11 @@ def _write_data_dvc(project_root: Path, md5: str, size: int, num_files: int) -> 
     from ruamel.yaml import YAML
 
     yaml, path = YAML(), project_root / DATA_DVC
-    written = path.read_text(encoding="utf-8") if path.exists() else f"outs:\n- hash: md5\n  path: {DATA}\n"
+    written = (
+        path.read_text(encoding="utf-8")
+        if path.exists()
+        else f"outs:\n- hash: md5\n  path: {DATA}\n"
+    )
     content = yaml.load(written)
     content["outs"][0].update(md5=md5, size=size, nfiles=num_files)
     text = io.StringIO()

@@ -61,7 +61,11 @@ class Snapshot:
         """
         try:
             described = json.loads(self.locate(f"{name}/dataset.json").read_text(encoding="utf-8"))
-            return {**described, "class_names": list(described["class_names"]), "counts": dict(described["counts"])}
+            return {
+                **described,
+                "class_names": list(described["class_names"]),
+                "counts": dict(described["counts"]),
+            }
         except DataError:
             raise
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -117,13 +121,17 @@ def open_snapshot(project_root: Path, revision: str) -> Snapshot:
     """
     if revision == NOW:
         folder = project_root / DATA
-        paths = (path.relative_to(folder).as_posix() for path in folder.glob("*/*") if path.is_file())
+        paths = (
+            path.relative_to(folder).as_posix() for path in folder.glob("*/*") if path.is_file()
+        )
         return Snapshot(NOW, None, tuple(sorted(paths)), folder.joinpath)
     md5 = resolve(project_root, revision)
     try:
         files = objects.listing(project_root, md5)
     except LostError as error:
-        raise DataError(f"{revision} is version {md5} of {DATA}/, which can't be read: {error}") from None
+        raise DataError(
+            f"{revision} is version {md5} of {DATA}/, which can't be read: {error}"
+        ) from None
     places = objects.cached(project_root, files.values())
 
     def locate(path: str) -> Path:
@@ -146,7 +154,11 @@ def counts_of(project_root: Path, md5s: Iterable[str]) -> dict[str, dict[str, di
         if path.is_file()
     }
     described = {
-        md5: {path.split("/")[0]: file_md5 for path, file_md5 in files.items() if path.endswith("/dataset.json")}
+        md5: {
+            path.split("/")[0]: file_md5
+            for path, file_md5 in files.items()
+            if path.endswith("/dataset.json")
+        }
         for md5, files in listings.items()
     }
     wanted = {file_md5 for datasets in described.values() for file_md5 in datasets.values()}
@@ -171,17 +183,23 @@ def resolve(project_root: Path, revision: str) -> str:
     if MD5.fullmatch(revision):
         return revision.removesuffix(".dir") + ".dir"
     found = (
-        {md5 for md5 in _known(project_root) if md5.startswith(revision)} if MD5_PREFIX.fullmatch(revision) else set()
+        {md5 for md5 in _known(project_root) if md5.startswith(revision)}
+        if MD5_PREFIX.fullmatch(revision)
+        else set()
     )
     is_commit = git.knows(project_root, revision)
     if is_commit and (md5 := md5_at(project_root, revision)):
         found.add(md5)
     if len(found) > 1:
-        raise UsageError(f"{revision!r} may be one of {', '.join(sorted(found))}. Give more digits.")
+        raise UsageError(
+            f"{revision!r} may be one of {', '.join(sorted(found))}. Give more digits."
+        )
     if found:
         return found.pop()
     if is_commit:
-        raise UsageError(f"git revision {revision} has no {DATA_DVC} that names a version: no data were tracked then.")
+        raise UsageError(
+            f"git revision {revision} has no {DATA_DVC} that names a version: no data were tracked then."
+        )
     raise UsageError(
         f"{revision!r} is no version of {DATA}/: neither a git revision nor the first digits (6 or more) of an md5. "
         "`atelier data list` shows them."
@@ -209,7 +227,11 @@ def _fetch_what_can_be_had(project_root: Path, md5s: Collection[str]) -> None:
 def _known(project_root: Path) -> Iterable[str]:
     """The md5s that the history of all branches, `data.dvc` and the cache know."""
     committed = (commit.md5 for commit in _commits(project_root, "--all"))
-    return {md5 for md5 in (*committed, data_md5(project_root), *objects.cached_listings(project_root)) if md5}
+    return {
+        md5
+        for md5 in (*committed, data_md5(project_root), *objects.cached_listings(project_root))
+        if md5
+    }
 
 
 def _commits(project_root: Path, which: str) -> list[Commit]:
@@ -246,4 +268,6 @@ def _md5_and_size(content: bytes) -> tuple[str | None, int]:
 
 
 def _damaged(snapshot: Snapshot, name: str, error: Exception) -> DataError:
-    return DataError(f"data/{name} of {snapshot.revision} is damaged: {type(error).__name__}: {error}.")
+    return DataError(
+        f"data/{name} of {snapshot.revision} is damaged: {type(error).__name__}: {error}."
+    )

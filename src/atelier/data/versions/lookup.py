@@ -45,8 +45,12 @@ class Found:
 
     def as_json(self) -> dict[str, Any]:
         """As plain JSON types, without what is not known."""
-        known = {key: value for key, value in asdict(self).items() if value is not None and key != "row"}
-        return {key: value for key, value in known.items() if value == value}  # format 1 had no mean: not a number
+        known = {
+            key: value for key, value in asdict(self).items() if value is not None and key != "row"
+        }
+        return {
+            key: value for key, value in known.items() if value == value
+        }  # format 1 had no mean: not a number
 
 
 def find(project_root: Path, snapshot: Snapshot, word: str) -> Found:
@@ -68,7 +72,10 @@ def find(project_root: Path, snapshot: Snapshot, word: str) -> Found:
             "file's name in names.csv or quarantine.csv of a dataset."
         )
     if len(found) > 1:
-        lines = [f"  {item.dataset}  {item.sha256 or item.reason}  {', '.join(item.names)}" for item in found[:SHOWN]]
+        lines = [
+            f"  {item.dataset}  {item.sha256 or item.reason}  {', '.join(item.names)}"
+            for item in found[:SHOWN]
+        ]
         more = f"\n  and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise UsageError(
             f"{word!r} may be one of {len(found)} pictures; give more of it:\n"
@@ -80,7 +87,10 @@ def find(project_root: Path, snapshot: Snapshot, word: str) -> Found:
 
 def pixels(snapshot: Snapshot, found: Found) -> NDArray[np.uint8]:
     """HWC pixels of a stored picture; only its shard is read, or fetched."""
-    manifest, params = snapshot.manifest(found.dataset), snapshot.description(found.dataset)["params"]
+    manifest, params = (
+        snapshot.manifest(found.dataset),
+        snapshot.description(found.dataset)["params"],
+    )
     shards = Shards(lambda file: snapshot.locate(f"{found.dataset}/{file}"))
     return Images(manifest, shards, params["image_size"], params["channels"])[found.row]
 
@@ -90,7 +100,9 @@ def _find(project_root: Path, snapshot: Snapshot, name: str, word: str) -> list[
     files: dict[str, list[str]] = defaultdict(list)
     for file, sha256 in local_table(project_root, name, "names.csv"):
         files[sha256].append(file)
-    meant = {sha256 for sha256, group in files.items() if any(_is_named(file, word) for file in group)}
+    meant = {
+        sha256 for sha256, group in files.items() if any(_is_named(file, word) for file in group)
+    }
     if HASH.fullmatch(word):
         meant |= {sha256 for sha256 in manifest.sha256 if sha256.startswith(word)}
     class_names = snapshot.description(name)["class_names"]
@@ -99,7 +111,9 @@ def _find(project_root: Path, snapshot: Snapshot, name: str, word: str) -> list[
         if picture.sha256 in meant:
             class_name = None if picture.label == NO_LABEL else class_names[picture.label]
             values = {key: value for key, value in picture._asdict().items() if key != "label"}
-            found.append(Found(name, tuple(files[picture.sha256]), class_name=class_name, row=row, **values))
+            found.append(
+                Found(name, tuple(files[picture.sha256]), class_name=class_name, row=row, **values)
+            )
     if snapshot.revision == NOW:
         rejected = local_table(project_root, name, "quarantine.csv")
         found += [

@@ -37,7 +37,10 @@ def cached(project_root: Path, md5s: Iterable[str]) -> dict[str, Path]:
 def cached_listings(project_root: Path) -> list[str]:
     """The versions of folders that the cache knows: md5s that end in `.dir`."""
     with _repository(project_root) as repository:
-        return sorted(f"{path.parent.name}{path.name}" for path in Path(repository.cache.local.path).glob("??/*.dir"))
+        return sorted(
+            f"{path.parent.name}{path.name}"
+            for path in Path(repository.cache.local.path).glob("??/*.dir")
+        )
 
 
 def listing(project_root: Path, md5: str) -> dict[str, str]:
@@ -98,9 +101,13 @@ def _transfer(source: Any, target: Any, md5s: Collection[str]) -> None:
         lost.extend(sorted(info.value for info in status.missing))
 
     # Without an index of what the remote had, so that the remote itself is asked.
-    result = transfer(source, target, [HashInfo("md5", md5) for md5 in md5s], validate_status=note_lost)
+    result = transfer(
+        source, target, [HashInfo("md5", md5) for md5 in md5s], validate_status=note_lost
+    )
     if result.failed:
-        raise RemoteError(f"{len(result.failed)} of {len(md5s)} files of data/ can't be copied to {target.path}.")
+        raise RemoteError(
+            f"{len(result.failed)} of {len(md5s)} files of data/ can't be copied to {target.path}."
+        )
     if lost:
         raise LostError(
             f"a version of data/ lacks {len(lost)} of its files: neither DVC's cache nor its remote has them "

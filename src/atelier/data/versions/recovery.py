@@ -21,7 +21,11 @@ def lost(project_root: Path, md5: str) -> str:
     """
     try:
         wanted = set(objects.listing(project_root, md5).values())
-        absent = {file_md5 for file_md5, path in objects.cached(project_root, wanted).items() if not path.is_file()}
+        absent = {
+            file_md5
+            for file_md5, path in objects.cached(project_root, wanted).items()
+            if not path.is_file()
+        }
         if absent and (gone := objects.not_in_remote(project_root, absent)):
             return f"neither DVC's cache nor its remote has {len(gone)} of its files (md5 {min(gone)}, ...)"
     except LostError:
@@ -46,11 +50,17 @@ def put_version(project_root: Path, md5: str, folder: Path) -> None:
     files = objects.listing(project_root, md5)
     objects.fetch(project_root, files.values())
     places = objects.cached(project_root, [md5, *files.values()])
-    changed = [] if _copied(places[md5], None) == md5.removesuffix(".dir") else [f"the list of files, {places[md5]}"]
+    changed = (
+        []
+        if _copied(places[md5], None) == md5.removesuffix(".dir")
+        else [f"the list of files, {places[md5]}"]
+    )
     if not changed:  # else the paths are anybody's
         for path, file_md5 in files.items():
             if ".." in PurePosixPath(path).parts or path.startswith("/"):
-                raise DataError(f"version {md5} of {DATA}/ has a file {path!r}, which is not in it. It is not used.")
+                raise DataError(
+                    f"version {md5} of {DATA}/ has a file {path!r}, which is not in it. It is not used."
+                )
             if _copied(places[file_md5], folder / DATA / path) != file_md5:
                 changed.append(f"{DATA}/{path}, {places[file_md5]}")
     if changed:
@@ -58,7 +68,9 @@ def put_version(project_root: Path, md5: str, folder: Path) -> None:
             f"version {md5} of {DATA}/ is not what it was. Changed since it was tracked: {'; '.join(changed)}. Delete "
             "these files of DVC's cache, and they are fetched from the remote again."
         )
-    (folder / DATA_DVC).write_text(f"outs:\n- md5: {md5}\n  hash: md5\n  path: {DATA}\n", encoding="utf-8")
+    (folder / DATA_DVC).write_text(
+        f"outs:\n- md5: {md5}\n  hash: md5\n  path: {DATA}\n", encoding="utf-8"
+    )
 
 
 def _copied(source: Path, target: Path | None) -> str:

@@ -27,7 +27,13 @@ def status(project_root: Path, datasets: Mapping[str, Dataset]) -> dict[str, Any
     except RemoteError as error:
         remote, problem = None, str(error)
     clean = dvc.is_clean(project_root)
-    return {"md5": md5, "clean": clean, "in_remote": remote, "remote_problem": problem, "datasets": found}
+    return {
+        "md5": md5,
+        "clean": clean,
+        "in_remote": remote,
+        "remote_problem": problem,
+        "datasets": found,
+    }
 
 
 def versions_known(project_root: Path) -> list[dict[str, Any]]:
@@ -47,13 +53,26 @@ def versions_known(project_root: Path) -> list[dict[str, Any]]:
         sizes = [snapshot.locate(path).stat().st_size for path in snapshot.paths]
         now = {name: snapshot.description(name)["counts"] for name in snapshot.names}
         subject = "the working copy, not committed" if md5 else "the working copy, not tracked"
-        row = {"revision": NOW, "date": None, "subject": subject, "md5": md5, "size": sum(sizes), "datasets": now}
+        row = {
+            "revision": NOW,
+            "date": None,
+            "subject": subject,
+            "md5": md5,
+            "size": sum(sizes),
+            "datasets": now,
+        }
         found.insert(0, row)
     return found
 
 
-def _dataset_status(project_root: Path, name: str, dataset: Dataset | None, snapshot: Snapshot) -> dict[str, Any]:
-    state, reasons = dataset_state(project_root, name, dataset) if dataset else ("unused", ["not in params.yaml"])
+def _dataset_status(
+    project_root: Path, name: str, dataset: Dataset | None, snapshot: Snapshot
+) -> dict[str, Any]:
+    state, reasons = (
+        dataset_state(project_root, name, dataset)
+        if dataset
+        else ("unused", ["not in params.yaml"])
+    )
     images: dict[str, dict[str, int]] = {}
     quarantined: dict[str, int] = {}
     if name in snapshot.names:
@@ -62,4 +81,10 @@ def _dataset_status(project_root: Path, name: str, dataset: Dataset | None, snap
             quarantined = snapshot.description(name).get("quarantined", {})
         except DataError as error:
             reasons = [*reasons, *([str(error)] if not dataset else [])]  # dataset_state said it
-    return {"name": name, "state": state, "reasons": reasons, "images": images, "quarantined": quarantined}
+    return {
+        "name": name,
+        "state": state,
+        "reasons": reasons,
+        "images": images,
+        "quarantined": quarantined,
+    }

@@ -64,7 +64,9 @@ class DcganGenerator(nn.Module):
         width: feature maps at half resolution; twice as many at a quarter, at most four times as many below.
     """
 
-    def __init__(self, channels: int, image_size: int, num_classes: int, latent_dim: int, width: int) -> None:
+    def __init__(
+        self, channels: int, image_size: int, num_classes: int, latent_dim: int, width: int
+    ) -> None:
         super().__init__()
         sizes = _feature_sizes(image_size)
         widths = [width * min(4, 2**level) for level in reversed(range(len(sizes)))]
@@ -76,7 +78,9 @@ class DcganGenerator(nn.Module):
         convs: list[nn.Module] = [nn.Conv2d(widths[0], widths[0], 3, padding=1, bias=False)]
         convs += [_double(wider, narrower) for wider, narrower in itertools.pairwise(widths)]
         self.convs = nn.ModuleList(convs)
-        self.norms = nn.ModuleList(ConditionalBatchNorm(num_maps, num_classes) for num_maps in widths)
+        self.norms = nn.ModuleList(
+            ConditionalBatchNorm(num_maps, num_classes) for num_maps in widths
+        )
         self.to_image = nn.Conv2d(widths[-1], 4 * channels, 3, padding=1)
 
     def forward(self, z_BZ: Tensor, labels_B: Tensor) -> Tensor:
@@ -134,7 +138,9 @@ class DcganDiscriminator(nn.Module):
         self.to_features = nn.Linear(maps * size**2, num_features)
         self.realness = nn.Linear(num_features, 1)
         self.class_direction = nn.Embedding(num_classes, num_features)
-        nn.init.normal_(self.class_direction.weight, std=num_features**-0.5)  # scores of unit order at the start
+        nn.init.normal_(
+            self.class_direction.weight, std=num_features**-0.5
+        )  # scores of unit order at the start
 
     def forward(self, x_BCHW: Tensor, labels_B: Tensor) -> Tensor:
         """How real each image looks as an image of its class.
@@ -148,5 +154,7 @@ class DcganDiscriminator(nn.Module):
         """
         maps_BFhw = self.body(F.pixel_unshuffle(x_BCHW, 2))
         features_BF = F.leaky_relu(self.to_features(maps_BFhw.flatten(1)), 0.2)
-        logits_B: Tensor = self.realness(features_BF).squeeze(1) + (self.class_direction(labels_B) * features_BF).sum(1)
+        logits_B: Tensor = self.realness(features_BF).squeeze(1) + (
+            self.class_direction(labels_B) * features_BF
+        ).sum(1)
         return logits_B

@@ -69,7 +69,9 @@ def _doubling(in_channels: int, out_channels: int) -> nn.ConvTranspose2d:
 
     It starts as exactly these two: kernels that are drawn for each place on its own leave a checkerboard.
     """
-    double = _initialised(nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1), 9 * in_channels)
+    double = _initialised(
+        nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1), 9 * in_channels
+    )
     kernel = double.weight.detach()[:, :, :3, :3]
     places = [F.pad(kernel, (left, 1 - left, top, 1 - top)) for left in (0, 1) for top in (0, 1)]
     double.weight.data = torch.stack(places).sum(dim=0)
@@ -106,7 +108,9 @@ class _UpBlock(nn.Sequential):
         layers: list[nn.Module] = []
         if doubles:
             layers += [_doubling(in_channels, out_channels), nn.LeakyReLU(0.2), PixelNorm()]
-        super().__init__(*layers, _conv3x3(out_channels, out_channels), nn.LeakyReLU(0.2), PixelNorm())
+        super().__init__(
+            *layers, _conv3x3(out_channels, out_channels), nn.LeakyReLU(0.2), PixelNorm()
+        )
 
 
 class ProgressiveGenerator(nn.Module):
@@ -129,7 +133,13 @@ class ProgressiveGenerator(nn.Module):
     """
 
     def __init__(
-        self, channels: int, image_size: int, num_classes: int, latent_dim: int, width: int, growth: float
+        self,
+        channels: int,
+        image_size: int,
+        num_classes: int,
+        latent_dim: int,
+        width: int,
+        growth: float,
     ) -> None:
         super().__init__()
         self.doublings = _num_doublings(image_size)
@@ -138,9 +148,13 @@ class ProgressiveGenerator(nn.Module):
         widths = _widths(width, self.doublings)
         self.embed = nn.Embedding(num_classes, latent_dim)
         self.norm = PixelNorm()
-        self.project = _initialised(nn.Linear(2 * latent_dim, widths[0] * BASE_SIZE**2), 2 * latent_dim)
+        self.project = _initialised(
+            nn.Linear(2 * latent_dim, widths[0] * BASE_SIZE**2), 2 * latent_dim
+        )
         pairs = zip([widths[0], *widths], widths, strict=False)
-        self.blocks = nn.ModuleList(_UpBlock(*pair, doubles=level > 0) for level, pair in enumerate(pairs))
+        self.blocks = nn.ModuleList(
+            _UpBlock(*pair, doubles=level > 0) for level, pair in enumerate(pairs)
+        )
         self.to_images = nn.ModuleList(_to_image(maps, channels) for maps in widths)
 
     def forward(self, z_BZ: Tensor, labels_B: Tensor) -> Tensor:
@@ -179,11 +193,15 @@ class ProjectionHead(nn.Module):
         super().__init__()
         self.realness = nn.Linear(num_features, 1)
         self.class_direction = nn.Embedding(num_classes, num_features)
-        nn.init.normal_(self.class_direction.weight, std=num_features**-0.5)  # scores of unit order at the start
+        nn.init.normal_(
+            self.class_direction.weight, std=num_features**-0.5
+        )  # scores of unit order at the start
 
     def forward(self, features_BF: Tensor, labels_B: Tensor) -> Tensor:
         """logits_B."""
-        logits_B: Tensor = self.realness(features_BF).squeeze(1) + (self.class_direction(labels_B) * features_BF).sum(1)
+        logits_B: Tensor = self.realness(features_BF).squeeze(1) + (
+            self.class_direction(labels_B) * features_BF
+        ).sum(1)
         return logits_B
 
 
@@ -192,8 +210,12 @@ class _DownBlock(nn.Sequential):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         # The paper's 3x3 and average pooling are a special case of this 4x4, which costs 4/9 of them.
-        halve = _initialised(nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1), 16 * in_channels)
-        super().__init__(_conv3x3(in_channels, in_channels), nn.LeakyReLU(0.2), halve, nn.LeakyReLU(0.2))
+        halve = _initialised(
+            nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1), 16 * in_channels
+        )
+        super().__init__(
+            _conv3x3(in_channels, in_channels), nn.LeakyReLU(0.2), halve, nn.LeakyReLU(0.2)
+        )
 
 
 class ProgressiveDiscriminator(nn.Module):
@@ -223,7 +245,9 @@ class ProgressiveDiscriminator(nn.Module):
         widths = _widths(width, doublings)
         self.from_images = nn.ModuleList(_conv3x3(4 * channels, maps) for maps in widths)
         pairs = zip(widths[1:], widths, strict=False)
-        self.blocks = nn.ModuleList(_DownBlock(*pair) for pair in pairs)  # blocks[level] goes from level + 1 to level
+        self.blocks = nn.ModuleList(
+            _DownBlock(*pair) for pair in pairs
+        )  # blocks[level] goes from level + 1 to level
         num_inputs = widths[0] * BASE_SIZE**2
         self.last = nn.Sequential(
             _conv3x3(widths[0], widths[0]),

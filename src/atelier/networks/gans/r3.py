@@ -68,7 +68,13 @@ class R3Generator(nn.Module):
     """
 
     def __init__(
-        self, channels: int, image_size: int, num_classes: int, latent_dim: int, width: int, blocks: int
+        self,
+        channels: int,
+        image_size: int,
+        num_classes: int,
+        latent_dim: int,
+        width: int,
+        blocks: int,
     ) -> None:
         super().__init__()
         sizes = _feature_sizes(image_size)
@@ -79,10 +85,13 @@ class R3Generator(nn.Module):
         self.basis_Fhw = nn.Parameter(torch.randn(widths[0], sizes[0], sizes[0]))
         num_blocks = blocks * len(sizes)
         self.stages = nn.ModuleList(
-            nn.Sequential(*(PlainResidualBlock(maps, num_blocks) for _ in range(blocks))) for maps in widths
+            nn.Sequential(*(PlainResidualBlock(maps, num_blocks) for _ in range(blocks)))
+            for maps in widths
         )
         pairs = itertools.pairwise(widths)
-        self.changes = nn.ModuleList(nn.Conv2d(wider, narrower, 1, bias=False) for wider, narrower in pairs)
+        self.changes = nn.ModuleList(
+            nn.Conv2d(wider, narrower, 1, bias=False) for wider, narrower in pairs
+        )
         self.to_image = nn.Conv2d(widths[-1], 4 * channels, 3, padding=1)
         for layer in (self.project, *self.changes, self.to_image):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
@@ -102,7 +111,9 @@ class R3Generator(nn.Module):
         maps_BFhw = self.stages[0](maps_BFhw)
         for change, stage in zip(self.changes, self.stages[1:], strict=True):
             # The 1x1 convolution and the interpolation commute; in this order it costs a quarter.
-            maps_BFhw = F.interpolate(change(maps_BFhw), scale_factor=2, mode="bilinear", align_corners=False)
+            maps_BFhw = F.interpolate(
+                change(maps_BFhw), scale_factor=2, mode="bilinear", align_corners=False
+            )
             maps_BFhw = stage(maps_BFhw)
         return torch.tanh(F.pixel_shuffle(self.to_image(maps_BFhw), 2))
 
@@ -117,11 +128,15 @@ class ProjectionHead(nn.Module):
         super().__init__()
         self.realness = nn.Linear(num_features, 1)
         self.class_direction = nn.Embedding(num_classes, num_features)
-        nn.init.normal_(self.class_direction.weight, std=num_features**-0.5)  # scores of unit order at the start
+        nn.init.normal_(
+            self.class_direction.weight, std=num_features**-0.5
+        )  # scores of unit order at the start
 
     def forward(self, features_BF: Tensor, labels_B: Tensor) -> Tensor:
         """logits_B."""
-        logits_B: Tensor = self.realness(features_BF).squeeze(1) + (self.class_direction(labels_B) * features_BF).sum(1)
+        logits_B: Tensor = self.realness(features_BF).squeeze(1) + (
+            self.class_direction(labels_B) * features_BF
+        ).sum(1)
         return logits_B
 
 
@@ -139,17 +154,22 @@ class R3Discriminator(nn.Module):
         blocks: residual blocks at each size, 2 in the paper.
     """
 
-    def __init__(self, channels: int, image_size: int, num_classes: int, width: int, blocks: int) -> None:
+    def __init__(
+        self, channels: int, image_size: int, num_classes: int, width: int, blocks: int
+    ) -> None:
         super().__init__()
         sizes = _feature_sizes(image_size)[::-1]
         widths = [width * min(4, 2**level) for level in range(len(sizes))]
         num_blocks = blocks * len(sizes)
         self.from_image = nn.Conv2d(4 * channels, width, 3, padding=1)
         self.stages = nn.ModuleList(
-            nn.Sequential(*(PlainResidualBlock(maps, num_blocks) for _ in range(blocks))) for maps in widths
+            nn.Sequential(*(PlainResidualBlock(maps, num_blocks) for _ in range(blocks)))
+            for maps in widths
         )
         pairs = itertools.pairwise(widths)
-        self.changes = nn.ModuleList(nn.Conv2d(narrower, wider, 1, bias=False) for narrower, wider in pairs)
+        self.changes = nn.ModuleList(
+            nn.Conv2d(narrower, wider, 1, bias=False) for narrower, wider in pairs
+        )
         self.basis_Fhw = nn.Parameter(torch.randn(widths[-1], sizes[-1], sizes[-1]) / sizes[-1])
         self.head = ProjectionHead(widths[-1], num_classes)
         for layer in (self.from_image, *self.changes):

@@ -78,14 +78,24 @@ class SelfAttention(nn.Module):
 class _UpBlock(nn.Module):
     """norm, ReLU, convolution, twice, beside a 1x1 convolution; either doubles both sides or keeps them."""
 
-    def __init__(self, in_channels: int, out_channels: int, num_classes: int, doubles: bool) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, num_classes: int, doubles: bool
+    ) -> None:
         super().__init__()
         self.doubles = doubles
-        self.norms = nn.ModuleList(ConditionalBatchNorm(maps, num_classes) for maps in (in_channels, out_channels))
+        self.norms = nn.ModuleList(
+            ConditionalBatchNorm(maps, num_classes) for maps in (in_channels, out_channels)
+        )
         # BigGAN's nearest neighbours and 3x3 are a special case of this 4x4, which costs 4/9 of them.
-        conv = _double(in_channels, out_channels) if doubles else _conv3x3(in_channels, out_channels)
+        conv = (
+            _double(in_channels, out_channels) if doubles else _conv3x3(in_channels, out_channels)
+        )
         self.convs = nn.ModuleList([conv, _conv3x3(out_channels, out_channels)])
-        self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
+        self.skip = (
+            nn.Conv2d(in_channels, out_channels, 1)
+            if in_channels != out_channels
+            else nn.Identity()
+        )
 
     def forward(self, maps_BFhw: Tensor, labels_B: Tensor) -> Tensor:
         skip_BFhw: Tensor = self.skip(maps_BFhw)
@@ -156,7 +166,9 @@ class ResnetGenerator(nn.Module):
         """
         maps_BFhw = self.project(z_BZ).unflatten(1, (-1, self.base_size, self.base_size))
         for layer in self.layers:
-            maps_BFhw = layer(maps_BFhw, labels_B) if isinstance(layer, _UpBlock) else layer(maps_BFhw)
+            maps_BFhw = (
+                layer(maps_BFhw, labels_B) if isinstance(layer, _UpBlock) else layer(maps_BFhw)
+            )
         maps_BFhw = F.relu(self.last_norm(maps_BFhw))
         return torch.tanh(F.pixel_shuffle(self.to_image(maps_BFhw), 2))
 
@@ -171,7 +183,11 @@ class _DownBlock(nn.Module):
         # BigGAN's 3x3 and average pooling are a special case of this 4x4, which costs 4/9 of them.
         kernel_size, stride = (4, 2) if halves else (3, 1)
         self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size, stride, padding=1)
-        self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
+        self.skip = (
+            nn.Conv2d(in_channels, out_channels, 1)
+            if in_channels != out_channels
+            else nn.Identity()
+        )
 
     def forward(self, maps_BFhw: Tensor) -> Tensor:
         inner_BFhw: Tensor = self.conv2(F.relu(self.conv1(F.relu(maps_BFhw))))
@@ -189,11 +205,15 @@ class ProjectionHead(nn.Module):
         super().__init__()
         self.realness = nn.Linear(num_features, 1)
         self.class_direction = nn.Embedding(num_classes, num_features)
-        nn.init.normal_(self.class_direction.weight, std=num_features**-0.5)  # scores of unit order at the start
+        nn.init.normal_(
+            self.class_direction.weight, std=num_features**-0.5
+        )  # scores of unit order at the start
 
     def forward(self, features_BF: Tensor, labels_B: Tensor) -> Tensor:
         """logits_B."""
-        logits_B: Tensor = self.realness(features_BF).squeeze(1) + (self.class_direction(labels_B) * features_BF).sum(1)
+        logits_B: Tensor = self.realness(features_BF).squeeze(1) + (
+            self.class_direction(labels_B) * features_BF
+        ).sum(1)
         return logits_B
 
 
@@ -215,7 +235,13 @@ class ResnetDiscriminator(nn.Module):
     """
 
     def __init__(
-        self, channels: int, image_size: int, num_classes: int, width: int, blocks: int, attention: bool
+        self,
+        channels: int,
+        image_size: int,
+        num_classes: int,
+        width: int,
+        blocks: int,
+        attention: bool,
     ) -> None:
         super().__init__()
         sizes = _feature_sizes(image_size)[::-1]
@@ -231,7 +257,9 @@ class ResnetDiscriminator(nn.Module):
         self.head = ProjectionHead(widths[-1], num_classes)
         for module in list(self.modules()):
             if isinstance(module, (nn.Conv2d, nn.Linear, nn.Embedding)):
-                nn.init.orthogonal_(module.weight)  # BigGAN, appendix C.1: no direction is lost to the largest one
+                nn.init.orthogonal_(
+                    module.weight
+                )  # BigGAN, appendix C.1: no direction is lost to the largest one
                 spectral_norm(module)
 
     def forward(self, x_BCHW: Tensor, labels_B: Tensor) -> Tensor:

@@ -58,7 +58,9 @@ def _noise_level(y_BCHW: Tensor, sigma: Tensor | float | None, has_input: bool) 
     """sigma_B as given, or as estimated where it isn't; None for a network that has no input for it."""
     if not has_input:
         if sigma is not None:
-            raise ValueError("sigma was given to a restorer that was built without noise_level. Leave it out.")
+            raise ValueError(
+                "sigma was given to a restorer that was built without noise_level. Leave it out."
+            )
         return None
     if sigma is None:
         return _estimated_sigma(y_BCHW)
@@ -99,10 +101,14 @@ class CnnRestorer(nn.Module):
         noise_level: whether it sees the standard deviation of the noise.
     """
 
-    def __init__(self, channels: int, width: int, depth: int, upscale: int = 1, noise_level: bool = False) -> None:
+    def __init__(
+        self, channels: int, width: int, depth: int, upscale: int = 1, noise_level: bool = False
+    ) -> None:
         super().__init__()
         if depth < 2:
-            raise ValueError(f"depth = {depth} is below 2: the network has a first and a last convolution.")
+            raise ValueError(
+                f"depth = {depth} is below 2: the network has a first and a last convolution."
+            )
         self.upscale = upscale
         self.noise_level = noise_level
         layers: list[nn.Module] = [_conv3(4 * channels + noise_level, width), nn.ReLU(inplace=True)]
@@ -155,7 +161,9 @@ class ConvGru(nn.Module):
         (state_BFqr,) = state or (torch.zeros_like(input_BFqr),)
         gates = torch.sigmoid(self.gates(torch.cat((input_BFqr, state_BFqr), dim=1)))
         update_BFqr, reset_BFqr = gates.chunk(2, dim=1)
-        candidate_BFqr = torch.tanh(self.candidate(torch.cat((input_BFqr, reset_BFqr * state_BFqr), dim=1)))
+        candidate_BFqr = torch.tanh(
+            self.candidate(torch.cat((input_BFqr, reset_BFqr * state_BFqr), dim=1))
+        )
         return (torch.lerp(state_BFqr, candidate_BFqr, update_BFqr),)
 
 
@@ -174,7 +182,10 @@ class ConvLstm(nn.Module):
 
     def forward(self, input_BFqr: Tensor, state: State | None) -> State:
         """The next output and memory from the input maps and the last ones; `hidden` input maps start from None."""
-        output_BFqr, memory_BFqr = state or (torch.zeros_like(input_BFqr), torch.zeros_like(input_BFqr))
+        output_BFqr, memory_BFqr = state or (
+            torch.zeros_like(input_BFqr),
+            torch.zeros_like(input_BFqr),
+        )
         gates = self.gates(torch.cat((input_BFqr, output_BFqr), dim=1)).chunk(4, dim=1)
         write_BFqr, keep_BFqr, read_BFqr = (torch.sigmoid(gate) for gate in gates[:3])
         memory_BFqr = keep_BFqr * memory_BFqr + write_BFqr * torch.tanh(gates[3])
@@ -252,7 +263,9 @@ class CrnnRestorer(nn.Module):
             estimates.append(x_hat_BCHW[..., :height, :width])
         return estimates
 
-    def forward(self, y_BCHW: Tensor, sigma: Tensor | float | None = None, iterations: int | None = None) -> Tensor:
+    def forward(
+        self, y_BCHW: Tensor, sigma: Tensor | float | None = None, iterations: int | None = None
+    ) -> Tensor:
         """The last of `estimates`.
 
         Args:

@@ -59,7 +59,9 @@ def _noise_level(y_BCHW: Tensor, sigma: Tensor | float | None, has_input: bool) 
     """sigma_B as given, or as estimated where it isn't; None for a network that has no input for it."""
     if not has_input:
         if sigma is not None:
-            raise ValueError("sigma was given to a restorer that was built without noise_level. Leave it out.")
+            raise ValueError(
+                "sigma was given to a restorer that was built without noise_level. Leave it out."
+            )
         return None
     if sigma is None:
         return _estimated_sigma(y_BCHW)
@@ -115,7 +117,9 @@ class LayerNorm2d(nn.Module):
         """Maps of mean 0 and variance 1 at every pixel, scaled and shifted map by map."""
         # In channels_last the permuted maps are contiguous as they are: no copy.
         maps_BhwF = maps_BFhw.permute(0, 2, 3, 1)
-        return F.layer_norm(maps_BhwF, self.gain.shape, self.gain, self.bias, eps=1e-6).permute(0, 3, 1, 2)
+        return F.layer_norm(maps_BhwF, self.gain.shape, self.gain, self.bias, eps=1e-6).permute(
+            0, 3, 1, 2
+        )
 
 
 class NafBlock(nn.Module):
@@ -171,13 +175,17 @@ class ResnetSrRestorer(nn.Module):
         noise_level: whether it sees the standard deviation of the noise.
     """
 
-    def __init__(self, channels: int, width: int, blocks: int, upscale: int = 1, noise_level: bool = False) -> None:
+    def __init__(
+        self, channels: int, width: int, blocks: int, upscale: int = 1, noise_level: bool = False
+    ) -> None:
         super().__init__()
         self.upscale = upscale
         self.noise_level = noise_level
         self.packing = 2 if upscale == 1 else 1
         self.first = _conv3(channels * self.packing**2 + noise_level, width)
-        self.body = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)), _conv3(width, width))
+        self.body = nn.Sequential(
+            *(ResidualBlock(width) for _ in range(blocks)), _conv3(width, width)
+        )
         self.last = _conv3(width, channels * (self.packing * upscale) ** 2, zero=True)
 
     def forward(self, y_BCHW: Tensor, sigma: Tensor | float | None = None) -> Tensor:
@@ -227,16 +235,26 @@ class UnetRestorer(nn.Module):
     block: type[nn.Module] = ResidualBlock
 
     def __init__(
-        self, channels: int, width: int, levels: int, blocks: int, upscale: int = 1, noise_level: bool = False
+        self,
+        channels: int,
+        width: int,
+        levels: int,
+        blocks: int,
+        upscale: int = 1,
+        noise_level: bool = False,
     ) -> None:
         super().__init__()
         self.upscale = upscale
         self.noise_level = noise_level
         widths = [width * 2**level for level in range(levels)]
         self.first = _conv3(4 * channels + noise_level, width)
-        self.encoders = nn.ModuleList(self._blocks(maps, blocks) for maps in widths)  # the last one is the bottom
+        self.encoders = nn.ModuleList(
+            self._blocks(maps, blocks) for maps in widths
+        )  # the last one is the bottom
         self.downs = nn.ModuleList(nn.Conv2d(maps, 2 * maps, 2, stride=2) for maps in widths[:-1])
-        self.ups = nn.ModuleList(nn.Conv2d(2 * maps, 4 * maps, 1, bias=False) for maps in widths[:-1])
+        self.ups = nn.ModuleList(
+            nn.Conv2d(2 * maps, 4 * maps, 1, bias=False) for maps in widths[:-1]
+        )
         self.decoders = nn.ModuleList(self._blocks(maps, blocks) for maps in widths[:-1])
         self.last = _conv3(width, channels * (2 * upscale) ** 2, zero=True)
 
@@ -246,7 +264,9 @@ class UnetRestorer(nn.Module):
     def _body(self, maps_BFhw: Tensor) -> Tensor:
         """Down and up again; both sides are multiples of 2^(levels - 1)."""
         skips = []
-        for encoder, down in zip(self.encoders, self.downs, strict=False):  # the bottom has no way down
+        for encoder, down in zip(
+            self.encoders, self.downs, strict=False
+        ):  # the bottom has no way down
             maps_BFhw = encoder(maps_BFhw)
             skips.append(maps_BFhw)
             maps_BFhw = down(maps_BFhw)

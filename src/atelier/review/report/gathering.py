@@ -11,10 +11,19 @@ from atelier.factory.card import CAPTIONS
 from atelier.metrics.directions import higher_is_better
 from atelier.params import Params
 from atelier.promotion import find_disagreements
-from atelier.registry import CHALLENGER, CHAMPION, Decision, Fleet, Registry, RunRecord, Version, read_fleet
+from atelier.registry import (
+    CHALLENGER,
+    CHAMPION,
+    Decision,
+    Fleet,
+    Registry,
+    RunRecord,
+    Version,
+    read_fleet,
+)
 from atelier.registry.records import reasons_in, scores_in
 from atelier.review.lineage import EVALUATED
-from atelier.review.report.history import History, Line, ModelHistory, Score, Verdict
+from atelier.review.report.contents import History, Line, ModelHistory, Score, Verdict
 from atelier.review.report.thumbnails import MAIN, Thumbnails
 from atelier.ui.tables import SHOWN_METRICS
 
@@ -43,7 +52,11 @@ def gather(registry: Registry, params: Params) -> History:
         registry.project.root.name,
         registry.uri,
         tuple(models),
-        tuple((fleet.experiments[run.experiment_id], run) for run in fleet.runs if run.status in BROKEN),
+        tuple(
+            (fleet.experiments[run.experiment_id], run)
+            for run in fleet.runs
+            if run.status in BROKEN
+        ),
         len(fleet.runs),
         sum(run.metrics.get("minutes", 0.0) for run in fleet.runs),
         tuple(thumbnails.problems),
@@ -73,7 +86,10 @@ def _model(
         _better(metric),
         lines,
         decisions,
-        (*([distrusted] if distrusted else find_disagreements(name, entries, versions)), *_warnings(lines, trainings)),
+        (
+            *([distrusted] if distrusted else find_disagreements(name, entries, versions)),
+            *_warnings(lines, trainings),
+        ),
         tuple(_remarks(lines, trainings, name in params.models)),
         CAPTIONS.get(MAIN.get(kind, ""), ""),
         tuple(
@@ -86,7 +102,11 @@ def _model(
 
 def _kind(versions: Sequence[Version], runs: Mapping[str, RunRecord]) -> str:
     """The kind of a model that is no more in params.yaml."""
-    kinds = [runs[version.run_id].params.get("kind", "") for version in versions if version.run_id in runs]
+    kinds = [
+        runs[version.run_id].params.get("kind", "")
+        for version in versions
+        if version.run_id in runs
+    ]
     return kinds[-1] if kinds else ""
 
 
@@ -105,20 +125,27 @@ def _better(metric: str) -> str:
 
 
 def _lines(
-    versions: Sequence[Version], runs: Mapping[str, RunRecord], metric: str, decisions: Sequence[Decision]
+    versions: Sequence[Version],
+    runs: Mapping[str, RunRecord],
+    metric: str,
+    decisions: Sequence[Decision],
 ) -> Iterator[Line]:
     scores = {version.number: _score(runs.get(version.run_id), metric) for version in versions}
     newest = next((version for version in reversed(versions) if scores[version.number]), None)
     for version in versions:
         known = [decision for decision in decisions if decision.knows(version)]
         about = [decision for decision in known if decision.version == version.number]
-        verdicts = [Verdict(decision.action, decision.reasons, decision.at, decision.who) for decision in about]
+        verdicts = [
+            Verdict(decision.action, decision.reasons, decision.at, decision.who)
+            for decision in about
+        ]
         yield Line(
             version,
             runs.get(version.run_id),
             scores[version.number],
             tuple(verdicts or _tagged(version)),
-            any(decision.champion == version.number for decision in known) or CHAMPION in version.aliases,
+            any(decision.champion == version.number for decision in known)
+            or CHAMPION in version.aliases,
             newest is None or _scored_on(version) == _scored_on(newest),
         )
 
@@ -134,13 +161,19 @@ def _tagged(version: Version) -> list[Verdict]:
         return []
     tags = version.tags
     reasons = reasons_in(tags)
-    return [Verdict(tags["verdict"], reasons, tags.get("verdict.at", ""), tags.get("verdict.by", ""))]
+    return [
+        Verdict(tags["verdict"], reasons, tags.get("verdict.at", ""), tags.get("verdict.by", ""))
+    ]
 
 
 def _scored_on(version: Version) -> str:
     """The version of data/ that its scores were made on; empty if the tags don't say it."""
     fingerprint = version.tags.get("evaluation.fingerprint")
-    marks = (tag for tag, value in version.tags.items() if tag.startswith(EVALUATED) and value == fingerprint)
+    marks = (
+        tag
+        for tag, value in version.tags.items()
+        if tag.startswith(EVALUATED) and value == fingerprint
+    )
     return next(marks, "")
 
 
@@ -158,7 +191,9 @@ def _remarks(lines: Sequence[Line], trainings: Sequence[RunRecord], wanted: bool
         yield "no version yet"
     if not wanted:
         yield "not in params.yaml"
-    if waiting := [str(line.version.number) for line in lines if line.version.tags.get("verdict") == "waiting"]:
+    if waiting := [
+        str(line.version.number) for line in lines if line.version.tags.get("verdict") == "waiting"
+    ]:
         yield f"version {', '.join(waiting)} waits for approval"
     if unjudged := [str(line.version.number) for line in lines if not line.verdicts]:
         yield f"version {', '.join(unjudged)} was not judged"
@@ -174,7 +209,9 @@ def shown(lines: Sequence[Line], limit: int) -> list[Line]:
         limit: how many at most; the champion is among them.
     """
     champions = [line for line in lines if line.was_champion]
-    challenger = [line for line in lines if CHALLENGER in line.version.aliases or line is lines[-1]][:1]
+    challenger = [
+        line for line in lines if CHALLENGER in line.version.aliases or line is lines[-1]
+    ][:1]
     now = [line for line in champions if line.is_champion]
     wanted = [*now, *(line for line in challenger if not line.is_champion)]
     wanted += [line for line in reversed(champions) if line not in wanted]

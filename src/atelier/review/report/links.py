@@ -9,7 +9,11 @@ from urllib.parse import quote, urlsplit, urlunsplit
 def without_password(uri: str) -> str:
     """An address as it may be shown to others: user and password are left out."""
     parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else uri
+    return (
+        urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        if "@" in parts.netloc
+        else uri
+    )
 
 
 def mlflow_address(uri: str) -> str:
@@ -19,7 +23,10 @@ def mlflow_address(uri: str) -> str:
 
 def prefect_address() -> str:
     """Prefect's page by PREFECT_UI_URL, or by the PREFECT_API_URL of a server of one's own; empty if neither is set."""
-    page, api = os.environ.get("PREFECT_UI_URL", ""), os.environ.get("PREFECT_API_URL", "").rstrip("/")
+    page, api = (
+        os.environ.get("PREFECT_UI_URL", ""),
+        os.environ.get("PREFECT_API_URL", "").rstrip("/"),
+    )
     address = page.rstrip("/") or (api.removesuffix("/api") if api.endswith("/api") else "")
     return without_password(address) if address.startswith(("http://", "https://")) else ""
 

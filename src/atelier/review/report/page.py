@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from atelier.review.report import links
-from atelier.review.report.history import History, ModelHistory
+from atelier.review.report.contents import History, ModelHistory
 from atelier.review.report.timeline import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, timeline
 from atelier.ui.pages import render
 
@@ -31,7 +31,14 @@ def rendered(history: History, written: str) -> str:
         prefect=prefect,
         versions=sum(len(model.lines) for model in history.models),
         timelines={model.name: timeline(model) for model in history.models},
-        area={"height": HEIGHT, "top": TOP, "bottom": BOTTOM, "left": LEFT, "right": RIGHT, "narrow": 420},
+        area={
+            "height": HEIGHT,
+            "top": TOP,
+            "bottom": BOTTOM,
+            "left": LEFT,
+            "right": RIGHT,
+            "narrow": 420,
+        },
         open_rows=OPEN_ROWS,
         anchors=anchors(history.models),
     )

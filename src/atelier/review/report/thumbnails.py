@@ -9,7 +9,7 @@ from PIL import Image
 
 from atelier.errors import RegistryError
 from atelier.registry import Registry, Version
-from atelier.review.report.history import Thumbnail
+from atelier.review.report.contents import Thumbnail
 
 MAIN = {  # the picture that says most of a version, by kind of model
     "classification": "confusion.png",
@@ -51,4 +51,6 @@ def shrunk(png: bytes) -> Thumbnail | None:
         return None
     target = io.BytesIO()
     small.save(target, "WEBP", quality=80)
-    return Thumbnail(f"data:image/webp;base64,{base64.b64encode(target.getvalue()).decode()}", *small.size)
+    return Thumbnail(
+        f"data:image/webp;base64,{base64.b64encode(target.getvalue()).decode()}", *small.size
+    )

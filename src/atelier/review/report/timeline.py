@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from atelier.registry import Decision
-from atelier.review.report.history import Line, ModelHistory, Score
+from atelier.review.report.contents import Line, ModelHistory, Score
 
 HEIGHT, TOP, BOTTOM = 190, 10, 148  # of the picture; of the area of the scores, in pixels
 LEFT, RIGHT = 56, 16  # margins
@@ -107,11 +107,27 @@ def timeline(model: ModelHistory) -> Timeline | None:
     for x, slot in zip(places, slots, strict=True):
         if slot.line is not None and (score := slot.line.score):
             beyond = "above" if score["value"] > high else "below" if score["value"] < low else ""
-            marks.append(Mark(x, y_of(score["value"]), y_of(score["high"]), y_of(score["low"]), beyond, slot.line))
+            marks.append(
+                Mark(
+                    x,
+                    y_of(score["value"]),
+                    y_of(score["high"]),
+                    y_of(score["low"]),
+                    beyond,
+                    slot.line,
+                )
+            )
     return Timeline(
         width,
         tuple((y_of(value), f"{value:.6g}") for value in _ticks(low, high)),
-        tuple(_steps(slots, places, {number: y_of(score["value"]) for number, score in scores.items()}, width)),
+        tuple(
+            _steps(
+                slots,
+                places,
+                {number: y_of(score["value"]) for number, score in scores.items()},
+                width,
+            )
+        ),
         tuple(marks),
         tuple(_labels(slots, places)),
     )
@@ -119,14 +135,18 @@ def timeline(model: ModelHistory) -> Timeline | None:
 
 def moments(lines: Sequence[Line], decisions: Sequence[Decision]) -> list[Slot]:
     """The slots in the order of time; a version that was promoted before anything else happened has one."""
-    events: list[tuple[str, int, Line | Decision]] = [(line.version.created, 0, line) for line in lines]
+    events: list[tuple[str, int, Line | Decision]] = [
+        (line.version.created, 0, line) for line in lines
+    ]
     events += [(item.at, 1, item) for item in decisions if item.champion != item.champion_before]
     slots: list[Slot] = []
     for at, _, event in sorted(events, key=lambda event: event[:2]):
         champion = slots[-1].champion if slots else None
         if isinstance(event, Line):
             slots.append(Slot(event, champion, at))
-        elif slots and slots[-1].line is not None and slots[-1].line.version.number == event.champion:
+        elif (
+            slots and slots[-1].line is not None and slots[-1].line.version.number == event.champion
+        ):
             slots[-1].champion = event.champion
         else:
             slots.append(Slot(None, event.champion, at))
@@ -156,7 +176,9 @@ def _ticks(low: float, high: float) -> list[float]:
     return [step * number for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-def _steps(slots: Sequence[Slot], places: Sequence[float], heights: dict[int, float], width: int) -> list[str]:
+def _steps(
+    slots: Sequence[Slot], places: Sequence[float], heights: dict[int, float], width: int
+) -> list[str]:
     """The champion's line, broken where there is no champion or it has no score."""
     pieces: list[list[str]] = []
     before = None
