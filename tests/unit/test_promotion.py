@@ -304,6 +304,22 @@ def test_weights_that_are_not_numbers_and_a_wrong_signature_are_found_in_a_fresh
     assert registry.version("broken", 1).tags["blessing.infrastructure"] == "refused"
 
 
+@pytest.mark.parametrize("module", ["losses", "restore"])
+def test_a_served_file_that_needs_a_file_of_atelier_is_refused(project, registry, tmp_path, module):
+    """Neither the package's folder nor that of the inspection is searched for modules."""
+    network = build_restorer(**CONFIG).eval()
+    info = DatasetInfo(28, 1, 0, (), {"train": 1})
+    leaning = write_bundle(tmp_path / "bundle", "restoration", Trained(network, CONFIG, 0), info)
+    source = leaning / "network.py"
+    lines = source.read_text().replace("import torch\n", f"import torch\nimport {module}\n", 1)
+    assert f"import {module}" in lines
+    source.write_text(lines)
+    name = f"leaning-on-{module}"
+    version = registry.register(name, registry.runs.start(name, "print", {}), leaning, {})
+    (reason,) = inspect(registry, version)
+    assert f"ModuleNotFoundError: No module named '{module}'" in reason
+
+
 def test_an_inspection_whose_process_dies_says_nothing_of_the_version(
     registry, tmp_path, monkeypatch
 ):
