@@ -28,18 +28,9 @@ IRREGULAR = {
     "kept", "known", "laid", "left", "lent", "lost", "made", "meant", "met", "paid", "seen", "sent", "shown", "split",
     "spent", "spoken", "sworn", "taken", "taught", "told", "thrown", "torn", "understood", "woven", "written",
 }  # fmt: skip
-NO_PARTICIPLES = {
-    "need",
-    "seed",
-    "speed",
-    "feed",
-    "embed",
-    "unsized",
-    "split",
-    "cut",
-    "proceed",
-    "exceed",
-}
+NO_PARTICIPLES = {"need", "seed", "speed", "feed", "embed", "split", "cut"}
+# `checked_out` is named by what became of something; `paired_units` are units.
+PARTICLES = {"anew", "by", "from", "here", "in", "now", "off", "on", "out", "up"}
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
@@ -95,8 +86,10 @@ def is_participle(node):
         return False
     if isinstance(node.returns, ast.Name) and node.returns.id == "bool":
         return False
-    last = node.name.strip("_").rpartition("_")[2]
-    return last not in NO_PARTICIPLES and (last in IRREGULAR or last.endswith("ed"))
+    first, _, rest = node.name.strip("_").partition("_")
+    if first in NO_PARTICIPLES or not (first in IRREGULAR or first.endswith("ed")):
+        return False
+    return rest == "" or rest in PARTICLES
 
 
 def total(paths):

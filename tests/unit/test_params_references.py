@@ -6,7 +6,7 @@ import pytest
 
 from atelier.errors import ConfigError
 from atelier.params import load_params
-from atelier.params.references import in_order, model_of, source_of
+from atelier.params.references import Reference, in_order, source_of
 
 EXAMPLE = Path(__file__).with_name("example_params.yaml").read_text(encoding="utf-8")
 DENOISE, INPAINT, GAN = "degradation: [{noise", "degradation: [{mask", "loss: relativistic"
@@ -135,8 +135,9 @@ def test_the_short_form_names_the_gan_alone(tmp_path, reference):
     long = load(tmp_path, [extend(f"{{gan: {reference}}}")]).models["fashion-denoise"]
     assert short == long
     assert (short.data.extend.images, short.data.limit) == (None, None)
-    assert source_of(short) == reference
-    assert model_of(reference) in ("fashion-gan", "of-the-registry")
+    assert source_of(short) == Reference.parse(reference)
+    assert str(source_of(short)) == reference
+    assert Reference.parse(reference).model in ("fashion-gan", "of-the-registry")
 
 
 def test_every_model_comes_after_those_that_it_needs(tmp_path):

@@ -1,4 +1,6 @@
-"""What a model takes from a registered version of another: a GAN's images to learn from, a restorer to draw through.
+"""What a model takes from a registered version of another.
+
+That is a GAN's images to learn from, or a restorer to draw through.
 
 `atelier.params.references` knows which model that is, `atelier.factory.plan` which version.
 """
@@ -27,7 +29,7 @@ log = logging.getLogger("atelier")
 
 
 def generated_file(checkpoints: Path) -> Path:
-    """Where the generated training images lie while the training that has these checkpoints isn't done."""
+    """Where the generated training images lie until the training with these checkpoints is done."""
     return checkpoints / "generated.bin"
 
 
@@ -39,15 +41,18 @@ def draw_extension(
     checkpoints: Path,
     may_stop: Callable[[], None] = lambda: None,
 ) -> int:
-    """Draw the images that extend a model's training images, unless an interrupted training did; returns their number.
+    """Draw the images that extend a model's training images, unless an interrupted training did.
 
     Args:
         factory: that holds the GAN.
         name: the model.
-        source: the GAN's version, `name/number`; empty if the model learns from its own images alone.
+        source: the GAN's version, `name/number`; empty if the model learns from its own alone.
         dataset: of the model.
         checkpoints: folder of the training's checkpoints.
         may_stop: called before every part of the drawing; what it raises ends it.
+
+    Returns:
+        Their number.
 
     Raises:
         TrainingError: if that version is no GAN, or none that learnt this dataset in this form.
@@ -58,24 +63,26 @@ def draw_extension(
     if not source or not isinstance(model, RestorationModel):
         return 0
     assert model.data.extend is not None
-    version, info = registry.resolve(source), dataset.info
+    version = registry.resolve(source)
+    info = dataset.info
     served = registry.load(version).unwrap_python_model()
-    where, config = f"models.{name}.data.extend: {version}", served.config
-    _refuse_unfit(registry, version, config, dataset, where)
-    limit, train = model.data.limit or MOST, info.counts["train"]
+    where = f"models.{name}.data.extend: {version}"
+    _refuse_unfit(registry, version, served.config, dataset, where)
+    limit = model.data.limit or MOST
+    train = info.counts["train"]
     count = model.data.extend.images or min(train, limit, MOST)
     device = choose_device(params.device)
-    for network in filter(
-        None, (served.network, getattr(served, "refiner", None))
-    ):  # versions of before have no other
-        network.to(device)
+    served.network.to(device)
+    refiner = getattr(served, "refiner", None)  # versions of before have none
+    if refiner is not None:
+        refiner.to(device)
     make_deterministic(params.threads)
     assert info.image_size is not None  # it is the GAN's
     shape = count, info.image_size, info.image_size, info.channels
 
     def draw(number: int, seed: int) -> np.ndarray:
         may_stop()
-        return _drawn(served, number, seed)
+        return _draw(served, number, seed)
 
     draw_images(draw, shape, params.seed, generated_file(checkpoints))
     log.info("%s  learns from %d images by %s as well", name, count, version)
@@ -95,20 +102,21 @@ def _refuse_unfit(
         raise TrainingError(f"{where} is a {config['kind']} model. Name a GAN.")
     if (config["image_size"], config["channels"]) != (info.image_size, info.channels):
         raise TrainingError(
-            f"{where} draws squares of {config['image_size']} pixels in {config['channels']} channels, the images of "
-            f"{dataset.name} have {info.image_size} and {info.channels}. Train it again, or name another version."
+            f"{where} draws squares of {config['image_size']} pixels in {config['channels']} "
+            f"channels, the images of {dataset.name} have {info.image_size} and {info.channels}. "
+            "Train it again, or name another version."
         )
     learnt = list(
         (registry.runs.read_json(version.run_id, "fingerprint.json") or {}).get("data", {})
     )
     if dataset.name not in learnt:
         raise TrainingError(
-            f"{where} learnt {', '.join(learnt) or 'nobody knows what'}, not {dataset.name}: what it draws may be test "
-            f"data here. Name a GAN of {dataset.name}."
+            f"{where} learnt {', '.join(learnt) or 'nobody knows what'}, not {dataset.name}: "
+            f"what it draws may be test data here. Name a GAN of {dataset.name}."
         )
 
 
-def _drawn(served: Any, num_images: int, seed: int) -> np.ndarray:
+def _draw(served: Any, num_images: int, seed: int) -> np.ndarray:
     import pandas as pd
 
     drawn: np.ndarray = served.predict(
@@ -138,19 +146,19 @@ def fetch_refiner(
     if not source or not isinstance(factory.params.models[name], GanModel):
         return None
     factory.registry.fetch_bundle(factory.registry.resolve(source), folder)
-    config, where = (
-        json.loads((folder / "config.json").read_text(encoding="utf-8")),
-        f"models.{name}.refine: {source}",
-    )
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    where = f"models.{name}.refine: {source}"
     if config["kind"] != "restoration":
         raise TrainingError(f"{where} is a {config['kind']} model. Name a restorer.")
-    if (upscale := config["network"].get("upscale", 1)) != 1:
+    upscale = config["network"].get("upscale", 1)
+    if upscale != 1:
         raise TrainingError(
-            f"{where} would enlarge the images {upscale} times. Name a restorer that keeps their size."
+            f"{where} would enlarge the images {upscale} times. "
+            "Name a restorer that keeps their size."
         )
     if config["channels"] != dataset.info.channels:
         raise TrainingError(
-            f"{where} restores images of {config['channels']} channels, those of {dataset.name} have "
-            f"{dataset.info.channels}. Name another restorer."
+            f"{where} restores images of {config['channels']} channels, those of {dataset.name} "
+            f"have {dataset.info.channels}. Name another restorer."
         )
     return folder

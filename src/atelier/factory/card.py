@@ -1,4 +1,4 @@
-"""The model card of a version: what it is for, what it was made of, how good it is, where it fails, what it costs.
+"""The model card of a version: its purpose, data, scores, failures and cost.
 
 Source of the sections: Mitchell et al. 2019, arXiv:1810.03993.
 """
@@ -35,7 +35,8 @@ PROVENANCE = {
 CAPTIONS = {
     "restored.png": "Clean, degraded, best baseline, restored",
     "generated.png": "Generated, a class a row",
-    "errors.png": "The worst test images: clean, degraded, restored, and where it errs (white: a quarter of the range)",
+    "errors.png": "The worst test images: clean, degraded, restored, and where it errs "
+    "(white: a quarter of the range)",
     "attribution.png": "Which pixels the details in the marked patch come from",
     "unrefined.png": "The same before they passed through the restorer",
     "interpolation.png": "On the way from one latent to another, a class a row",
@@ -77,7 +78,8 @@ def begin_card(
         ),
         "provenance": {label: tags.get(tag, "") for tag, label in PROVENANCE.items()},
     }
-    required = {  # a card without one of these is none, and a version without a card is not registered
+    # A card without one of these is none, and a version without a card is not registered.
+    required = {
         "purpose": facts["purpose"],
         "data.licence": facts["data"]["licence"],
         "data.images": facts["data"]["images"],
@@ -85,10 +87,11 @@ def begin_card(
         "provenance.fingerprint": facts["provenance"]["fingerprint"],
         "provenance.seed": facts["provenance"]["seed"],
     }
-    if missing := [field for field, value in required.items() if not value]:
+    missing = [field for field, value in required.items() if not value]
+    if missing:
         raise RegistryError(
-            f"the model card of {name} lacks {', '.join(missing)}, so no version is registered: nobody could say what "
-            "it is, or make it again. Run `atelier doctor`."
+            f"the model card of {name} lacks {', '.join(missing)}, so no version is registered: "
+            "nobody could say what it is, or make it again. Run `atelier doctor`."
         )
     return facts
 
@@ -101,9 +104,9 @@ def _purpose(model: Model) -> str:
         }
         return f"Draws new images like those of {model.dataset}{asked.get(model.conditional, '')}."
     if isinstance(model, (RestorationModel, TranslationModel)):
-        steps = [
-            key for step in model.degradation or () for key in step.model_dump(exclude_none=True)
-        ]
+        steps: list[str] = []
+        for step in model.degradation or ():
+            steps += step.model_dump(exclude_none=True)
         if not steps:
             return (
                 f"Makes pictures of {getattr(model, 'damaged', '')} like those of {model.dataset}."
@@ -174,7 +177,7 @@ def _slices(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def render_card(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> dict[str, str]:
-    """The card as `card.md` and `card.html`, the second with its pictures; whatever comes from outside is escaped.
+    """The card as `card.md` and `card.html`; whatever comes from outside is escaped.
 
     Args:
         facts: of `complete_card`.
@@ -193,7 +196,7 @@ def render_card(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> dict
 
 
 def cell(value: object) -> str:
-    """Text that stays text in Markdown, in a table too: no column, line, tag, link or emphasis begins in it."""
+    """Text that stays text in Markdown: no column, line, tag, link or emphasis begins in it."""
     text = " ".join(str(value).split()).replace("&", "&amp;").replace("<", "&lt;")
-    # Inside of a word `_` is a letter; a sign that makes a heading, a list or a quotation does so at the beginning.
+    # Inside of a word `_` is a letter; a heading, a list or a quotation begins at the beginning.
     return re.sub(r"[\\`*~|\[\]]|(?<!\w)_|_(?!\w)|^[#>+-]", r"\\\g<0>", text)

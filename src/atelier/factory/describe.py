@@ -1,4 +1,4 @@
-"""The stage that shows a dataset: contact sheets, histograms and the quarantine, kept with its version in MLflow."""
+"""The stage that shows a dataset: contact sheets, histograms and the quarantine, in MLflow."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def describe(project: Project, name: str, flow_run_id: str) -> dict[str, bytes]:
     """
     from atelier.data.ingest.portrait import contact_sheet, histograms
 
-    registry, dataset = Registry(project), read_dataset(project.root, name)
+    registry = Registry(project)
+    dataset = read_dataset(project.root, name)
     fingerprint = f"{name}:{dataset.digest}"
     if registry.runs.finished(EXPERIMENT, fingerprint):
         return {}
@@ -69,7 +70,10 @@ def describe(project: Project, name: str, flow_run_id: str) -> dict[str, bytes]:
 
 
 def _notes(folder: Path) -> dict[str, Any]:
-    """Notes of the last ingest, where it was on this machine; names.csv stays here: it can be large, and private."""
+    """Notes of the last ingest, if it was on this machine.
+
+    names.csv stays here: it can be large, and private.
+    """
     notes: dict[str, Any] = {}
     for name in LOCAL_NOTES:
         if name == "names.csv" or not (folder / name).exists():

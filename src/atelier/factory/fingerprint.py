@@ -1,7 +1,8 @@
-"""What a model and an evaluation are made of, hashed: equal fingerprints mean that nothing would come out different.
+"""What a model and an evaluation are made of, hashed: with equal fingerprints nothing would differ.
 
-Code counts as what it does: the source of every Atelier module that an entry module imports, directly or not, without
-comments, docstrings and log calls. The modules are read as text, so that a plan imports no torch.
+Code counts as what it does: the source of every Atelier module that an entry module imports,
+directly or not, without comments, docstrings and log calls. The modules are read as text, so that
+a plan imports no torch.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def training_inputs(
         params: the desired state.
         name: the model.
         dataset_digests: version of each of its datasets.
-        source: the version that it is built from, `name/number`, whatever the parameters call it; empty if none is.
+        source: the version that it is built from, `name/number`, whatever the parameters call it;
+            empty if it is built from none.
     """
     model = params.models[name]
     left_out: Any = {"training": RHYTHM, "data": {"extend": {"gan"}}}
@@ -89,7 +91,7 @@ def evaluation_inputs(
         name: the model.
         version: the version to be scored, `name/number`.
         dataset_digests: version of each of its datasets.
-        extractor: the classifier version used, `name/number`, or the published weights; empty if none is.
+        extractor: the classifier version used, `name/number`, or the published weights; or empty.
         compared: the version of `compare_with`, `name/number`; empty if there is none.
     """
     return {
@@ -133,10 +135,11 @@ def evaluation_params(params: Params, model: Model) -> dict[str, Any]:
 def uses_extractor(params: Params, name: str) -> bool:
     """Whether the extractor helps to score this model.
 
-    A classifier does if it learnt the same dataset, and isn't the model itself; published weights know no classes, so
-    they only tell how sets of images differ.
+    A classifier does if it learnt the same dataset, and isn't the model itself. Published weights
+    know no classes, so they only tell how sets of images differ.
     """
-    model, classifier = params.models[name], params.models.get(params.evaluation.classifier)
+    model = params.models[name]
+    classifier = params.models.get(params.evaluation.classifier)
     if model.kind == "classification":
         return False
     if classifier is None:
@@ -146,7 +149,7 @@ def uses_extractor(params: Params, name: str) -> bool:
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Why two inputs differ, for people: "params: training.kimg 200 -> 500", "code: losses.py", "data: ..."."""
+    """Why two inputs differ, for people: "params: training.kimg 200 -> 500", "code: losses.py"."""
     reasons = [
         f"params: {line}" for line in _value_differences(before.get("params", {}), after["params"])
     ]
@@ -157,7 +160,8 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
     for key in ("extractor", "source", "compared"):
         if before.get(key) != after.get(key):
             reasons.append(f"{key}: {before.get(key) or 'none'} -> {after.get(key) or 'none'}")
-    old_code, new_code = before.get("code", {}), after["code"]
+    old_code = before.get("code", {})
+    new_code = after["code"]
     changed = sorted(
         file
         for file in old_code.keys() | new_code.keys()
@@ -183,25 +187,27 @@ def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _value_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    old, new = flatten(before), flatten(after)
+    old = flatten(before)
+    new = flatten(after)
     keys = [*new, *(key for key in old if key not in new)]
     return [
-        f"{key} {_shown(old, key)} -> {_shown(new, key)}"
+        f"{key} {_show(old, key)} -> {_show(new, key)}"
         for key in keys
         if old.get(key, ...) != new.get(key, ...)
     ]
 
 
-def _shown(values: Mapping[str, Any], key: str) -> str:
+def _show(values: Mapping[str, Any], key: str) -> str:
     value = values.get(key, "(not set)")
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 @cache
 def module_hashes(entry: str) -> dict[str, str]:
-    """{file below atelier/: hash of what it does} for `entry` and every Atelier module that it imports."""
+    """{file below atelier/: hash of what it does} for `entry` and all of ours that it imports."""
     hashes: dict[str, str] = {}
-    waiting, seen = [entry], set[str]()
+    waiting = [entry]
+    seen: set[str] = set()
     while waiting:
         module = waiting.pop()
         if module in seen or _is_ignored(module):

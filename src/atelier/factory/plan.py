@@ -1,4 +1,4 @@
-"""What is stale, and why: compares the desired state (params, data, code) with the registry, and changes nothing."""
+"""What is stale, and why: the desired state (params, data, code) beside what the registry holds."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def make_plan(factory: Factory, models: Sequence[str] = ()) -> list[Item]:
     """The plan for all models, or for those named and what they need.
 
     Raises:
-        UsageError: if a name isn't a model of params.yaml, or the extractor's version doesn't exist.
+        UsageError: if a name isn't a model of params.yaml, or the extractor's version isn't there.
     """
     params = factory.params
     names = selected_models(params, models)
@@ -75,7 +75,7 @@ def make_plan(factory: Factory, models: Sequence[str] = ()) -> list[Item]:
 
 
 def selected_models(params: Params, models: Sequence[str]) -> list[str]:
-    """The named models (all if none is) and those that they need, in the order in which they are made."""
+    """The named models (all if none is) and those that they need, in the order of their making."""
     for name in models:
         if name not in params.models:
             raise UsageError(
@@ -106,7 +106,8 @@ def plan_model(factory: Factory, name: str, pending: frozenset[str] = frozenset(
     """
     kind = factory.params.models[name].kind
     versions = factory.registry.versions(name)
-    if reasons := _what_it_waits_for(factory, name, pending):
+    reasons = _what_it_waits_for(factory, name, pending)
+    if reasons:
         return Item(name, kind, "stale" if versions else "missing", tuple(reasons), "train")
     inputs = factory.training_inputs(name)
     fresh = _newest_of(versions, digest(inputs))
@@ -178,7 +179,7 @@ def _what_its_scores_wait_for(factory: Factory, name: str, pending: frozenset[st
 
 
 def versions_to_score(registry: Registry, version: Version) -> list[Version]:
-    """Whose scores a decision about a version needs: its own, and the champion's unless its run is gone."""
+    """Whose scores a decision about a version needs: its own, and a champion's that has a run."""
     champion = registry.aliased(version.model, CHAMPION)
     if champion is None or champion.number == version.number or registry.why_lost(champion):
         return [version]

@@ -1,4 +1,4 @@
-"""What a training and the evaluation after it need of the data, checked when these are known and nothing has begun.
+"""What a training and the evaluation after it need of the data, checked before either begins.
 
 The metrics refuse the same themselves; by then the training is done.
 """
@@ -29,7 +29,8 @@ from atelier.training.batches import sizes_of
 from atelier.training.restoration import degradation_steps
 
 FEWEST_SCORED = 2  # images: an interval needs a spread
-# Images on whose features sets are compared: ten blocks of KID, and the neighbours of density and memorisation.
+# Images on whose features sets are compared: ten blocks of KID, and the neighbours of density and
+# memorisation.
 FEWEST_COMPARED = max(2 * KID_MIN_BLOCKS, DENSITY_K + 1, MEMORISATION_K)
 SPARE = 1.25  # pictures are split by their content, so a share of them is met about
 
@@ -59,10 +60,8 @@ def require_enough_data(params: Params, name: str, datasets: Sequence[StoredData
 def _batch_problems(model: Model, datasets: Sequence[StoredDataset]) -> Iterator[str]:
     if isinstance(model, RestorationModel) and model.data.extend is not None:
         return  # generated images are added, whose number is known when they are drawn
-    batch_size, halved = (
-        model.training.batch_size,
-        isinstance(model, TranslationModel) and model.damaged is None,
-    )
+    batch_size = model.training.batch_size
+    halved = isinstance(model, TranslationModel) and model.damaged is None
     for dataset in datasets:
         count = dataset.info.counts["train"]
         limited = min(count, model.data.limit or count)
@@ -100,10 +99,12 @@ def _count_problems(
 
 
 def _too_few(dataset: StoredDataset, split: Split, needed: int, what: str) -> Iterator[str]:
-    have, total = dataset.info.counts[split], sum(dataset.info.counts.values())
+    have = dataset.info.counts[split]
+    total = sum(dataset.info.counts.values())
     if have >= needed:
         return
-    where, share = f"datasets.{dataset.name}", have / max(1, total)
+    where = f"datasets.{dataset.name}"
+    share = have / max(1, total)
     fraction = SPARE * needed / max(1, total)
     remedies = [
         f"add pictures (about {round(SPARE * needed / max(share, 0.05))} in all are enough)"
@@ -111,7 +112,8 @@ def _too_few(dataset: StoredDataset, split: Split, needed: int, what: str) -> It
     if split == "test" and fraction <= 0.5:
         remedies.insert(0, f"raise {where}.test_fraction to about {fraction:.2f}")
     yield (
-        f"{where}: the {split} split has {have} of the {total} images; {what} needs at least {needed}. "
+        f"{where}: the {split} split has {have} of the {total} images; {what} needs at least "
+        f"{needed}. "
         f"{' or '.join(remedies).capitalize()}."
     )
 
@@ -120,16 +122,17 @@ def _size_problems(params: Params, model: Model, dataset: StoredDataset) -> Iter
     """SSIM looks through a window, at test images that may keep their own size."""
     if not isinstance(model, (RestorationModel, TranslationModel)) or model.degradation is None:
         return
-    asked, factor = params.evaluation, upscale_of(degradation_steps(model))
+    evaluation = params.evaluation
+    factor = upscale_of(degradation_steps(model))
     images = dataset.images("test")
     if not len(images):
         return
-    side = int(sizes_of(images)[: asked.num_images].min())
+    side = int(sizes_of(images)[: evaluation.num_images].min())
     if dataset.info.image_size is None:
-        side = min(side, asked.max_side) // factor * factor
-    if side - 2 * asked.pixels.border < SSIM_WINDOW:
+        side = min(side, evaluation.max_side) // factor * factor
+    if side - 2 * evaluation.pixels.border < SSIM_WINDOW:
         key = "image_size" if dataset.info.image_size else "min_size"
-        border = asked.pixels.border
+        border = evaluation.pixels.border
         yield (
             f"datasets.{dataset.name}: a test image has {side} pixels a side, of which "
             f"evaluation.pixels.border = {border} are left out all round; SSIM needs "
@@ -145,6 +148,6 @@ def _recipe_problems(params: Params, model: Model) -> Iterator[str]:
     if recipe.training.batch_size > params.evaluation.num_images:
         yield (
             f"evaluation.num_images = {params.evaluation.num_images} must be at least models."
-            f"{params.evaluation.classifier}.training.batch_size = {recipe.training.batch_size}: that recipe is "
-            "trained on the generated images. Raise it."
+            f"{params.evaluation.classifier}.training.batch_size = {recipe.training.batch_size}: "
+            "that recipe is trained on the generated images. Raise it."
         )

@@ -35,7 +35,7 @@ from atelier.evaluation.extractors import (
 )
 from atelier.factory import Factory
 from atelier.factory.fingerprint import digest, module_hashes
-from atelier.factory.training_run import located
+from atelier.factory.training_run import locate_files
 from atelier.params import ClassificationModel, Model, RestorationModel, TranslationModel
 from atelier.params.extractors import EFFICIENTNET_SHA256, INCEPTION_ADDRESS
 from atelier.registry import Version
@@ -85,7 +85,7 @@ def score(
         datasets: its own, and that of damaged pictures where it has one.
     """
     params = factory.params
-    model = located(factory.project, params, version.model)
+    model = locate_files(factory.project, params, version.model)
     device = choose_device(params.device)
     # Other code may take other features.
     code = digest(module_hashes("atelier.evaluation.feature_cache"))[:16]
@@ -180,9 +180,10 @@ def _extractor(subject: _Subject) -> Extractor:
             side = evaluation.efficientnet_side
             return efficientnet_extractor(side, EFFICIENTNET_SHA256, identity, device)
         case "inception":
-            file = evaluation.inception
-            path = root / file.path if file.path else _download(root, file.sha256)
-            return inception_extractor(path, file.sha256, identity, device)
+            sha256 = evaluation.inception.sha256
+            given = evaluation.inception.path
+            path = root / given if given else _download(root, sha256)
+            return inception_extractor(path, sha256, identity, device)
     return classifier_extractor(_network(subject, identity), identity, device)
 
 

@@ -1,7 +1,7 @@
-"""One training of a model of params.yaml inside its MLflow run, in this process or in several, to a folder of weights.
+"""One training of a model of params.yaml inside its MLflow run, to a folder of weights.
 
-With `training.devices` above 1 this process starts torch's own launcher, which starts `atelier.factory.worker`
-so many times.
+With `training.devices` above 1 this process starts torch's own launcher, which starts so many of
+`atelier.factory.worker`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,12 @@ LOOPS: dict[str, Callable[..., Trained]] = {
     "translation": train_translation,
 }
 # What a registered version of each kind is asked for, and answers.
-SERVED_AS = {kind: "restoration" if kind == "translation" else kind for kind in LOOPS}
+SERVED_AS = {
+    "classification": "classification",
+    "gan": "gan",
+    "restoration": "restoration",
+    "translation": "restoration",
+}
 POLL_SECONDS = 0.2
 
 
@@ -59,7 +64,7 @@ class Job:
         name: the model.
         run_id: its MLflow run.
         fingerprint: of the training.
-        bundle: folder that is made at the end: weights and what is needed to build the network again.
+        bundle: folder that is made at the end: weights, and what it takes to build the network.
         parent: process that waits for it; without it the training stops.
     """
 
@@ -86,29 +91,33 @@ def run_training(job: Job, params: Params, signals: StopSignals) -> None:
 
 def train_in_process(job: Job, params: Params, signals: StopSignals) -> None:
     """The training, or this process's part of it; the first process logs and writes the bundle."""
-    project, name = Project(Path(job.root)), job.name
-    model = located(project, params, name)
+    project = Project(Path(job.root))
+    name = job.name
+    model = locate_files(project, params, name)
     dataset, *others = (read_dataset(project.root, used) for used in datasets_of(model))
     device, threads = _devices(params)
-    first, folder = rank() == 0, project.checkpoints(name, job.fingerprint)
-    extended = isinstance(model, RestorationModel) and model.data.extend is not None
+    is_first = rank() == 0
+    folder = project.checkpoints(name, job.fingerprint)
+    is_extended = isinstance(model, RestorationModel) and model.data.extend is not None
+    generated = read_images(generated_file(folder), dataset.info) if is_extended else None
     session = Session(
         device,
         params.seed,
-        Checkpoints(folder, job.fingerprint, writable=first),
+        Checkpoints(folder, job.fingerprint, writable=is_first),
         on_log=lambda images_seen, values: None,
         on_sample=lambda images_seen, x_BCHW: None,
         stop_requested=lambda: signals.requested() or not _is_alive(job.parent),
-        generated_GHWC=read_images(generated_file(folder), dataset.info) if extended else None,
+        generated_GHWC=generated,
     )
-    if not first:
+    if not is_first:
         LOOPS[model.kind](model, dataset, session, *others)
         return
     registry = Registry(project)
     registry.runs.log_params(
         job.run_id, {"device": device.type, "threads": threads, "processes": world_size()}
     )
-    run_log, progress = registry.run_log(job.run_id), Progress(name)
+    run_log = registry.run_log(job.run_id)
+    progress = Progress(name)
 
     def on_log(images_seen: int, values: Mapping[str, float]) -> None:
         run_log.metrics(images_seen, values)
@@ -143,29 +152,29 @@ def _launch(job: Job, params: Params, signals: StopSignals) -> None:
     file = Path(job.bundle).with_suffix(".json")
     file.write_text(json.dumps({"job": asdict(job), "params": params.resolved()}), encoding="utf-8")
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"]
-    # OMP_NUM_THREADS keeps the launcher from setting it, with a warning; each process sets its own count.
+    # So the launcher sets none, with a warning; each process sets its own count.
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     process = subprocess.Popen(
         [sys.executable, *launcher, "-m", "atelier.factory.worker", str(file)], env=environment
     )
-    asked = False
+    was_told = False
     while True:
         try:
             code = process.wait(POLL_SECONDS)
             break
         except subprocess.TimeoutExpired:
-            if signals.requested() and not asked:
+            if signals.requested() and not was_told:
                 process.terminate()  # it tells the others
-                asked = True
+                was_told = True
     if signals.requested():
         raise Stopped
     if code:
         reason = file.with_suffix(".error")
+        if reason.exists():
+            raise TrainingError(reason.read_text(encoding="utf-8"))
         raise TrainingError(
-            reason.read_text(encoding="utf-8")
-            if reason.exists()
-            else f"one of the {devices} processes of the training of {job.name} died; the others were ended. The last "
-            "checkpoint is whole: run again to go on from there."
+            f"one of the {devices} processes of the training of {job.name} died; the others were "
+            "ended. The last checkpoint is whole: run again to go on from there."
         )
 
 
@@ -177,8 +186,8 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def located(project: Project, params: Params, name: str) -> Model:
-    """A model's parameters with the files that they name as they are to be opened, which differs between machines.
+def locate_files(project: Project, params: Params, name: str) -> Model:
+    """A model's parameters with the files that they name as they are to be opened on this machine.
 
     Raises:
         ConfigError: if such a file can't be read, or is another one.

@@ -121,7 +121,8 @@ def _new_files(root: Path, top: Path) -> tuple[list[bytes], list[str]]:
     left_out: list[str] = []
     total = 0
     for name in sorted(sizes, key=lambda name: (Path(name).suffix not in CODE, sizes[name])):
-        if why := _why_not(top / name, sizes[name], len(stored), total):
+        why = _why_not(top / name, sizes[name], len(stored), total)
+        if why:
             left_out.append(f"{name} ({why})")
         else:
             stored.append(os.fsencode(name))
@@ -180,7 +181,8 @@ def fill_submodules(source: Path, target: Path) -> None:
         mode, _, rest = line.partition(b" ")
         if mode != b"160000":
             continue
-        commit, name = rest[:40].decode(), os.fsdecode(rest.partition(b"\t")[2])
+        commit = rest[:40].decode()
+        name = os.fsdecode(rest.partition(b"\t")[2])
         if not git.knows(source / name, commit) or git.repository(source / name) == source:
             raise ProvenanceError(
                 f"submodule {name} is needed at commit {commit[:10]}, "

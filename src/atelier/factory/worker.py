@@ -1,4 +1,4 @@
-"""One of several processes that train a model together: `torchrun ... -m atelier.factory.worker JOB.json`."""
+"""One of several processes that train a model: `torchrun -m atelier.factory.worker JOB.json`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from atelier.training.interruption import Stopped, StopSignals
 
 def main(file: Path) -> int:
     """Take part in the training that `file` describes; returns the exit code."""
-    told = json.loads(file.read_text(encoding="utf-8"))
-    job, params = Job(**told["job"]), Params.model_validate_json(json.dumps(told["params"]))
+    content = json.loads(file.read_text(encoding="utf-8"))
+    job = Job(**content["job"])
+    params = Params.model_validate_json(json.dumps(content["params"]))
     if choose_device(params.device).type == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         dist.init_process_group("nccl")

@@ -1,4 +1,4 @@
-"""Whether the aliases of a model are where its ledger says, and whether the ledger still is about that model."""
+"""Whether the aliases of a model are where its ledger says, and the ledger is about that model."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _disagreement(
     decision: Decision,
     versions: Sequence[Version],
 ) -> str:
-    """How an alias differs from the number that the newest decision gave it; empty if it doesn't."""
+    """How an alias differs from what the newest decision made it; empty if it doesn't."""
     holder = None
     for version in versions:
         if alias in version.aliases:

@@ -35,7 +35,7 @@ class Proposal:
 
     Attributes:
         decision: what is to be.
-        head: hash of the newest entry of the ledger when it was made: it holds for that state alone.
+        head: hash of the newest entry of the ledger then: it holds for that state alone.
     """
 
     decision: Decision

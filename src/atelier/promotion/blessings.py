@@ -1,4 +1,4 @@
-"""What a version needs to become champion: the quality blessing, and that nothing else forbids it."""
+"""What a version needs to become champion: the quality blessing, and nothing that forbids it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def measurements_of(registry: Registry, version: Version) -> Measured:
 
 
 def failures_besides_quality(factory: Factory, version: Version) -> list[str]:
-    """Why a version can't be champion however good its pictures are: infrastructure, speed, data."""
+    """Why a version can't be champion however good it is: infrastructure, speed, data."""
     failures = []
     gate = gate_of(factory.params, version.model)
     report = factory.registry.runs.read_json(version.run_id, INFRASTRUCTURE)

@@ -101,7 +101,8 @@ def propose_approval(factory: Factory, version: Version, reason: str) -> Proposa
     if verdict != Action.WAITING:
         command = f"atelier promote {version.model} {version.number} --reason ..."
         raise UsageError(
-            f"{version} does not wait for approval: {verdict}. `{command}` promotes what the gate did not."
+            f"{version} does not wait for approval: {verdict}. "
+            f"`{command}` promotes what the gate did not."
         )
     _refuse_unblessed(factory, version)
     return propose(factory.registry, version, Action.APPROVED, (f"by hand: {reason}",))
@@ -111,7 +112,8 @@ def _refuse_unblessed(factory: Factory, version: Version) -> None:
     registry = factory.registry
     if not registry.scores(version):
         raise RegistryError(
-            f"{version} was never evaluated, so it can't be promoted. `atelier run {version.model}` does."
+            f"{version} was never evaluated, so it can't be promoted. "
+            f"`atelier run {version.model}` does."
         )
     quality = quality_blessing(factory.params, registry, version)
     failures = [*quality.failures, *failures_besides_quality(factory, version)]

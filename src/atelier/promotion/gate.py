@@ -1,6 +1,7 @@
-"""The quality blessing: floors and slices hold. And the test that a version is better than the champion.
+"""The quality blessing (floors and slices hold), and the test that a version is the better one.
 
-Everything here is arithmetic on what evaluations left behind; `promotion` reads and writes the registry.
+Everything here is arithmetic on what evaluations left behind; the rest of the room reads and
+writes the registry.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class Measured:
     Attributes:
         name: of the version, `model/number`.
         scores: its metrics with their intervals.
-        units: its metrics for each image or block (`Evaluated.units`); None for versions of before that was kept.
+        units: its metrics for each image or block (`Evaluated.units`); None for versions of before
+            that was kept.
     """
 
     name: str
@@ -93,8 +95,8 @@ def judge(gate: Gate, alpha: float, new: Measured, champion: Measured | None) ->
 
     Args:
         gate: the rules for this kind of model.
-        alpha: accepted probability of promoting a version that is no better, and of rejecting one for a slice in which
-            it is no worse than allowed.
+        alpha: accepted probability of promoting a version that is no better, and of rejecting one
+            for a slice in which it is no worse than allowed.
         new: the version.
         champion: scored on the same test images; None: the version is the first.
     """
@@ -103,7 +105,7 @@ def judge(gate: Gate, alpha: float, new: Measured, champion: Measured | None) ->
         failures = (f"{gate.metric} was not measured, and it decides promotion",)
     if champion is None:
         return Quality(
-            failures, True, (f"no champion before it; {_shown(gate.metric, new.scores)}",)
+            failures, True, (f"no champion before it; {_show(gate.metric, new.scores)}",)
         )
     if failures:
         return Quality(failures, False, ("below a floor",))
@@ -122,7 +124,7 @@ def judge(gate: Gate, alpha: float, new: Measured, champion: Measured | None) ->
 
 
 def floor_failures(gate: Gate, scores: ScoreTable) -> list[str]:
-    """One sentence for each floor that doesn't hold; a metric that wasn't measured or isn't a number doesn't hold."""
+    """One sentence for each floor that doesn't hold, also for want of a number."""
     failures = []
     for metric, floor in gate.floors.items():
         value = scores.get(metric, {}).get("value", math.nan)
@@ -136,10 +138,10 @@ def floor_failures(gate: Gate, scores: ScoreTable) -> list[str]:
 
 
 def slice_failures(gate: Gate, alpha: float, new: Measured, champion: Measured) -> list[str]:
-    """One sentence for each slice in which a version is proven worse than the champion by more than is allowed.
+    """One sentence for each slice in which a version is proven worse than is allowed.
 
-    Each of the k slices is tested at alpha / k (Bonferroni), so that a version that is nowhere worse than allowed is
-    rejected with probability alpha at most.
+    Each of the k slices is tested at alpha / k (Bonferroni), so that a version that is nowhere
+    worse than allowed is rejected with probability alpha at most.
     """
     pairs = paired_units(gate.metric, new.units, champion.units)
     if gate.slice_margin is None or pairs is None:
@@ -156,8 +158,9 @@ def slice_failures(gate: Gate, alpha: float, new: Measured, champion: Measured) 
         )
         if worse.better:
             failures.append(
-                f"worse in the slice {name}: {gate.metric} by {worse.difference:.4g} on {worse.num_units} images (at "
-                f"least {worse.at_least:.4g}; allowed is {gate.slice_margin:g})"
+                f"worse in the slice {name}: {gate.metric} by {worse.difference:.4g} on "
+                f"{worse.num_units} images (at least {worse.at_least:.4g}; allowed is "
+                f"{gate.slice_margin:g})"
             )
     return failures
 
@@ -165,7 +168,7 @@ def slice_failures(gate: Gate, alpha: float, new: Measured, champion: Measured) 
 def paired_units(
     metric: str, new: pd.DataFrame | None, champion: pd.DataFrame | None
 ) -> pd.DataFrame | None:
-    """The units that both versions were scored on, one a line: slices, the metric, and `champion`'s.
+    """The units that both were scored on, one a line: slices, the metric, and `champion`'s.
 
     None if the metric isn't one of single units, or they have fewer than two in common.
     """
@@ -196,9 +199,11 @@ def compare(
 
     Source: Student 1908, The probable error of a mean, Biometrika 6(1).
     """
-    from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped,unused-ignore]  # 0.3 s to import
+    # Here, for it takes 0.3 s.
+    from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped,unused-ignore]
 
-    count, mean = len(improvements_N), float(improvements_N.mean())
+    count = len(improvements_N)
+    mean = float(improvements_N.mean())
     error = float(improvements_N.std(ddof=1)) / math.sqrt(count)
     if error > 0:
         p = float(stdtr(count - 1, (margin - mean) / error))
@@ -220,15 +225,16 @@ def _slices(pairs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def _by_intervals(gate: Gate, new: Measured, champion: Measured) -> tuple[bool, tuple[str]]:
-    """For a metric of the whole set (FD, CAS), whose differences have no pairs: the intervals must lie apart."""
+    """For a metric of the whole set (FD, CAS), which has no pairs: the intervals must lie apart."""
     metric = gate.metric
-    ours, theirs = new.scores[metric], champion.scores[metric]
+    ours = new.scores[metric]
+    theirs = champion.scores[metric]
     if higher_is_better(metric):
         better = ours["low"] > theirs["high"] + gate.margin
     else:
         better = ours["high"] < theirs["low"] - gate.margin
     shown = (
-        f"{_shown(metric, new.scores)} against {champion.name}'s {_shown(metric, champion.scores)}"
+        f"{_show(metric, new.scores)} against {champion.name}'s {_show(metric, champion.scores)}"
     )
     return better, (f"{'better, intervals apart' if better else 'not proven better'}: {shown}",)
 
@@ -238,8 +244,8 @@ def _in_words(found: Comparison) -> str:
     verdict = "better" if found.better else "not proven better"
     margin = f", margin {found.margin:g}" if found.margin else ""
     return (
-        f"{verdict} than {found.champion}: {found.metric} {sign}{abs(found.difference):.4g} on {found.num_units} pairs "
-        f"(p = {found.p:.2g}, alpha {found.alpha:g}{margin})"
+        f"{verdict} than {found.champion}: {found.metric} {sign}{abs(found.difference):.4g} on "
+        f"{found.num_units} pairs (p = {found.p:.2g}, alpha {found.alpha:g}{margin})"
     )
 
 
@@ -247,7 +253,7 @@ def _measured(metric: str, scores: ScoreTable) -> bool:
     return metric in scores and not any(math.isnan(part) for part in scores[metric].values())
 
 
-def _shown(metric: str, scores: ScoreTable) -> str:
+def _show(metric: str, scores: ScoreTable) -> str:
     if not _measured(metric, scores):
         return f"{metric} not measured"
     score = scores[metric]
