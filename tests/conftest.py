@@ -7,29 +7,29 @@ from hypothesis import settings
 from atelier.data.sources import fashion_mnist
 from atelier.errors import DataError
 from tests.support import prefect_server
+from tests.support.places import REPOSITORY
 
 settings.register_profile("quick", max_examples=20, deadline=None)
 settings.register_profile("thorough", max_examples=100, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
-REPOSITORY = Path(__file__).parents[1]
 # As `--durations` shows them. A worker takes whole files, so a long one at the end is waited for.
 LONGEST_FILES = (
     "flows/test_reconcile.py",
     "flows/test_reproduction.py",
     "flows/test_stopped_trainings.py",
     "flows/test_several_devices.py",
-    "unit/test_promotion.py",
-    "test_mistakes.py",
+    "unit/promotion/test_promotion.py",
+    "unit/cli/test_mistakes.py",
     "flows/test_remotes.py",
-    "unit/test_data_versions.py",
-    "unit/test_training_loops.py",
+    "unit/data/test_versions.py",
+    "unit/training/test_loops.py",
     "flows/test_data_commands.py",
-    "unit/test_stages_built_from.py",
-    "unit/test_training_hopeless.py",
-    "unit/test_gate.py",
-    "unit/test_report_gathering.py",
-    "unit/test_evaluation.py",
+    "unit/factory/test_built_from.py",
+    "unit/training/test_hopeless.py",
+    "unit/promotion/test_gate.py",
+    "unit/review/test_report_gathering.py",
+    "unit/evaluation/test_evaluation.py",
 )
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from tests.support.places import REPOSITORY
 from tests.support.processes import Finished, atelier, clean_environment
 
-REPOSITORY = Path(__file__).parents[2]
 SMALL = {
     "fashion-classifier": {"network": {"width": 8}, "training": {"kimg": 8}},
     "fashion-gan": {

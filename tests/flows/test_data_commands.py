@@ -14,9 +14,9 @@ from PIL import Image
 
 from atelier.data.versions import dvc
 from atelier.params import Dataset
-from tests.dvc_projects import commit, new_project, params_text, run
-from tests.stored import ingest_all_stages
 from tests.support import processes
+from tests.support.dvc_projects import commit, new_project, params_text, run
+from tests.support.stored import ingest_all_stages
 
 pytestmark = pytest.mark.service
 

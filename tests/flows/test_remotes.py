@@ -18,9 +18,9 @@ from atelier.data.store import read_dataset
 from atelier.data.versions import dvc, history, objects
 from atelier.errors import DataError, RemoteError
 from atelier.params import Dataset
-from tests.dvc_projects import commit, new_project, params_text, run
-from tests.stored import ingest_all_stages
+from tests.support.dvc_projects import commit, new_project, params_text, run
 from tests.support.processes import atelier
+from tests.support.stored import ingest_all_stages
 
 boto3 = pytest.importorskip(
     "boto3", reason="the S3 client is not installed: pip install -e '.[dev]'"

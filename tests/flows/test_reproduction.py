@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from atelier.data.versions.history import md5_at
-from tests.dvc_projects import commit, run
-from tests.past_projects import (
+from tests.support.dvc_projects import commit, run
+from tests.support.past_projects import (
     MODELS,
     REPOSITORY,
     RHYTHM,

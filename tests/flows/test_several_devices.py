@@ -14,7 +14,7 @@ import pytest
 
 from tests.flows.test_stopped_trainings import MODELS, labelled_pictures, newest_checkpoint, runs
 from tests.support.processes import PROCESSES
-from tests.tiny import BATCH, RHYTHM, TRAINING, tiny_params
+from tests.support.tiny import BATCH, RHYTHM, TRAINING, tiny_params
 
 pytestmark = pytest.mark.flow
 

@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import load_file
 
 from atelier.project import Project, set_environment
-from tests.stored import stored_dataset
 from tests.support.processes import PROCESSES
-from tests.tiny import R3_GAN, RECIPES, RHYTHM, TRAINING, tiny_params
+from tests.support.stored import stored_dataset
+from tests.support.tiny import R3_GAN, RECIPES, RHYTHM, TRAINING, tiny_params
 
 pytestmark = pytest.mark.flow
 

@@ -9,7 +9,7 @@ import torch
 
 from atelier.data.store import DatasetInfo
 from atelier.training.batches import ArrayImages
-from tests.tiny import (
+from tests.support.tiny import (
     BATCH,
     CRNN,
     HALF,

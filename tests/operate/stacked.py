@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from atelier.machine.processes import with_variable
-from tests.dvc_projects import commit, new_project
+from tests.support.dvc_projects import commit, new_project
 
 PARAMS = """
 seed: 7

@@ -5,7 +5,8 @@ import json
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.support.places import REPOSITORY
+
 COLUMNS = 100
 # What a fingerprint hashes by its text: renamed and rewritten only with a change that alters it anyway.
 CLOSURE = (
@@ -34,7 +35,7 @@ PARTICLES = {"anew", "by", "from", "here", "in", "now", "off", "on", "out", "up"
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
-def files(root=ROOT):
+def files(root=REPOSITORY):
     """The files that are counted: the package and the flows."""
     return sorted([*(root / "src" / "atelier").rglob("*.py"), *(root / "flows").glob("*.py")])
 
@@ -101,11 +102,11 @@ def total(paths):
     return sums
 
 
-def in_closure(path, root=ROOT):
+def in_closure(path, root=REPOSITORY):
     return str(path.relative_to(root)).startswith(CLOSURE)
 
 
-def report(root=ROOT):
+def report(root=REPOSITORY):
     """The counts of the whole package, and of what lies outside the closure."""
     everything = files(root)
     free = [path for path in everything if not in_closure(path, root)]

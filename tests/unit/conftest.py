@@ -13,7 +13,7 @@ from atelier.data.splits import split_of
 from atelier.params import Dataset, Source
 from atelier.project import Project
 from atelier.registry import Registry
-from tests.stored import store_pictures
+from tests.support.stored import store_pictures
 
 # Read when mlflow is imported: no test may call home or wait for retries.
 os.environ |= {

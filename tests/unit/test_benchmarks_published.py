@@ -1,8 +1,5 @@
 """The protocols of published tables, on tiny pictures and, where `../shared/data` is, against published figures."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -16,9 +13,8 @@ from atelier.networks.restorers import build_restorer
 from benchmarks import protocols
 from benchmarks.chart import draw
 from benchmarks.published import table
-from tests.tiny import randomised
-
-SHARED = Path(os.environ.get("ATELIER_SHARED", Path(__file__).parents[3] / "shared")) / "data"
+from tests.support.places import SHARED
+from tests.support.tiny import randomised
 
 
 def pictures_of(name):

@@ -2,11 +2,12 @@
 
 import ast
 from graphlib import CycleError, TopologicalSorter
-from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parents[2] / "src"
+from tests.support.places import REPOSITORY
+
+SOURCE = REPOSITORY / "src"
 # From the ground up. `docs/architecture.md` says what lives where.
 ROOMS = (
     "errors",

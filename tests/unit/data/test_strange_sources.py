@@ -1,0 +1,155 @@
+"""Ten thousand damaged and strange files: an answer to each, and not a byte of the user's is changed."""
+
+import hashlib
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from atelier.data.ingest import stages
+from atelier.errors import AtelierError
+from atelier.params import Dataset
+from atelier.serving.restore import restore_files
+from tests.support.picture_files import packed
+from tests.unit.data.test_appearance import REFUSED, TABLE
+from tests.unit.data.test_hostile_pictures import SAMPLES
+
+ROUNDS = 100
+FILES = 100  # in each
+PICTURES = [*SAMPLES, *(content for content, _ in TABLE.values()), *REFUSED.values()]
+OTHERS = [
+    b"",
+    b"about these pictures",
+    b"\0" * 40,
+    b"BM and so on",
+    b"RIFF....WAVEfmt ",
+    b"PK\3\4",
+    b"%PDF-1.7",
+]
+STEMS = [
+    "a", "Icon\r", "two\nlines", "a,b", 'quo"te', "[bold]", "<b>", "x|y", "Statue No. 3 front", "p.png?w=640",
+    "\u00e9", "e\u0301", "gr\udcfcn", "\udcff\udc9c", "-rf", "$HOME", "CON", "a" * 200, " ", "\u202egnp",
+]  # fmt: skip
+ENDINGS = [
+    ".png",
+    ".PNG",
+    ".jpg",
+    ".jfif",
+    ".tif",
+    ".webp",
+    ".gif",
+    ".bmp",
+    ".heic",
+    ".txt",
+    ".csv",
+    "",
+    ".",
+    ".dng",
+]
+FOLDERS = [
+    "", "cat", "1", "01", "train/cat", "test", "train/gr\udcfcn", "__MACOSX", ".hidden", "val/dog", "x/y/z", "a b",
+]  # fmt: skip
+TABLES = [
+    b"file,label\na.png,cat\n", b"\xef\xbb\xbffile;label\r\na.png;cat\r\n", "file,label\na.png,cat\n".encode("utf-16"),
+    b"file\tlabel\na.png\tgr\xfcn\n", b'file,label\n"a.png,cat\n', b"file,label,label\n",
+    b"", b"\0\0\0", b"label\ncat\n",
+    b"file, label\nnone.png, cat\n",
+]  # fmt: skip
+
+
+class Echo:
+    """A restorer that changes nothing."""
+
+    def predict(self, x_NCHW, params=None):
+        return x_NCHW
+
+
+def content(draw):
+    """A picture, most often damaged, or something else."""
+    if draw.random() < 0.15:
+        return draw.choice(OTHERS)
+    found = bytearray(draw.choice(PICTURES))
+    if draw.random() < 0.3:
+        del found[draw.randrange(len(found)) :]
+    for _ in range(draw.choice((0, 0, 1, 3, 20)) if found else 0):
+        found[draw.randrange(len(found))] = draw.randrange(256)
+    return bytes(found)
+
+
+def names(draw):
+    return f"{draw.choice(FOLDERS)}/{draw.choice(STEMS)}{draw.randrange(50) or ''}{draw.choice(ENDINGS)}".strip(
+        "/"
+    )
+
+
+def write(folder, files):
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def make_source(draw, root):
+    """A folder or archive of strange files, and the dataset that reads it."""
+    files = {names(draw): content(draw) for _ in range(FILES)}
+    options = {}
+    if draw.random() < 0.4:
+        files["labels.csv"] = draw.choice(TABLES)
+        options["labels"] = "labels.csv"
+    kind = draw.choice(("folder", "folder", "zip", "tar", "tar:gz"))
+    if kind == "folder":
+        write(root / "raw", files)
+        (root / "raw" / "class link").symlink_to(root / "raw" / "cat")
+        return Dataset(source="folder", path="raw", **form(draw), **options)
+    packs = {
+        name.encode(errors="surrogateescape").decode("latin-1"): data
+        for name, data in files.items()
+    }
+    archive = packed(list(packs.items()), kind)
+    if draw.random() < 0.3:
+        archive = archive[: draw.randrange(len(archive))]
+    write(root / "raw", {"pictures.bin": archive})
+    return Dataset(source="archive", path="raw/pictures.bin", **form(draw), **options)
+
+
+def form(draw):
+    return {
+        "image_size": draw.choice((None, 16)),
+        "channels": draw.choice((1, 3)),
+        "max_quarantined": draw.choice((0.05, 0.99)),
+        "min_size": 8,
+    }
+
+
+def digest_of(folder):
+    """Of every name, kind, time of change and byte below a folder."""
+    lines = []
+    for path in sorted(map(os.fsencode, folder.rglob("*"))):
+        status = os.lstat(path)
+        held = b"" if not os.path.isfile(path) else Path(os.fsdecode(path)).read_bytes()
+        lines.append((path, status.st_mode, status.st_mtime_ns, hashlib.sha256(held).hexdigest()))
+    return hashlib.sha256(repr(lines).encode()).hexdigest()
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_whatever_lies_in_a_source_gets_an_answer_and_stays_as_it_is(tmp_path, number):
+    draw = random.Random(number)
+    dataset = make_source(draw, tmp_path)
+    before = digest_of(tmp_path / "raw")
+    try:
+        folder = stages.read(tmp_path, "pictures", dataset)
+        findings = stages.validate(tmp_path, "pictures", dataset, folder)
+        stages.store(tmp_path, "pictures", dataset, folder, findings)
+        assert stages.dataset_state(tmp_path, "pictures", dataset) == ("fresh", [])
+    except AtelierError as error:
+        str(error).encode()  # can leave the process
+    assert digest_of(tmp_path / "raw") == before
+    inputs = [tmp_path / "raw", *(path for path in (tmp_path / "raw").iterdir() if path.is_dir())]
+    try:
+        restore_files(Echo(), 3, inputs, tmp_path / "out", {}, str.encode)
+    except AtelierError as error:
+        str(error).encode()
+    assert digest_of(tmp_path / "raw") == before
+    for result in (tmp_path / "out").glob("*"):
+        assert result.read_bytes()[:4] == b"\x89PNG"

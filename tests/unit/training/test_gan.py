@@ -1,0 +1,136 @@
+"""The discriminator's loss: which penalties it adds, where, and with which weights."""
+
+import pytest
+import torch
+
+from atelier.losses import GAN_LOSSES
+from atelier.params import DiscriminatorAugment
+from atelier.training.discriminator_augmentation import DiscriminatorAugmentation
+from atelier.training.gan import discriminator_loss
+from tests.support.tiny import tiny_model
+
+LABELS = torch.zeros(6, dtype=torch.int64)
+UNCHANGED = DiscriminatorAugmentation(None, 0.0, torch.Generator())
+
+
+class Bowl(torch.nn.Module):
+    """scale/2 * |x|^2: its slope at x is scale * x, so a penalty tells at which images it was taken."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.scale = scale
+        self.seen = []
+
+    def forward(self, x_BCHW, labels_B):
+        self.seen.append(x_BCHW.detach().clone())
+        return self.scale / 2 * x_BCHW.square().sum(dim=(1, 2, 3))
+
+
+@pytest.fixture
+def images():
+    rng = torch.Generator().manual_seed(0)
+    return torch.randn(6, 1, 4, 4, generator=rng), torch.randn(6, 1, 4, 4, generator=rng)
+
+
+def slopes(D, x_BCHW):
+    return D.scale * x_BCHW.flatten(1).norm(dim=1)
+
+
+def loss_of(D, images, rng=None, loss="hinge", augment=UNCHANGED, **weights):
+    model = tiny_model("gan", loss=loss, **{"r1_gamma": 0.0, "r2_gamma": 0.0, **weights})
+    real, fake = (x_BCHW.clone() for x_BCHW in images)
+    return discriminator_loss(
+        D, GAN_LOSSES[loss], real, fake, LABELS, model, augment, rng or torch.Generator()
+    )[0]
+
+
+def test_without_penalties_it_is_the_game_alone(images):
+    D = Bowl(0.3)
+    expected = GAN_LOSSES["hinge"].discriminator(D(images[0], LABELS), D(images[1], LABELS))
+    torch.testing.assert_close(loss_of(D, images), expected)
+
+
+def test_each_penalty_is_taken_at_its_own_images_with_its_own_weight(images):
+    D, (real, fake) = Bowl(0.3), images
+    alone = loss_of(D, images)
+    torch.testing.assert_close(
+        loss_of(D, images, r1_gamma=4.0) - alone, 2 * slopes(D, real).square().mean()
+    )
+    torch.testing.assert_close(
+        loss_of(D, images, r2_gamma=3.0) - alone, 1.5 * slopes(D, fake).square().mean()
+    )
+    D.seen.clear()
+    with_all = loss_of(D, images, r1_gamma=4.0, r2_gamma=3.0, gp_weight=10.0)
+    zero_centred = 2 * slopes(D, real).square().mean() + 1.5 * slopes(D, fake).square().mean()
+    between = D.seen[2]
+    torch.testing.assert_close(
+        with_all - alone - zero_centred, 10 * (slopes(D, between) - 1).square().mean()
+    )
+    share_B = ((between - fake) / (real - fake)).flatten(1)
+    assert ((share_B >= -1e-4) & (share_B <= 1 + 1e-4)).all()
+    torch.testing.assert_close(share_B, share_B[:, :1].expand_as(share_B), rtol=1e-2, atol=1e-3)
+
+
+def test_the_places_between_come_from_the_training_generator_which_is_drawn_from_only_if_they_are_needed(
+    images,
+):
+    D, rng = Bowl(0.3), torch.Generator().manual_seed(0)
+    before = rng.get_state()
+    loss_of(D, images, rng, r1_gamma=1.0, r2_gamma=1.0)
+    assert torch.equal(rng.get_state(), before)
+    one = loss_of(D, images, rng, gp_weight=1.0)
+    assert not torch.equal(rng.get_state(), before)
+    other = loss_of(D, images, rng, gp_weight=1.0)
+    rng.set_state(before)
+    assert torch.equal(loss_of(D, images, rng, gp_weight=1.0), one)
+    assert not torch.equal(one, other)
+
+
+def test_the_wasserstein_game_with_its_penalty_is_the_formula_of_the_paper(images):
+    D = Bowl(0.3)
+    loss = loss_of(D, images, loss="wasserstein", gp_weight=10.0)
+    real, fake, between = D.seen
+    expected = (
+        D(fake, LABELS).mean()
+        - D(real, LABELS).mean()
+        + 10 * (slopes(D, between) - 1).square().mean()
+    )
+    torch.testing.assert_close(loss, expected)
+
+
+def test_the_discriminator_sees_changed_images_of_both_kinds_and_is_penalised_at_them(images):
+    D = Bowl(0.3)
+    augment = augmentation(cutout=0.5)
+    alone = loss_of(D, images, augment=augment)
+    seen = D.seen
+    assert all(
+        ((x == 0) | (x == given)).all() and (x == 0).any()
+        for x, given in zip(seen, images, strict=True)
+    )
+    assert augment.recent[-1] == 1.0  # it was told the logits, which a bowl never has below zero
+    D.seen = []
+    penalised = loss_of(D, images, augment=augmentation(cutout=0.5), r1_gamma=4.0, gp_weight=10.0)
+    real, fake, between = D.seen
+    assert torch.equal(real, seen[0]) and torch.equal(fake, seen[1])
+    assert (
+        (between == 0) | ((real != 0) | (fake != 0))
+    ).all()  # between what it compares, where both are cut it is too
+    expected = 2 * slopes(D, real).square().mean() + 10 * (slopes(D, between) - 1).square().mean()
+    torch.testing.assert_close(penalised - alone, expected)
+
+
+def test_r1_is_of_the_slope_with_respect_to_the_image_before_it_was_changed(images):
+    """As in the code of StyleGAN2-ADA: a change that lessens contrast lessens the slope alike."""
+    D, augment = Bowl(0.3), augmentation(colour=True)
+    penalty = loss_of(D, images, augment=augment, r1_gamma=2.0) - loss_of(
+        D, images, augment=augmentation(colour=True)
+    )
+    real = images[0].clone().requires_grad_(True)
+    (grad,) = torch.autograd.grad(D(augmentation(colour=True)(real), LABELS).sum(), real)
+    torch.testing.assert_close(penalty, grad.square().sum(dim=(1, 2, 3)).mean())
+    assert not torch.isclose(penalty, slopes(D, D.seen[0]).square().mean(), rtol=1e-2)
+
+
+def augmentation(**wanted):
+    record = DiscriminatorAugment(probability=1.0, **wanted)
+    return DiscriminatorAugmentation(record, 0.0, torch.Generator().manual_seed(0))
