@@ -1,6 +1,6 @@
 """Random training crops from photographs of their own size: rate and peak memory, at one and at ten times the data.
 
-`python benchmarks/crops.py` prints the table of crops_2cpu_202611.md. Each line is measured in a process of its own.
+`python benchmarks/crops.py` prints the table of results/crops_2cpu_202611.md. Each line is measured in a process of its own.
 """
 
 from __future__ import annotations

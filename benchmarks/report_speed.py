@@ -113,14 +113,22 @@ class _Maker:
 
     def _judge(self, value: float) -> None:
         """A decision in the ledger; what is better than all before becomes champion."""
-        better, before = value > self._best, self._champion or None
-        if better:
-            self._best, self._champion = value, self._number
-        reasons = ("proven better",) if better else ("not proven better than the champion",)
+        is_better = value > self._best
+        before = self._champion or None
+        if is_better:
+            self._best = value
+            self._champion = self._number
         decision = Decision(
-            self._name, "promoted" if better else "kept", self._number, reasons, before, self._champion, None, None,
+            model=self._name,
+            action=Action.PROMOTED if is_better else Action.KEPT,
+            version=self._number,
+            reasons=("proven better" if is_better else "not proven better than the champion",),
+            champion_before=before,
+            champion=self._champion,
+            previous=None,
+            challenger=None,
             **signed_now(),
-        )  # fmt: skip
+        )
         self._sequence += 1
         # Without the second look of `append`, which reads the whole chain: nobody else writes here.
         entry = self._registry.ledger._write(decision, self._sequence, self._head)

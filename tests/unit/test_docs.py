@@ -15,7 +15,14 @@ from atelier.params import load_params
 from tests.support.places import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+GUIDE = sorted((REPOSITORY / "docs" / "guide").glob("*.md"))
+MANUAL = "\n".join([README, *(page.read_text(encoding="utf-8") for page in GUIDE)])
+PAGES = [
+    *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((REPOSITORY / "docs").rglob("*.md")),
+    *sorted((REPOSITORY / "benchmarks").rglob("*.md")),
+]
+MOST_LINES = 150  # of the README; the rest is the guide's
 
 
 def names_of(commands: Iterable[CommandInfo], group: str = "") -> set[str]:
@@ -29,7 +36,7 @@ for group in app.registered_groups:
 
 
 def code_blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", MANUAL, flags=re.DOTALL)
 
 
 def shell_lines() -> list[str]:
@@ -46,7 +53,7 @@ def test_make_targets_exist():
         re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), flags=re.MULTILINE)
     )
     named = {
-        *re.findall(r"`make ([a-z-]+)`", README),
+        *re.findall(r"`make ([a-z-]+)`", MANUAL),
         *re.findall(r"^make ([a-z-]+)", "\n".join(shell_lines()), re.M),
     }
     assert named and named <= targets
@@ -67,9 +74,22 @@ def test_commands_and_options_exist():
             assert re.search(rf"(?<![\w-]){re.escape(option)}\b", shown), f"{line}: {option}"
 
 
-def test_every_command_is_in_the_readme():
+def test_every_command_is_in_the_manual():
     for name in COMMANDS:
-        assert f"atelier {name}" in README, name
+        assert f"atelier {name}" in MANUAL, name
+
+
+def test_the_readme_is_short_and_leads_to_every_page_of_the_guide():
+    assert len(README.splitlines()) <= MOST_LINES
+    for page in GUIDE:
+        assert f"(docs/guide/{page.name})" in README, page.name
+
+
+def test_examples_load():
+    examples = sorted((REPOSITORY / "examples").glob("*.yaml"))
+    assert examples
+    for example in examples:
+        load_params(example)
 
 
 @pytest.mark.parametrize("block", code_blocks("yaml"), ids=lambda block: block.splitlines()[0])
@@ -77,14 +97,14 @@ def test_parameter_examples_load(block, tmp_path):
     yaml = YAML()
     params = yaml.load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
     for section, values in yaml.load(block).items():
-        params[section].update(values)
+        params.setdefault(section, {}).update(values)
     yaml.dump(params, tmp_path / "params.yaml")
     load_params(tmp_path / "params.yaml")
 
 
-@pytest.mark.parametrize("key", sorted(set(re.findall(r"-S ([\w.-]+)=", README))))
+@pytest.mark.parametrize("key", sorted(set(re.findall(r"-S ([\w.-]+)=", MANUAL))))
 def test_override_examples_load(key):
-    value = re.search(rf"-S {re.escape(key)}=(\S+?)[`\s]", README).group(1)
+    value = re.search(rf"-S {re.escape(key)}=(\S+?)[`\s]", MANUAL).group(1)
     load_params(REPOSITORY / "params.yaml", [f"{key}={value}"])
 
 

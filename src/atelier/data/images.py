@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from atelier.data.manifest import Manifest
 
 # Pages of a map that were read count as memory of this process until they are given back; the system keeps them in its
-# own cache, so that reading them again costs a page fault and no disk access (benchmarks/crops_2cpu_202611.md).
+# own cache, so that reading them again costs a page fault and no disk access (benchmarks/results/crops_2cpu_202611.md).
 RESIDENT_BYTES = 64 * 2**20
 # Linux maps up to so many bytes around a page that is touched (fault_around_bytes, mm/memory.c).
 AROUND_BYTES = 64 * 2**10
