@@ -25,7 +25,7 @@ from PIL import Image
 
 from atelier.params import Params, load_params
 from atelier.project import Project, find_project, set_environment
-from atelier.registry import CHAMPION, START, Decision, Registry, signed_now
+from atelier.registry import CHAMPION, START, Action, Decision, Registry, signed_now
 from atelier.registry.ledger import HEAD
 from atelier.registry.versions import OURS
 from atelier.review.report import gather, rendered
