@@ -12,10 +12,13 @@ from torch import Tensor
 
 
 class GanLoss(NamedTuple):
-    """The two sides of one adversarial game; both take (real_logits_B, fake_logits_B) and return a scalar to minimise.
+    """The two sides of one adversarial game.
 
-    The generator's side ignores the real logits unless `generator_needs_real`: the loop need not compute them then.
-    `boundary` is the logit of an image that is as likely real as generated; None where only differences count.
+    Both take (real_logits_B, fake_logits_B) and return a scalar to minimise.
+
+    The generator's side ignores the real logits unless `generator_needs_real`: the loop need not
+    compute them then. `boundary` is the logit of an image that is as likely real as generated; None
+    where only differences count.
     """
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
@@ -25,7 +28,7 @@ class GanLoss(NamedTuple):
 
 
 def _classify(real_logits_B: Tensor, fake_logits_B: Tensor) -> Tensor:
-    """-E[log D(x)] - E[log(1 - D(G(z)))] with D = sigmoid(logits), the discriminator of both games of 2014."""
+    """-E[log D(x)] - E[log(1 - D(G(z)))], D = sigmoid(logits): the discriminator of 2014."""
     return F.softplus(-real_logits_B).mean() + F.softplus(fake_logits_B).mean()
 
 
@@ -69,7 +72,8 @@ def relativistic_discriminator(real_logits_B: Tensor, fake_logits_B: Tensor) -> 
     Returns:
         Scalar, >= 0.
 
-    Source: R3GAN, Huang et al. 2024, arXiv:2501.05441, eq. 2 (relativistic pairing GAN of Jolicoeur-Martineau 2018).
+    Source: R3GAN, Huang et al. 2024, arXiv:2501.05441, eq. 2 (relativistic pairing GAN of
+    Jolicoeur-Martineau 2018).
     """
     return F.softplus(fake_logits_B - real_logits_B).mean()
 
@@ -90,7 +94,9 @@ def relativistic_generator(real_logits_B: Tensor, fake_logits_B: Tensor) -> Tens
 
 
 def least_squares_discriminator(real_logits_B: Tensor, fake_logits_B: Tensor) -> Tensor:
-    """(E[(D(x) - 1)^2] + E[D(G(z))^2]) / 2: logits are pulled to 1 for real and 0 for generated images.
+    """(E[(D(x) - 1)^2] + E[D(G(z))^2]) / 2.
+
+    Logits are pulled to 1 for real and 0 for generated images.
 
     Args:
         real_logits_B: discriminator output for real images, unbounded.
@@ -129,13 +135,16 @@ def hinge_discriminator(real_logits_B: Tensor, fake_logits_B: Tensor) -> Tensor:
     Returns:
         Scalar, >= 0.
 
-    Source: Geometric GAN, Lim & Ye 2017, arXiv:1705.02894; in this form SAGAN, arXiv:1805.08318, eq. 4.
+    Source: Geometric GAN, Lim & Ye 2017, arXiv:1705.02894; in this form SAGAN, arXiv:1805.08318,
+    eq. 4.
     """
     return F.relu(1 - real_logits_B).mean() + F.relu(1 + fake_logits_B).mean()
 
 
 def wasserstein_discriminator(real_logits_B: Tensor, fake_logits_B: Tensor) -> Tensor:
-    """E[D(G(z))] - E[D(x)], the negative estimate of a distance if D is 1-Lipschitz: see `unit_gradient_penalty`.
+    """E[D(G(z))] - E[D(x)], the negative estimate of a distance if D is 1-Lipschitz.
+
+    See `unit_gradient_penalty`.
 
     Args:
         real_logits_B: discriminator (critic) output for real images, unbounded.
@@ -191,11 +200,13 @@ def gradient_penalty(logits_B: Tensor, x_BCHW: Tensor) -> Tensor:
     """Zero-centred gradient penalty: R1 on real images, R2 on generated ones.
 
     Args:
-        logits_B: discriminator output for `x_BCHW`, each logit a function of its own image alone (no batch norm).
+        logits_B: discriminator output for `x_BCHW`, each logit a function of its own image alone
+            (no batch norm).
         x_BCHW: images with `requires_grad=True`.
 
     Returns:
-        penalty_B: squared L2 norm of d(logits)/d(x) per image, >= 0, differentiable; not yet times gamma/2.
+        penalty_B: squared L2 norm of d(logits)/d(x) per image, >= 0, differentiable; not yet times
+            gamma/2.
 
     Source: Mescheder et al. 2018, arXiv:1801.04406, eq. 9 (R1) and 10 (R2).
     """
@@ -204,14 +215,17 @@ def gradient_penalty(logits_B: Tensor, x_BCHW: Tensor) -> Tensor:
 
 
 def unit_gradient_penalty(logits_B: Tensor, x_BCHW: Tensor) -> Tensor:
-    """(||d(logits)/d(x)|| - 1)^2: holds the discriminator's slope at 1 where it is asked, as WGAN-GP needs it.
+    """(||d(logits)/d(x)|| - 1)^2: holds the discriminator's slope at 1, as WGAN-GP needs it.
 
     Args:
-        logits_B: discriminator output for `x_BCHW`, each logit a function of its own image alone (no batch norm).
-        x_BCHW: images with `requires_grad=True`; in the paper random points between real and generated ones.
+        logits_B: discriminator output for `x_BCHW`, each logit a function of its own image alone
+            (no batch norm).
+        x_BCHW: images with `requires_grad=True`; in the paper random points between real and
+            generated ones.
 
     Returns:
-        penalty_B: >= 0 per image, differentiable; not yet times its weight (lambda, 10 in the paper).
+        penalty_B: >= 0 per image, differentiable; not yet times its weight (lambda, 10 in the
+            paper).
 
     Source: WGAN-GP, Gulrajani et al. 2017, arXiv:1704.00028, eq. 3.
     """

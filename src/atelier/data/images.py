@@ -1,4 +1,6 @@
-"""Images of a split, read from memory-mapped shards only where they are indexed; resident memory stays bounded.
+"""Images of a split, read from memory-mapped shards only where they are indexed.
+
+Resident memory stays bounded.
 
 Shapes: N images, H height, W width, C channels.
 """
@@ -15,8 +17,9 @@ from numpy.typing import NDArray
 
 from atelier.data.manifest import Manifest
 
-# Pages of a map that were read count as memory of this process until they are given back; the system keeps them in its
-# own cache, so that reading them again costs a page fault and no disk access (benchmarks/results/crops_2cpu_202611.md).
+# Pages of a map that were read count as memory of this process until they are given back; the
+# system keeps them in its own cache, so that reading them again costs a page fault and no disk
+# access (benchmarks/results/crops_2cpu_202611.md).
 RESIDENT_BYTES = 64 * 2**20
 # Linux maps up to so many bytes around a page that is touched (fault_around_bytes, mm/memory.c).
 AROUND_BYTES = 64 * 2**10
@@ -42,9 +45,12 @@ class Shards:
         return self._maps[name][1]
 
     def count(self, num_bytes: int, num_places: int) -> None:
-        """Note that so many bytes are being read at so many places; give pages back when there are too many.
+        """Note that so many bytes are being read at so many places.
 
-        Views stay valid: a page that was given back comes again when it is touched. What is small keeps them all.
+        Give pages back when there are too many.
+
+        Views stay valid: a page that was given back comes again when it is touched. What is small
+        keeps them all.
         """
         self._touched += num_bytes + num_places * AROUND_BYTES
         if self._touched <= RESIDENT_BYTES:
@@ -93,9 +99,9 @@ class Images:
         """Images as an array of all of them would give them, uint8 in [0, 255].
 
         Args:
-            index: an integer gives HWC; a slice or an array of integers NHWC; (image, rows, columns), rows and columns
-                as slices without a step, gives HWC of a crop. One image and a crop are views of the map: what is not
-                used of them is not read.
+            index: an integer gives HWC; a slice or an array of integers NHWC; (image, rows,
+                columns), rows and columns as slices without a step, gives HWC of a crop. One image
+                and a crop are views of the map: what is not used of them is not read.
 
         Raises:
             ValueError: if several are asked for, and they differ in size.

@@ -1,6 +1,9 @@
-"""The manifest of a stored dataset: one row an image, held as columns, so that a million rows stay small.
+"""The manifest of a stored dataset.
 
-`manifest.csv` is sorted by split and content hash. It names no file of the source: a renamed picture is the same data.
+One row an image, held as columns, so that a million rows stay small.
+
+`manifest.csv` is sorted by split and content hash. It names no file of the source: a renamed
+picture is the same data.
 """
 
 from __future__ import annotations
@@ -102,10 +105,18 @@ def read_manifest(content: bytes) -> Manifest:
         np.int64
     )
     return Manifest(
-        list(columns["sha256"]), labels, list(columns["split"]), numbers("source"), numbers("height"),
-        numbers("width"), numbers("channels"), list(columns["shard"]), numbers("offset"),
-        numbers("mean", np.float64), numbers("std", np.float64),
-    )  # fmt: skip
+        list(columns["sha256"]),
+        labels,
+        list(columns["split"]),
+        numbers("source"),
+        numbers("height"),
+        numbers("width"),
+        numbers("channels"),
+        list(columns["shard"]),
+        numbers("offset"),
+        numbers("mean", np.float64),
+        numbers("std", np.float64),
+    )
 
 
 def write_manifest(path: Path, rows: Iterable[ManifestRow]) -> None:
@@ -117,7 +128,9 @@ def write_manifest(path: Path, rows: Iterable[ManifestRow]) -> None:
 def digest_of(
     sha256: Sequence[str], labels: Iterable[int], splits: Iterable[str], class_names: Sequence[str]
 ) -> str:
-    """Identity of a dataset: which images, in which class and split; not how they lie in the shards.
+    """Identity of a dataset: which images, in which class and split.
+
+    How they lie in the shards plays no part.
 
     Args:
         sha256: content hashes, in the order of the manifest.
@@ -135,9 +148,11 @@ def read_csv(content: bytes) -> list[list[str]]:
     """All rows of a CSV file that `write_csv` wrote, the header first."""
     text = content.decode("utf-8")
     if '"' not in text:
-        # Without a quote no field holds a comma or a line end, and splitting takes half the time: 0.1 s of 70,000 rows.
+        # Without a quote no field holds a comma or a line end, and splitting takes half the time:
+        # 0.1 s of 70,000 rows.
         return [line.split(",") for line in text.removesuffix("\n").split("\n")]
-    # To the reader a carriage return ends a row, but not to the writer. What stands for it is in no UTF-8 text.
+    # To the reader a carriage return ends a row, but not to the writer. What stands for it is in no
+    # UTF-8 text.
     rows = csv.reader(io.StringIO(text.replace("\r", "\udc0d"), newline=""))
     return [[field.replace("\udc0d", "\r") for field in row] for row in rows]
 

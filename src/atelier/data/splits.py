@@ -1,4 +1,7 @@
-"""Which split an image belongs to: a pure function of its content, so it never moves when data grows."""
+"""Which split an image belongs to.
+
+A pure function of its content, so it never moves when data grows.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ SPLITS: tuple[Split, ...] = (
 
 
 def split_of(sha256_hex: str, test_fraction: float, validation_fraction: float) -> Split:
-    """Assign an image to a split by its content hash alone; other images and file names play no part.
+    """Assign an image to a split by its content hash alone.
+
+    Other images and file names play no part.
 
     Args:
         sha256_hex: the image's content hash, at least 16 hexadecimal digits.

@@ -1,7 +1,7 @@
-"""Building `data/<name>` aside and swapping it in, so that a kill at any moment leaves the old or the new state.
+"""Building `data/<name>` aside and swapping it in: a kill leaves the old or the new state.
 
-Everything temporary lives in `.atelier/tmp`: DVC never sees it, and a rename from there is atomic as long as `.atelier`
-and `data` are on one filesystem.
+Everything temporary lives in `.atelier/tmp`: DVC never sees it, and a rename from there is atomic
+as long as `.atelier` and `data` are on one filesystem.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ def locked(project_root: Path, name: str) -> Iterator[None]:
 
 @contextmanager
 def scratch_folder(project_root: Path, name: str) -> Iterator[Path]:
-    """An empty `.atelier/tmp/<name>`, gone afterwards; the caller holds a lock, so leftovers are a killed run's."""
+    """An empty `.atelier/tmp/<name>`, gone afterwards.
+
+    The caller holds a lock, so leftovers are a killed run's.
+    """
     folder = staging_folder(project_root) / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -44,7 +47,10 @@ def scratch_folder(project_root: Path, name: str) -> Iterator[Path]:
 
 @contextmanager
 def building(project_root: Path, name: str) -> Iterator[Path]:
-    """Hold the dataset's lock and give an empty folder to build `data/<name>` in; it is gone afterwards."""
+    """Hold the dataset's lock and give an empty folder to build `data/<name>` in.
+
+    It is gone afterwards.
+    """
     with locked(project_root, f"data-{name}"):
         _put_back(project_root, name)
         with scratch_folder(project_root, f"data-{name}.new") as new:
@@ -54,8 +60,9 @@ def building(project_root: Path, name: str) -> Iterator[Path]:
 def swap_in(project_root: Path, name: str, new: Path, notes: Collection[str] = ()) -> bool:
     """Replace `data/<name>` by the folder `new` unless they are equal; True if it was replaced.
 
-    To be called inside `building`. Nothing on disk is changed in place, so an open memory map of the old version stays
-    valid. Files named in `notes` are brought up to date, but make no difference.
+    To be called inside `building`. Nothing on disk is changed in place, so an open memory map of
+    the old version stays valid. Files named in `notes` are brought up to date, but make no
+    difference.
     """
     target, old = project_root / "data" / name, _old(project_root, name)
     if target.is_dir() and _equal(target, new, notes):
@@ -77,7 +84,10 @@ def swap_in(project_root: Path, name: str, new: Path, notes: Collection[str] = (
 
 
 def repair(project_root: Path, name: str) -> None:
-    """Finish what a killed `swap_in` left; every reader calls it first. A sound project is not written to."""
+    """Finish what a killed `swap_in` left; every reader calls it first.
+
+    A sound project is not written to.
+    """
     if _old(project_root, name).exists():
         with locked(project_root, f"data-{name}"):
             _put_back(project_root, name)

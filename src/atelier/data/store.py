@@ -1,9 +1,10 @@
 """Reading a stored dataset. `writer.py` writes it.
 
-`data/<name>/` holds `shard-00000.bin` ... (pixels, HWC, image after image), `manifest.csv` (one row an image) and
-`dataset.json` (parameters, classes, counts). Beside them, for people and not versioned, lie the notes of the last
-ingest on this machine: `quarantine.csv` (what was rejected and why), `quarantine.png` (how it looks), `validation.md`
-(counts and warnings) and `names.csv` (which file is which image).
+`data/<name>/` holds `shard-00000.bin` ... (pixels, HWC, image after image), `manifest.csv` (one row
+an image) and `dataset.json` (parameters, classes, counts). Beside them, for people and not
+versioned, lie the notes of the last ingest on this machine: `quarantine.csv` (what was rejected and
+why), `quarantine.png` (how it looks), `validation.md` (counts and warnings) and `names.csv` (which
+file is which image).
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class StoredDataset:
         return Images(self.manifest, self.shards, self.info.image_size, self.info.channels)
 
     def labels(self, split: Split) -> NDArray[np.int64] | None:
-        """labels_N in [0, num_classes), NO_LABEL outside of every class; None if the dataset has no classes."""
+        """labels_N in [0, num_classes), NO_LABEL outside of all classes; None if there are none."""
         return self.manifest.of(split).labels if self.info.num_classes else None
 
     def hashes(self, split: Split) -> list[str]:
@@ -102,7 +103,8 @@ def read_dataset(project_root: Path, name: str) -> StoredDataset:
     stored = open_version(name, lambda file: folder / file)
     if stored.format_version != FORMAT_VERSION:
         raise DataError(
-            f"data/{name} is stored in format {stored.format_version}; models are trained on format {FORMAT_VERSION}. "
+            f"data/{name} is stored in format {stored.format_version}; models are trained on "
+            f"format {FORMAT_VERSION}. "
             "Run `atelier run`, which ingests it again."
         )
     return stored
@@ -145,7 +147,10 @@ def open_version(name: str, locate: Callable[[str], Path]) -> StoredDataset:
 
 
 def local_table(project_root: Path, name: str, table: str) -> list[list[str]]:
-    """Rows of a table among LOCAL_NOTES, without the header; empty where this machine never ingested the dataset."""
+    """Rows of a table among LOCAL_NOTES, without the header.
+
+    Empty where this machine never ingested the dataset.
+    """
     try:
         return read_csv((project_root / "data" / name / table).read_bytes())[1:]
     except FileNotFoundError:
@@ -157,7 +162,8 @@ def _read(name: str, locate: Callable[[str], Path]) -> StoredDataset:
     version = described["format_version"]
     if version not in (1, FORMAT_VERSION):
         raise DataError(
-            f"data/{name} is stored in format {version}; this atelier reads formats up to {FORMAT_VERSION}. "
+            f"data/{name} is stored in format {version}; this atelier reads formats up to "
+            f"{FORMAT_VERSION}. "
             "Use a newer atelier."
         )
     manifest = read_manifest(locate("manifest.csv").read_bytes())
@@ -169,9 +175,16 @@ def _read(name: str, locate: Callable[[str], Path]) -> StoredDataset:
     digest = digest_of(manifest.sha256, manifest.labels.tolist(), manifest.splits, class_names)
     _check(name, locate, manifest, described, digest)
     return StoredDataset(
-        name, info, digest, version, params, described["source_digest"], described.get("quarantined", {}), manifest,
+        name,
+        info,
+        digest,
+        version,
+        params,
+        described["source_digest"],
+        described.get("quarantined", {}),
+        manifest,
         Shards(locate),
-    )  # fmt: skip
+    )
 
 
 def _check(
@@ -198,5 +211,6 @@ def _check(
 
 def _damaged(name: str, problem: str) -> DataError:
     return DataError(
-        f"data/{name} is damaged: {problem}. Run `dvc checkout --force data.dvc`, or ingest it again."
+        f"data/{name} is damaged: {problem}. Run `dvc checkout --force data.dvc`, or ingest it "
+        "again."
     )

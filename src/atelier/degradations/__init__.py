@@ -1,12 +1,14 @@
 """The forward model y = noise(A(x)): how a clean image becomes a degraded one.
 
 A degradation is a sequence of one-key mappings, applied in their order, e.g.
-`[{"gaussian_blur": {"sigma": [0.5, 2.0]}}, {"downsample": {"factor": 2}}, {"noise": {"sigma": 0.1}}]`; a parameter is
-a number, or a range from which each image draws its own. Each step is split in two: `draw` makes all its
-randomness, `apply` is a deterministic function of the images and that randomness. So the same code degrades a batch
-from one generator (training) and each image from its own seed (evaluation: no result may depend on the batch).
+`[{"gaussian_blur": {"sigma": [0.5, 2.0]}}, {"downsample": {"factor": 2}}, {"noise": {"sigma":
+0.1}}]`; a parameter is a number, or a range from which each image draws its own. Each step is split
+in two: `draw` makes all its randomness, `apply` is a deterministic function of the images and that
+randomness. So the same code degrades a batch from one generator (training) and each image from its
+own seed (evaluation: no result may depend on the batch).
 
-Every step takes images of any height and width (`downsample`: multiples of its factor) with 1 or 3 channels.
+Every step takes images of any height and width (`downsample`: multiples of its factor) with 1 or 3
+channels.
 
 Shape suffixes: B batch, C channels, H height, W width, h, w sides after the step.
 """
@@ -97,10 +99,12 @@ def degrade(x_BCHW: Tensor, steps: Steps, generator: torch.Generator) -> Tensor:
     Args:
         x_BCHW: clean images, float32 in [0, 1].
         steps: the degradation, one-key mappings.
-        generator: source of all randomness, on the CPU, so that every device sees the same degradation.
+        generator: source of all randomness, on the CPU, so that every device sees the same
+            degradation.
 
     Returns:
-        y_BChw: degraded images; noise is not clipped, so they may leave [0, 1], as bicubic downsampling may a little.
+        y_BChw: degraded images; noise is not clipped, so they may leave [0, 1], as bicubic
+            downsampling may a little.
 
     Raises:
         ValueError: if a step is unknown or does not fit the size of the images.
@@ -115,10 +119,12 @@ def degrade_with_level(
     """`degrade`, and the noise level that a restorer with a noise-level input is told.
 
     Returns:
-        The same y_BChw from the same generator, and sigma_B, the standard deviation of each image's Gaussian noise.
+        The same y_BChw from the same generator, and sigma_B, the standard deviation of each image's
+        Gaussian noise.
 
     Raises:
-        ValueError: as `degrade`, and if the last step is not `noise`: a later one would change its level.
+        ValueError: as `degrade`, and if the last step is not `noise`: a later one would change its
+            level.
     """
     y_BCHW, drawn = _degraded(x_BCHW, steps, generator)
     return y_BCHW, _level(steps, drawn)
@@ -148,13 +154,15 @@ def degrade_fixed(x_BCHW: Tensor, steps: Steps, seeds: Sequence[int]) -> Tensor:
     Args:
         x_BCHW: clean images, float32 in [0, 1].
         steps: the degradation, one-key mappings.
-        seeds: one seed an image, from -2^63 to 2^64 - 1; the same image and seed give the same result in every batch.
+        seeds: one seed an image, from -2^63 to 2^64 - 1; the same image and seed give the same
+            result in every batch.
 
     Returns:
         y_BChw: degraded images; noise is not clipped, so they may leave [0, 1].
 
     Raises:
-        ValueError: if a step is unknown or does not fit the size of the images, or images and seeds differ in number.
+        ValueError: if a step is unknown or does not fit the size of the images, or images and seeds
+            differ in number.
     """
     return _applied(x_BCHW, steps, _draw_per_image(x_BCHW.shape, steps, seeds))
 
@@ -167,7 +175,7 @@ def _applied(x_BCHW: Tensor, steps: Steps, drawn: Sequence[Randomness]) -> Tenso
 
 
 def noise_levels(shape_BCHW: torch.Size, steps: Steps, seeds: Sequence[int]) -> Tensor:
-    """sigma_B, the standard deviation of the Gaussian noise that `degrade_fixed` adds to each image.
+    """sigma_B, the standard deviation of the noise that `degrade_fixed` adds to each image.
 
     Raises:
         ValueError: if the last step is not `noise`.
@@ -181,8 +189,8 @@ def adjoint(v_BChw: Tensor, shape_BCHW: torch.Size, steps: Steps, seeds: Sequenc
     Args:
         v_BChw: images of the degraded size.
         shape_BCHW: shape of the clean images.
-        steps: the degradation, one-key mappings of linear steps: all but `poisson` and `jpeg`. Noise, grains and masks
-            are part of A and c once they are drawn.
+        steps: the degradation, one-key mappings of linear steps: all but `poisson` and `jpeg`.
+            Noise, grains and masks are part of A and c once they are drawn.
         seeds: those given to `degrade_fixed`.
 
     Returns:
@@ -196,7 +204,8 @@ def adjoint(v_BChw: Tensor, shape_BCHW: torch.Size, steps: Steps, seeds: Sequenc
             raise ValueError(
                 f"degradation[{position}]: {name!r} is not linear, so it has no adjoint."
             )
-    # The transposed Jacobian of what `apply` really does, border and rounding included, so the two can't drift apart.
+    # The transposed Jacobian of what `apply` really does, border and rounding included, so the two
+    # can't drift apart.
     with torch.enable_grad():
         x_BCHW = torch.zeros(
             shape_BCHW, dtype=v_BChw.dtype, device=v_BChw.device, requires_grad=True
@@ -207,7 +216,7 @@ def adjoint(v_BChw: Tensor, shape_BCHW: torch.Size, steps: Steps, seeds: Sequenc
 
 
 def hidden_pixels(shape_BCHW: torch.Size, steps: Steps, seeds: Sequence[int]) -> Tensor:
-    """Which pixels `degrade_fixed` hides under masks, for baselines that are told where the hole is.
+    """Which pixels `degrade_fixed` hides under masks, for baselines that are told the hole.
 
     Args:
         shape_BCHW: shape of the clean images.
@@ -226,7 +235,10 @@ def hidden_pixels(shape_BCHW: torch.Size, steps: Steps, seeds: Sequence[int]) ->
 
 
 def upscale_of(steps: Steps) -> int:
-    """How many times larger than the degraded image the clean one is: the product of all downsampling factors."""
+    """How many times larger than the degraded image the clean one is.
+
+    The product of all downsampling factors.
+    """
     upscale = 1
     for step, kwargs in _parse(steps):
         upscale *= step.upscale(**kwargs)

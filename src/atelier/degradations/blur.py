@@ -1,7 +1,10 @@
-"""Blur: y = k * x, with a kernel k for each image that sums to 1: Gaussian, box, motion, or from a file.
+"""Blur: y = k * x, with a kernel k for each image that sums to 1.
 
-A true convolution (the kernel is turned by 180 degrees), its centre the middle pixel. Beyond the border the image's
-edge repeats, so every size can be blurred by every kernel, a constant image stays one, and [0, 1] is not left.
+Gaussian, box, motion, or from a file.
+
+A true convolution (the kernel is turned by 180 degrees), its centre the middle pixel. Beyond the
+border the image's edge repeats, so every size can be blurred by every kernel, a constant image
+stays one, and [0, 1] is not left.
 
 Shape suffixes: B batch, C channels, H height, W width, K side of a kernel, N number of kernels.
 """
@@ -30,7 +33,8 @@ from atelier.degradations.step import (
     uniform_int,
 )
 
-# A Gaussian ends at 4 standard deviations, as scipy.ndimage.gaussian_filter does: beyond lies 6e-5 of it.
+# A Gaussian ends at 4 standard deviations, as scipy.ndimage.gaussian_filter does: beyond lies 6e-5
+# of it.
 _TRUNCATE = 4.0
 
 
@@ -77,7 +81,8 @@ def read_kernels(path: str, sha256: str) -> Tensor:
     """The kernels of a file.
 
     Args:
-        path: a .npy file with one kernel, HW, or several, NHW, or an .npz file with one kernel an entry.
+        path: a .npy file with one kernel, HW, or several, NHW, or an .npz file with one kernel an
+            entry.
         sha256: of the file.
 
     Returns:
@@ -154,7 +159,8 @@ def _convolved(x_BCHW: Tensor, kernels_BKK: Tensor) -> Tensor:
     below, right = (length // 2 for length in kernels_BKK.shape[1:])
     padded_BCHW = F.pad(x_BCHW.contiguous(), (right, right, below, below), mode="replicate")
     weights_B11KK = kernels_BKK.flip(1, 2).to(x_BCHW)[:, None, None]
-    # One by one, channels as the batch: a convolution of all together rounds differently for other batch sizes.
+    # One by one, channels as the batch: a convolution of all together rounds differently for other
+    # batch sizes.
     blurred = [
         F.conv2d(x_CHW[:, None], w_11KK)
         for x_CHW, w_11KK in zip(padded_BCHW, weights_B11KK, strict=True)

@@ -22,16 +22,21 @@ LUMA = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601, as in JPEG
 def _check_divisible(height: int, width: int, factor: int) -> None:
     if height % factor or width % factor:
         raise ValueError(
-            f"degradation: downsample.factor = {factor} does not divide images of {height}x{width} pixels; "
-            "crop them to a multiple first, so that the restored image has the size of the clean one."
+            f"degradation: downsample.factor = {factor} does not divide images of {height}x{width} "
+            "pixels; "
+            "crop them to a multiple first, so that the restored image has the size of the clean "
+            "one."
         )
 
 
 def _apply_downsample(x_BCHW: Tensor, randomness: Randomness, factor: int) -> Tensor:
-    """Keys' kernel with a = -0.5, widened by the factor: imresize of MATLAB, but for some pixels along the border.
+    """Keys' kernel with a = -0.5, widened by the factor.
 
-    MATLAB mirrors there, torch leaves out what lies outside. On Set5, enlarged by the same kernel, Y without a border
-    of `factor` pixels, both give 33.68, 30.40 and 28.43 dB for x2, x3 and x4; published are 33.66, 30.39 and 28.42.
+    Imresize of MATLAB, but for some pixels along the border.
+
+    MATLAB mirrors there, torch leaves out what lies outside. On Set5, enlarged by the same kernel,
+    Y without a border of `factor` pixels, both give 33.68, 30.40 and 28.43 dB for x2, x3 and x4;
+    published are 33.66, 30.39 and 28.42.
     """
     height, width = x_BCHW.shape[-2:]
     _check_divisible(height, width, factor)
@@ -50,7 +55,7 @@ def _factor(factor: int) -> int:
 
 
 def _apply_decolourise(x_BCHW: Tensor, randomness: Randomness) -> Tensor:
-    """Three equal channels: a restorer then has as many in as out, and what it adds to its input is the colour."""
+    """Three equal channels: a restorer then has as many in as out, and adds the colour."""
     if x_BCHW.shape[1] == 1:
         return x_BCHW
     weights_C11 = torch.tensor(LUMA, dtype=x_BCHW.dtype, device=x_BCHW.device)[:, None, None]
@@ -74,7 +79,10 @@ def _apply_jpeg(x_BCHW: Tensor, randomness: Randomness, **kwargs: Any) -> Tensor
 def _through_jpeg(
     pixels_HWC: np.ndarray[Any, np.dtype[np.uint8]], quality: int
 ) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """The baseline codec of libjpeg as Pillow calls it: standard tables, colour at half resolution (4:2:0)."""
+    """The baseline codec of libjpeg as Pillow calls it.
+
+    Standard tables, colour at half resolution (4:2:0).
+    """
     file = io.BytesIO()
     grey = pixels_HWC.shape[2] == 1
     Image.fromarray(pixels_HWC[..., 0] if grey else pixels_HWC).save(file, "JPEG", quality=quality)

@@ -1,4 +1,6 @@
-"""How strongly each image was degraded, where the strength is drawn from a range; for slices of the scores.
+"""How strongly each image was degraded, where the strength is drawn from a range.
+
+For slices of the scores.
 
 Not part of `atelier.degradations` itself: a training must not depend on how its result is sliced.
 Shape suffixes: B images.
@@ -18,7 +20,8 @@ from atelier.degradations import STEPS, Steps
 from atelier.degradations.step import uniform, uniform_int
 
 NUM_PARTS = 3
-# Of each step the parameter that says how strong it is. All of them are the first that their step draws.
+# Of each step the parameter that says how strong it is. All of them are the first that their step
+# draws.
 STRENGTHS = {
     "noise": "sigma",
     "poisson": "peak",
@@ -64,7 +67,7 @@ class Levels:
     def parts_B(
         self, shape_BCHW: torch.Size, steps: Steps, seeds: Sequence[int]
     ) -> NDArray[np.int64]:
-        """Which part each image is in, of those that `degrade_fixed` makes of these steps and seeds.
+        """Which part each image is in, of those that `degrade_fixed` makes of steps and seeds.
 
         Args:
             shape_BCHW: shape of the clean images.
@@ -81,7 +84,10 @@ class Levels:
         return parts_B.astype(np.int64).clip(0, NUM_PARTS - 1)
 
     def _drawn(self, shape_1CHW: torch.Size, steps: Steps, seed: int) -> float:
-        """What `degrade_fixed` draws for an image: the same calls of the generator, up to this one."""
+        """What `degrade_fixed` draws for an image.
+
+        The same calls of the generator, up to this one.
+        """
         generator = torch.Generator().manual_seed(seed)
         for step in steps[: self.position]:
             ((kind, kwargs),) = step.items()

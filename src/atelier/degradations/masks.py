@@ -1,6 +1,7 @@
 """Masks: boxes, brush strokes or single pixels become mid grey, in all channels alike.
 
-Shape suffixes: B batch, C channels, H height, W width, N boxes or strokes of an image, P corners of a stroke's path.
+Shape suffixes: B batch, C channels, H height, W width, N boxes or strokes of an image, P corners of
+a stroke's path.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from atelier.degradations.step import (
 )
 
 MID_GREY = 0.5  # what a masked pixel holds
-# A stroke is a path of so many straight parts, each of a quarter of the shorter side at most, that turns by up to 60
-# degrees between them. Free-form masks (Yu et al. 2019, arXiv:1806.03589, section 3.4), scaled to the image.
+# A stroke is a path of so many straight parts, each of a quarter of the shorter side at most, that
+# turns by up to 60 degrees between them. Free-form masks (Yu et al. 2019, arXiv:1806.03589, section
+# 3.4), scaled to the image.
 _NUM_PARTS = 4
 _LONGEST_PART = 0.25
 _LARGEST_TURN = math.pi / 3

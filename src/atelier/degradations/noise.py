@@ -34,7 +34,10 @@ def _apply_speckle(x_BCHW: Tensor, randomness: Randomness, **kwargs: Any) -> Ten
 
 
 def _draw_poisson(shape_BCHW: torch.Size, generator: torch.Generator, peak: Drawn) -> Randomness:
-    """The peak of each image, and the seed of its counts: they depend on its pixels, which are not known yet."""
+    """The peak of each image, and the seed of its counts.
+
+    They depend on its pixels, which are not known yet.
+    """
     return (
         uniform(peak, shape_BCHW[:1], generator),
         torch.randint(2**63 - 1, tuple(shape_BCHW[:1]), generator=generator),
@@ -43,7 +46,8 @@ def _draw_poisson(shape_BCHW: torch.Size, generator: torch.Generator, peak: Draw
 
 def _apply_poisson(x_BCHW: Tensor, randomness: Randomness, **kwargs: Any) -> Tensor:
     peak_B111, seeds_B = randomness[0][:, None, None, None], randomness[1]
-    # On the CPU, image by image in one memory layout: counts must not depend on the device or on the batch.
+    # On the CPU, image by image in one memory layout: counts must not depend on the device or on
+    # the batch.
     rates_BCHW = (x_BCHW.cpu() * peak_B111).clamp(min=0).contiguous()
     generator, counts = torch.Generator(), []
     for rate_CHW, seed in zip(rates_BCHW, seeds_B.tolist(), strict=True):
@@ -71,7 +75,8 @@ def _apply_salt_and_pepper(x_BCHW: Tensor, randomness: Randomness, **kwargs: Any
 GAUSSIAN = Step(_draw_gaussian, _apply_gaussian)
 # y = x (1 + n), n ~ N(0, sigma^2): multiplicative noise, as of coherent light.
 SPECKLE = Step(_draw_speckle, _apply_speckle)
-# y = k / peak, k ~ Poisson(peak x): photon counts, `peak` of them where x = 1; y >= 0. What is below 0 counts as 0.
+# y = k / peak, k ~ Poisson(peak x): photon counts, `peak` of them where x = 1; y >= 0. What is
+# below 0 counts as 0.
 POISSON = Step(_draw_poisson, _apply_poisson, linear=False)
 # Half of `fraction` of all values, each channel by itself, become 0, the other half 1.
 SALT_AND_PEPPER = Step(_draw_salt_and_pepper, _apply_salt_and_pepper)

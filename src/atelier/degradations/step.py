@@ -32,7 +32,8 @@ class Step(NamedTuple):
     Attributes:
         draw: (shape_BCHW of its input, generator, **kwargs) -> its randomness.
         apply: (x_BCHW, randomness, **kwargs) -> y_BChw.
-        hide: (hidden_B1HW, randomness, **kwargs) -> hidden_B1hw, the pixels that hold nothing of the image any more.
+        hide: (hidden_B1HW, randomness, **kwargs) -> hidden_B1hw, the pixels that hold nothing of
+            the image any more.
         upscale: (**kwargs) -> how many times larger than its output its input is.
         linear: whether `apply` is A x + c once its randomness is drawn, and so has an adjoint.
     """
@@ -63,7 +64,10 @@ def uniform(value: Drawn, shape: Sequence[int], generator: torch.Generator) -> T
 
 
 def uniform_int(value: DrawnInt, shape: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Values of a whole-numbered parameter, int64: low, ..., high alike, or all the same where it is fixed."""
+    """Values of a whole-numbered parameter, int64.
+
+    Low, ..., high alike, or all the same where it is fixed.
+    """
     if isinstance(value, int):
         return torch.full(tuple(shape), value)
     low, high = value

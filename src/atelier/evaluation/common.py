@@ -1,4 +1,6 @@
-"""What the evaluations of all kinds share: the protocol, the result, and networks applied chunk by chunk.
+"""What the evaluations of all kinds share.
+
+The protocol, the result, and networks applied chunk by chunk.
 
 Shapes: N test images, C channels, H height, W width, K classes.
 """
@@ -31,7 +33,7 @@ CHUNK_PIXELS = 2**19  # nor more pixels than this: 57 MB for the nine shifts of 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How to score: the parameters, the seed of every draw, the device, and where features of real images are kept."""
+    """How to score: parameters, the seed of every draw, the device, the folder of real features."""
 
     params: Evaluation
     seed: int
@@ -47,9 +49,10 @@ class Evaluated:
         scores: of the model.
         table: these, the baselines' and the slices'.
         pictures: by file name.
-        units: one line for each unit of the test data, so that two versions can be compared pair by pair. `unit` says
-            which: the content hash of a test image, or the number of a block of images. `class` and other columns of
-            text are slices; columns of numbers are metrics of the model, by the names of `scores`.
+        units: one line for each unit of the test data, so that two versions can be compared pair by
+            pair. `unit` says which: the content hash of a test image, or the number of a block of
+            images. `class` and other columns of text are slices; columns of numbers are metrics of
+            the model, by the names of `scores`.
     """
 
     scores: dict[str, Score]
@@ -64,7 +67,7 @@ def with_pictures(evaluated: Evaluated, more: Mapping[str, Pixels]) -> Evaluated
 
 
 def images_of(dataset: StoredDataset, split: Split, count: int) -> Floats:
-    """The first `count` images of a split (their order is that of their hashes), all of one size."""
+    """The first `count` images of a split, in the order of their hashes, all of one size."""
     return to_images(dataset.images(split)[:count], torch.device("cpu")).contiguous().numpy()
 
 
@@ -76,7 +79,8 @@ def require_test_images(dataset: StoredDataset) -> None:
     """
     if (count := dataset.info.counts["test"]) < 2:
         raise EvaluationError(
-            f"datasets.{dataset.name}: the test split has {count} images, a score needs at least 2. Add pictures, or "
+            f"datasets.{dataset.name}: the test split has {count} images, a score needs at least "
+            "2. Add pictures, or "
             f"raise datasets.{dataset.name}.test_fraction."
         )
 
@@ -98,7 +102,7 @@ def test_images(dataset: StoredDataset, protocol: Protocol) -> Iterator[Floats]:
 def tested_classes(
     classifier: nn.Module, dataset: StoredDataset, protocol: Protocol
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """labels_N of the first `num_images` test images, and the classes that a classifier predicts."""
+    """labels_N of the first `num_images` test images, and the classes that are predicted."""
     parts = [
         predicted_classes(classifier, x_NCHW, protocol.device)
         for x_NCHW in test_images(dataset, protocol)

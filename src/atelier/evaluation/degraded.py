@@ -1,6 +1,7 @@
 """The test images of a restorer, degraded: the same pixels for every model and baseline.
 
-Shapes: N test images, n of them of one size, C channels, H height, W width, h and w of the degraded image.
+Shapes: N test images, n of them of one size, C channels, H height, W width, h and w of the degraded
+image.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def degraded_images(
     """The test images that are scored, a few at a time.
 
     Args:
-        dataset: whose test split is used. Of images that keep their own size the centre is taken, of `max_side` pixels
-            at most, and of a multiple of the downsampling factor.
+        dataset: whose test split is used. Of images that keep their own size the centre is taken,
+            of `max_side` pixels at most, and of a multiple of the downsampling factor.
         steps: the degradation; fixed for each image by its content hash.
         protocol: how to score.
         most: only the first so many of them.

@@ -35,7 +35,9 @@ BLUR_SIGMA = 2.0  # pixels: what is left of an image at the beginning of the pat
 def explain_restorer(
     network: Any, steps: Steps, dataset: StoredDataset, units: pd.DataFrame, device: torch.device
 ) -> dict[str, Pixels]:
-    """`errors.png`, the test images that it restores worst and where it is wrong; `attribution.png` of the same.
+    """`errors.png`, the test images that it restores worst and where it is wrong.
+
+    `attribution.png` of the same.
 
     Args:
         network: the restorer.
@@ -73,7 +75,7 @@ def explain_restorer(
 def explain_classifier(
     network: Any, dataset: StoredDataset, units: pd.DataFrame, device: torch.device
 ) -> dict[str, Pixels]:
-    """`gradcam.png`: test images that it takes for something else, and what in them speaks for that.
+    """`gradcam.png`: test images that it takes for something else, and what speaks for that.
 
     Args:
         network: the classifier.
@@ -109,7 +111,7 @@ def heat(values_NHW: NDArray[Any]) -> Floats:
 
 
 def error_maps(clean_NCHW: Floats, degraded_NCHW: Floats, restored_NCHW: Floats) -> Pixels:
-    """Clean, degraded and restored images, and where the restored ones are wrong (mean absolute error over channels).
+    """Clean, degraded and restored images, and the mean absolute error of the last over channels.
 
     Args:
         clean_NCHW: float32 in [0, 1].
@@ -124,8 +126,8 @@ def error_maps(clean_NCHW: Floats, degraded_NCHW: Floats, restored_NCHW: Floats)
 def local_attribution(restore: Restore, y_1CHW: Tensor) -> Floats:
     """Which pixels of a degraded image the details in the middle of the restored one come from.
 
-    Integrated gradients of the sum of absolute differences between neighbouring pixels in a central patch, on a path
-    from the blurred to the degraded image.
+    Integrated gradients of the sum of absolute differences between neighbouring pixels in a central
+    patch, on a path from the blurred to the degraded image.
 
     Args:
         restore: the restorer.
@@ -171,8 +173,8 @@ def class_maps(classifier: Any, x_NCHW: Tensor, labels_N: NDArray[np.int64]) -> 
     """Images, and the parts that speak for the class that a classifier gives them (Grad-CAM).
 
     Args:
-        classifier: whose `body` is a sequence of layers. The last one before the last pooling is asked: at the end
-            of small images 3 x 3 values are left, which show no place.
+        classifier: whose `body` is a sequence of layers. The last one before the last pooling is
+            asked: at the end of small images 3 x 3 values are left, which show no place.
         x_NCHW: images in [0, 1].
         labels_N: the classes to explain.
 
@@ -208,9 +210,10 @@ def class_maps(classifier: Any, x_NCHW: Tensor, labels_N: NDArray[np.int64]) -> 
 def interpolations(
     generator: Any, latent_dim: int, classes: Sequence[int], seed: int, steps: int = 10
 ) -> Pixels:
-    """A row for each class: images on the way from one latent to another, which should change without jumps.
+    """A row for each class: images from one latent to another, which should change without jumps.
 
-    The way is the great circle, because Gaussian latents lie near a sphere: White 2016, arXiv:1609.04468, section 2.1.
+    The way is the great circle, because Gaussian latents lie near a sphere: White 2016,
+    arXiv:1609.04468, section 2.1.
 
     Args:
         generator: (z_BZ, labels_B) -> images in [-1, 1].

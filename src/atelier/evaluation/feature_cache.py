@@ -31,7 +31,8 @@ def real_features(
         dataset: whose images.
         split: which of them.
         count: how many, at most.
-        folder: where they are kept; None: nowhere. A file there that is damaged, or can't be written, costs only time.
+        folder: where they are kept; None: nowhere. A file there that is damaged, or can't be
+            written, costs only time.
     """
     images = dataset.images(split)
     count = min(count, len(images))
@@ -54,7 +55,10 @@ def real_features(
 
 
 def _read(file: Path) -> Floats | None:
-    """None if there is no such file, or it isn't whole: its first 32 bytes are the sha256 of the others."""
+    """None if there is no such file, or it isn't whole.
+
+    Its first 32 bytes are the sha256 of the others.
+    """
     try:
         with file.open("rb") as stream:
             expected = stream.read(32)

@@ -39,7 +39,8 @@ from atelier.training.checkpoint import Checkpoints
 from atelier.training.classification import train_classifier
 from atelier.training.session import Session
 
-# Training images that are looked at for copies: their features are held in memory, 800 MB of Inception's.
+# Training images that are looked at for copies: their features are held in memory, 800 MB of
+# Inception's.
 MAX_TRAINING_IMAGES = 100_000
 PICTURES = {  # of each subject: what it draws, and what comes closest to training images
     "model": ("generated.png", "memorisation.png"),
@@ -56,16 +57,22 @@ def evaluate_generator(
     protocol: Protocol,
     unrefined: Any = None,
 ) -> Evaluated:
-    """Distances on the extractor's features, memorisation, classes and CAS; real training images give the floor.
+    """Distances on the extractor's features, memorisation, classes and CAS.
 
-    Of a GAN that draws through a restorer also what it draws without it, as a second subject, and whether the restorer
-    helped: the KID's difference, below 0 if it did. The floor has no memorisation: it is what would be copied.
+    Real training images give the floor.
+
+    Of a GAN that draws through a restorer also what it draws without it, as a second subject, and
+    whether the restorer helped: the KID's difference, below 0 if it did. The floor has no
+    memorisation: it is what would be copied.
 
     Args:
-        generate: (num_images, seed) -> (x_MCHW float32 in [0, 1], labels_M int64, all classes in turn; None if the
-            generator can't be asked for a class: what needs labels is not measured then).
-        recipe: the classification model whose recipe trains the classifier of CAS; None: CAS is not measured.
-        extractor: what takes the features; one that doesn't know the classes leaves out what needs them.
+        generate: (num_images, seed) -> (x_MCHW float32 in [0, 1], labels_M int64, all classes in
+            turn; None if the generator can't be asked for a class: what needs labels is not
+            measured then).
+        recipe: the classification model whose recipe trains the classifier of CAS; None: CAS is not
+            measured.
+        extractor: what takes the features; one that doesn't know the classes leaves out what needs
+            them.
         dataset: whose test images are the reference.
         protocol: how to score.
         unrefined: as `generate`, the same images without the restorer; None: there is none.
@@ -125,7 +132,10 @@ def _feature_scores(
 
 
 def with_extractor(scores: Mapping[str, Score], extractor: Extractor) -> dict[str, Score]:
-    """The same scores, with the extractor in their protocols: scores of two of them can't be compared."""
+    """The same scores, with the extractor in their protocols.
+
+    Scores of two of them can't be compared.
+    """
     return {
         metric: replace(score, protocol=f"{score.protocol}; features of {extractor.identity}")
         for metric, score in scores.items()
@@ -144,7 +154,7 @@ def block_units(
 def _closest_pairs(
     x_MCHW: Floats, closeness_M: NDArray[Any], nearest_M: NDArray[Any], dataset: StoredDataset
 ) -> Pixels:
-    """The generated images that are closest to a training image, and below each of them that image."""
+    """The generated images that are closest to a training image, and below each that image."""
     closest = closeness_M.argsort(kind="stable")[:NUM_PAIRS]
     training_nCHW = to_images(
         dataset.images("train")[nearest_M[closest]], torch.device("cpu")
@@ -153,7 +163,7 @@ def _closest_pairs(
 
 
 def _ten_of_each(x_MCHW: Floats, labels_M: NDArray[Any] | None, num_classes: int) -> Pixels:
-    """A picture with ten images of a class a row, or as many images where no class was asked for."""
+    """A picture with ten images of a class a row, or as many where no class was asked for."""
     rows_M = np.arange(len(x_MCHW)) // 10 if labels_M is None else labels_M
     shown = [np.flatnonzero(rows_M == label)[:10] for label in range(num_classes or 10)]
     return grid(x_MCHW[np.concatenate(shown)], columns=10)

@@ -1,4 +1,6 @@
-"""Score a restorer in one pass over the test images, which may differ in size; of the pixels only numbers are kept.
+"""Score a restorer in one pass over the test images, which may differ in size.
+
+Of the pixels only numbers are kept.
 
 Shapes: N test images, n of them of one size, C channels, H height, W width.
 """
@@ -43,7 +45,10 @@ SHOWN_SIDE = 96  # pixels: of images that keep their own size the centre is show
 
 @dataclass(frozen=True)
 class Restored:
-    """Some neighbouring test images of one size, and what was made of them; float32 nCHW in [0, 1]."""
+    """Some neighbouring test images of one size, and what was made of them.
+
+    Float32 nCHW in [0, 1].
+    """
 
     first: int  # position of the first of them in the test split
     clean: Floats
@@ -75,16 +80,17 @@ def evaluate_restorer(
     protocol: Protocol,
     compared: Mapping[str, Any] | None = None,
 ) -> Evaluated:
-    """MSE, PSNR and SSIM of the model and of the classical baselines, and what the classifier makes of the results.
+    """MSE, PSNR and SSIM of the model and the baselines, and what the classifier makes of them.
 
     Args:
         network: the restorer; one with a noise-level input is told the level of each image.
         steps: the degradation; fixed for each test image by its content hash.
-        dataset: whose test split is used. Of images that keep their own size the centre is scored, of `max_side`
-            pixels at most, and of a multiple of the downsampling factor.
+        dataset: whose test split is used. Of images that keep their own size the centre is scored,
+            of `max_side` pixels at most, and of a multiple of the downsampling factor.
         classifier: of the same classes; None leaves its scores out.
         protocol: how to score.
-        compared: another restorer of the same by its version, at most one: psnr_difference is the paired difference.
+        compared: another restorer of the same by its version, at most one: psnr_difference is the
+            paired difference.
     """
     require_test_images(dataset)
     pixels = _pixel_protocol(protocol)
@@ -292,7 +298,7 @@ def _compute_rows(network: Any, channels: int, device: torch.device) -> list[dic
 def _seen_by_classifier(
     views: Mapping[str, NDArray[np.int64]], dataset: StoredDataset, protocol: Protocol
 ) -> dict[str, Score]:
-    """Accuracy, recall and F1 on clean, degraded and restored images, and what restoring gains in accuracy."""
+    """Accuracy, recall and F1 on clean, degraded and restored images, and the gain in accuracy."""
     labels = dataset.labels("test")
     assert labels is not None  # the classes of the dataset were counted before
     labels_N = labels[: protocol.params.num_images]

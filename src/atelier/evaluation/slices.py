@@ -1,4 +1,6 @@
-"""Rows of the table that are about some of the test images: a class, a level of the degradation, the first few.
+"""Rows of the table that are about some of the test images.
+
+A class, a level of the degradation, the first few.
 
 Shapes: N test images, C channels, H height, W width.
 """
@@ -42,7 +44,8 @@ def slice_rows(
         scored: which part of each image was measured, for the protocol.
 
     Returns:
-        Rows of the slices `COLUMN:VALUE`; none for a slice of fewer than two images, which has no interval.
+        Rows of the slices `COLUMN:VALUE`; none for a slice of fewer than two images, which has no
+        interval.
     """
     rows = []
     for column, names in slices.items():
@@ -66,7 +69,7 @@ def denoiser_rows(
     pixels: PixelProtocol,
     scored: str,
 ) -> list[dict[str, Any]]:
-    """What the denoisers of other packages reach on the first test images, and the model on the same ones.
+    """What the denoisers of other packages, and the model, reach on the first test images.
 
     Args:
         model: `fidelity_N` of the model on all test images.
@@ -77,7 +80,8 @@ def denoiser_rows(
         scored: which part of each image is measured, for the protocol.
 
     Returns:
-        Rows of the slice `first:NUMBER`: baseline, model, and the model's `psnr_gain_NAME` over the same images.
+        Rows of the slice `first:NUMBER`: baseline, model, and the model's `psnr_gain_NAME` over the
+        same images.
     """
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     confidence, sigma = protocol.params.confidence, known_sigma(steps)

@@ -1,4 +1,6 @@
-"""Score a restorer of pictures whose clean originals nobody has: is what it makes distributed as clean pictures are?
+"""Score a restorer of pictures whose clean originals nobody has.
+
+Is what it makes distributed as clean pictures are?
 
 Shapes: N clean, M damaged test images, C channels, H height, W width, D features.
 """
@@ -28,7 +30,9 @@ def evaluate_unpaired(
     extractor: Extractor,
     protocol: Protocol,
 ) -> Evaluated:
-    """How restored test images differ from clean ones, on the extractor's features; the damaged are the baseline.
+    """How restored test images differ from clean ones, on the extractor's features.
+
+    The damaged are the baseline.
 
     No score tells whether a restored image shows what the damaged one did: look at the picture.
 

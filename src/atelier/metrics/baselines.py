@@ -1,9 +1,11 @@
 """Classical restorers that a learned one has to beat.
 
-`baselines_for` gives functions of the degraded batch and of its hidden pixels (`atelier.degradations.hidden_pixels`),
-so that all are called alike; only the filling ones look at the second.
+`baselines_for` gives functions of the degraded batch and of its hidden pixels
+(`atelier.degradations.hidden_pixels`), so that all are called alike; only the filling ones look at
+the second.
 
-Shape suffixes: N images, C channels, H and W pixels of the degraded image, h and w pixels of the clean one.
+Shape suffixes: N images, C channels, H and W pixels of the degraded image, h and w pixels of the
+clean one.
 """
 
 from __future__ import annotations
@@ -19,11 +21,12 @@ from atelier.degradations import MID_GREY, Steps, upscale_of
 
 Baseline = Callable[[Tensor, Tensor], Tensor]
 
-# Jacobi's error in a hole of n x n pixels shrinks by cos(pi / (n + 1)) per iteration: 200 leave 1 % at n = 14, half of
-# a 28-pixel image. Deeper inside a larger hole the mean stays.
+# Jacobi's error in a hole of n x n pixels shrinks by cos(pi / (n + 1)) per iteration: 200 leave 1 %
+# at n = 14, half of a 28-pixel image. Deeper inside a larger hole the mean stays.
 DIFFUSION_ITERATIONS = 200
-# Binomial weights: a discrete Gaussian of standard deviation 0.71 pixels. Against noise of 0.2, one of 0.6 is best on
-# Fashion-MNIST (by 0.1 dB), one of 1.3 on the photographs of Set12: no width is best for both.
+# Binomial weights: a discrete Gaussian of standard deviation 0.71 pixels. Against noise of 0.2, one
+# of 0.6 is best on Fashion-MNIST (by 0.1 dB), one of 1.3 on the photographs of Set12: no width is
+# best for both.
 _BINOMIAL = (0.25, 0.5, 0.25)
 _NOISES = {"noise", "poisson", "salt_and_pepper", "speckle"}
 _BLURS = {"gaussian_blur", "box_blur", "motion_blur", "kernel_blur"}
@@ -33,17 +36,18 @@ _MASKS = {"mask", "strokes", "missing_pixels"}
 def baselines_for(steps: Steps) -> dict[str, Baseline]:
     """The baselines that make sense for a degradation.
 
-    Where steps are combined, a baseline treats all of them: holes are filled by diffusion before a filter reads over
-    their edge, and what was downsampled is upsampled at the end.
+    Where steps are combined, a baseline treats all of them: holes are filled by diffusion before a
+    filter reads over their edge, and what was downsampled is upsampled at the end.
 
     Args:
         steps: the degradation, one-key mappings.
 
     Returns:
-        Name -> function of (y_NCHW, hidden_N1HW) that returns x_hat_NChw, float32 in [0, 1], of the clean images' size:
-        `identity` always (nearest upsampling after downsampling); `median3` and `gaussian` against noise of any
-        kind; `gaussian` against JPEG's blocks; `sharpen` against blur; `mean_fill` and `diffusion_fill` against masks;
-        `bicubic` against downsampling. Nothing but `identity` guesses colours: of all guesses, grey is the safest.
+        Name -> function of (y_NCHW, hidden_N1HW) that returns x_hat_NChw, float32 in [0, 1], of the
+        clean images' size: `identity` always (nearest upsampling after downsampling); `median3` and
+        `gaussian` against noise of any kind; `gaussian` against JPEG's blocks; `sharpen` against
+        blur; `mean_fill` and `diffusion_fill` against masks; `bicubic` against downsampling.
+        Nothing but `identity` guesses colours: of all guesses, grey is the safest.
 
     Raises:
         ValueError: if a step is unknown.
@@ -147,8 +151,8 @@ def mean_fill(y_NCHW: Tensor, hidden_N1HW: Tensor) -> Tensor:
 def diffusion_fill(y_NCHW: Tensor, hidden_N1HW: Tensor) -> Tensor:
     """Hidden pixels become the smoothest surface through the edge of the hole.
 
-    That is Laplace's equation, by a fixed number of Jacobi iterations that start from `mean_fill`. The border of the
-    image lets nothing through (its edge is repeated), so a hole may touch it.
+    That is Laplace's equation, by a fixed number of Jacobi iterations that start from `mean_fill`.
+    The border of the image lets nothing through (its edge is repeated), so a hole may touch it.
 
     Args:
         y_NCHW: masked images, float32.
@@ -186,10 +190,10 @@ def nearest(y_NCHW: Tensor, factor: int) -> Tensor:
 
 
 def bicubic(y_NCHW: Tensor, factor: int) -> Tensor:
-    """Bicubic upsampling, pixel areas aligned as in the downsampling step, as MATLAB's imresize does it.
+    """Bicubic upsampling, pixel areas aligned as in the downsampling step, as in MATLAB's imresize.
 
-    On Set5 x2, downsampled by the degradation, that gives 33.69 dB on Y (border 2; published: 33.66). PyTorch's own
-    a = -0.75 sharpens: 33.98 dB.
+    On Set5 x2, downsampled by the degradation, that gives 33.69 dB on Y (border 2; published:
+    33.66). PyTorch's own a = -0.75 sharpens: 33.98 dB.
 
     Args:
         y_NCHW: images, float32.
@@ -214,7 +218,8 @@ def _restore(
     y_NCHW: Tensor,
     hidden_N1HW: Tensor,
 ) -> Tensor:
-    # Clipped once, at the end: noise that is clipped before it is averaged has a mean, which brightens black areas.
+    # Clipped once, at the end: noise that is clipped before it is averaged has a mean, which
+    # brightens black areas.
     return upsample(restore(y_NCHW, hidden_N1HW), factor).clamp(0, 1)
 
 

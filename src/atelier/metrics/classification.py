@@ -40,7 +40,8 @@ def confusion_matrix(labels: Labels, predictions: Labels, num_classes: int) -> N
     """
     if labels.shape != predictions.shape or labels.ndim != 1 or labels.size == 0:
         raise EvaluationError(
-            f"labels of shape {labels.shape} against predictions of shape {predictions.shape}: both must hold one "
+            f"labels of shape {labels.shape} against predictions of shape {predictions.shape}: "
+            "both must hold one "
             "class per image, for at least 1 image. Predict every labelled image once."
         )
     for name, classes in (("labels", labels), ("predictions", predictions)):
@@ -66,7 +67,8 @@ def check_classes(name: str, classes: Labels, num_classes: int) -> None:
         or classes.max() >= num_classes
     ):
         raise EvaluationError(
-            f"{name}: {classes.dtype} values from {classes.min()} to {classes.max()} are not all integers from 0 to "
+            f"{name}: {classes.dtype} values from {classes.min()} to {classes.max()} are not all "
+            "integers from 0 to "
             f"{num_classes - 1}. Check that the classifier and the dataset have the same classes."
         )
 
@@ -76,8 +78,9 @@ def classification_scores(
 ) -> dict[str, Score]:
     """Accuracy, macro recall and macro F1 with intervals over the images.
 
-    The macro intervals come from a bootstrap over images, which is a multinomial draw of the confusion matrix. They
-    have no width when every image is right; accuracy's Wilson interval keeps it.
+    The macro intervals come from a bootstrap over images, which is a multinomial draw of the
+    confusion matrix. They have no width when every image is right; accuracy's Wilson interval keeps
+    it.
 
     Args:
         labels: labels_N, true classes, integers in [0, num_classes).
@@ -123,8 +126,8 @@ def recall_by_class(
         confidence: coverage of each interval on its own, in (0, 1).
 
     Returns:
-        Class index -> recall in [0, 1], with Wilson's interval over the images of that class; without the classes that
-        have no image.
+        Class index -> recall in [0, 1], with Wilson's interval over the images of that class;
+        without the classes that have no image.
 
     Raises:
         EvaluationError: as `confusion_matrix`.
@@ -142,7 +145,8 @@ def _macro(confusion: NDArray[np.integer]) -> tuple[NDArray[np.float64], NDArray
     hits = np.diagonal(confusion, axis1=-2, axis2=-1)
     num_true = confusion.sum(axis=-1)
     num_either = num_true + confusion.sum(axis=-2)
-    # A class that no image has (and, for F1, none is taken for) has no recall: it is left out, not counted as 0.
+    # A class that no image has (and, for F1, none is taken for) has no recall: it is left out, not
+    # counted as 0.
     recall = (hits / np.maximum(num_true, 1)).sum(axis=-1) / (num_true > 0).sum(axis=-1)
     f1 = (2 * hits / np.maximum(num_either, 1)).sum(axis=-1) / (num_either > 0).sum(axis=-1)
     return recall, f1

@@ -1,7 +1,9 @@
-"""Denoisers of other packages that a learned one should beat, where these are installed; too slow for all test images.
+"""Denoisers of other packages that a learned one should beat, where these are installed.
 
-What is installed differs between machines, so nothing here enters a score that a gate may ask for: see
-docs/decisions/0011-baselines.md.
+Too slow for all test images.
+
+What is installed differs between machines, so nothing here enters a score that a gate may ask for:
+see docs/decisions/0011-baselines.md.
 
 Shape suffixes: H and W pixels, C channels.
 """
@@ -65,12 +67,15 @@ def known_sigma(steps: Steps) -> float | None:
 
 
 def estimated_sigma(y_HWC: Values) -> float:
-    """Standard deviation of the white noise in an image: of second differences, near zero in pictures, the median.
+    """Standard deviation of the white noise in an image.
+
+    Of second differences, near zero in pictures, the median.
 
     Args:
         y_HWC: at least 2 x 2 pixels.
 
-    Source: Donoho and Johnstone 1994, doi:10.1093/biomet/81.3.425, section 4.2; here a Haar wavelet at every position.
+    Source: Donoho and Johnstone 1994, doi:10.1093/biomet/81.3.425, section 4.2; here a Haar wavelet
+    at every position.
     """
     detail = np.diff(np.diff(y_HWC, axis=0), axis=1)  # of standard deviation 2 sigma
     return float(np.median(np.abs(detail)) / (2 * 0.6745))  # median of |N(0, 1)|
@@ -79,8 +84,10 @@ def estimated_sigma(y_HWC: Values) -> float:
 def _non_local_means() -> Denoiser | None:
     """Non-local means by scikit-image.
 
-    Patches of 5 x 5 within 13 x 13, as in its gallery. Its gallery's h is 0.6 or 0.8 sigma; on Set12 0.6 is better.
-    Source: Buades et al. 2005, doi:10.1109/CVPR.2005.38; fast form: Darbon et al. 2008, doi:10.1109/ISBI.2008.4541250.
+    Patches of 5 x 5 within 13 x 13, as in its gallery. Its gallery's h is 0.6 or 0.8 sigma; on
+    Set12 0.6 is better.
+    Source: Buades et al. 2005, doi:10.1109/CVPR.2005.38; fast form: Darbon et al. 2008,
+    doi:10.1109/ISBI.2008.4541250.
     """
     skimage = _imported("skimage.restoration")
     if skimage is None:
@@ -105,7 +112,8 @@ def _non_local_means() -> Denoiser | None:
 def _bm3d() -> Denoiser | None:
     """BM3D by its authors' package; for non-commercial use only, so it is never installed unasked.
 
-    Source: Dabov et al. 2007, doi:10.1109/TIP.2007.901238; Makinen et al. 2020, doi:10.1109/TIP.2020.3014721.
+    Source: Dabov et al. 2007, doi:10.1109/TIP.2007.901238; Makinen et al. 2020,
+    doi:10.1109/TIP.2020.3014721.
     """
     bm3d = _imported("bm3d")
     if bm3d is None:

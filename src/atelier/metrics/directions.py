@@ -1,4 +1,7 @@
-"""What metrics are called, and which direction is better: for the gate, the tables and the arrows in the report."""
+"""What metrics are called, and which direction is better.
+
+For the gate, the tables and the arrows in the report.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ HIGHER_IS_BETTER: dict[str, bool] = {
 
 
 def score_name(metric: str, extractor: str) -> str:
-    """What a score is called: its metric and extractor, but FID only with the weights that the name stands for."""
+    """What a score is called: its metric and extractor; FID only with the weights it stands for."""
     return "fid" if (metric, extractor) == ("fd", "inception") else f"{metric}_{extractor}"
 
 
@@ -38,8 +41,9 @@ def higher_is_better(metric: str) -> bool:
     """Whether more of a metric is better.
 
     Args:
-        metric: a name of `HIGHER_IS_BETTER`, or one of them with a suffix: what it was computed on (`kid_classifier`,
-            `accuracy_degraded`), or a difference of new minus old, which keeps its direction (`psnr_gain`).
+        metric: a name of `HIGHER_IS_BETTER`, or one of them with a suffix: what it was computed on
+            (`kid_classifier`, `accuracy_degraded`), or a difference of new minus old, which keeps
+            its direction (`psnr_gain`).
 
     Returns:
         True if more is better, False if less is.
@@ -53,6 +57,8 @@ def higher_is_better(metric: str) -> bool:
             return HIGHER_IS_BETTER[name]
         name = name.rpartition("_")[0]
     raise EvaluationError(
-        f"metric = {metric!r} is not one of {sorted(HIGHER_IS_BETTER)}, nor one of these with a suffix such as "
-        "'kid_classifier' or 'psnr_gain'. Fix the name, or add it to HIGHER_IS_BETTER in atelier/metrics/directions.py."
+        f"metric = {metric!r} is not one of {sorted(HIGHER_IS_BETTER)}, nor one of these with a "
+        "suffix such as "
+        "'kid_classifier' or 'psnr_gain'. Fix the name, or add it to HIGHER_IS_BETTER in "
+        "atelier/metrics/directions.py."
     )

@@ -30,10 +30,13 @@ log = logging.getLogger("atelier")
 IS_NUM_REPLICATES = 200
 BALANCE_NUM_REPLICATES = 2000
 PROTOCOLS = {
-    "is": "exp of the mean KL divergence of an image's class probabilities from the mean ones, one split",
+    "is": "exp of the mean KL divergence of an image's class probabilities from the mean ones, "
+    "one split",
     "class_balance": "entropy of the predicted classes / log(number of classes)",
-    "rarest_class": "share of the rarest predicted class * number of classes, the choice of the class held fixed",
-    "class_accuracy": "share of generated images that the classifier assigns to the class they were requested as",
+    "rarest_class": "share of the rarest predicted class * number of classes, the choice of the "
+    "class held fixed",
+    "class_accuracy": "share of generated images that the classifier assigns to the class they "
+    "were requested as",
 }
 
 
@@ -46,7 +49,8 @@ def inception_score(probabilities_MK: NDArray[np.float32], confidence: float, se
         seed: seed of the bootstrap over the images.
 
     Returns:
-        exp(mean KL(p || mean p)), in [1, K]. It knows no real image, so a few perfect images per class score K.
+        exp(mean KL(p || mean p)), in [1, K]. It knows no real image, so a few perfect images per
+        class score K.
 
     Raises:
         EvaluationError: if there is no image or a row is not a probability distribution.
@@ -55,8 +59,8 @@ def inception_score(probabilities_MK: NDArray[np.float32], confidence: float, se
     """
     probabilities = _checked_probabilities(probabilities_MK)
     num_images, num_classes = probabilities.shape
-    # mean KL(p || q) = mean_n sum_k p log p - sum_k q log q with q = mean p: both parts are linear in the images'
-    # counts until the last step.
+    # mean KL(p || q) = mean_n sum_k p log p - sum_k q log q with q = mean p: both parts are linear
+    # in the images' counts until the last step.
     sums = np.column_stack([_p_log_p(probabilities), probabilities])
 
     def score(counts_M: NDArray[np.int64]) -> float:
@@ -72,7 +76,7 @@ def inception_score(probabilities_MK: NDArray[np.float32], confidence: float, se
 
 
 def class_balance(predicted_M: Labels, num_classes: int, confidence: float, seed: int) -> Score:
-    """Normalised entropy of the predicted classes: 1 if all are equally frequent, 0 if there is only one.
+    """Normalised entropy of the predicted classes: 1 if all are equally frequent, 0 if one is all.
 
     Args:
         predicted_M: class that the classifier assigns to each generated image, in [0, num_classes).
@@ -86,7 +90,8 @@ def class_balance(predicted_M: Labels, num_classes: int, confidence: float, seed
     Raises:
         EvaluationError: if there is no image or a class is out of range.
 
-    Source: Shannon 1948, A mathematical theory of communication, section 6 (entropy over its maximum).
+    Source: Shannon 1948, A mathematical theory of communication, section 6 (entropy over its
+    maximum).
     """
     counts_K = _class_counts(predicted_M, num_classes)
     num_images = len(predicted_M)
@@ -105,7 +110,7 @@ def class_balance(predicted_M: Labels, num_classes: int, confidence: float, seed
 
 
 def rarest_class(predicted_M: Labels, num_classes: int, confidence: float) -> Score:
-    """Frequency of the rarest predicted class relative to an even share; 0 tells that a class is missing.
+    """Frequency of the rarest predicted class relative to an even share; 0: one is missing.
 
     Args:
         predicted_M: class that the classifier assigns to each generated image, in [0, num_classes).
@@ -145,7 +150,8 @@ def class_accuracy(predicted_M: Labels, requested_M: Labels, confidence: float) 
     """
     if predicted_M.shape != requested_M.shape:
         raise EvaluationError(
-            f"class_accuracy: {predicted_M.shape} predicted against {requested_M.shape} requested classes. Give the "
+            f"class_accuracy: {predicted_M.shape} predicted against {requested_M.shape} requested "
+            "classes. Give the "
             "class that each generated image was requested as, in the order of the images."
         )
     num_hits = int(np.count_nonzero(predicted_M == requested_M))
@@ -165,8 +171,8 @@ def distance_scores(
         extractor: what the features come from; the scores are named after it.
 
     Returns:
-        FD (left out, with a warning, where there are no more images than features), KID, precision, recall, density and
-        coverage: `fd_*` (of inception `fid`), `kid_*`, ... with * = extractor.
+        FD (left out, with a warning, where there are no more images than features), KID, precision,
+        recall, density and coverage: `fd_*` (of inception `fid`), `kid_*`, ... with * = extractor.
 
     Raises:
         EvaluationError: if the arrays don't fit together or hold too few images.
@@ -193,12 +199,14 @@ def classifier_scores(
 
     Args:
         probabilities_MK: its probabilities of each image; rows sum to 1.
-        requested_M: class that each image was requested as, in [0, K); None for an unconditional generator.
+        requested_M: class that each image was requested as, in [0, K); None for an unconditional
+            generator.
         confidence: coverage of each interval, in (0, 1).
         seed: seed of all bootstraps.
 
     Returns:
-        `is_classifier`, `class_balance`, `rarest_class`, and, unless the labels are None, `class_accuracy`.
+        `is_classifier`, `class_balance`, `rarest_class`, and, unless the labels are None,
+        `class_accuracy`.
 
     Raises:
         EvaluationError: if the arrays don't fit together or hold no images.
@@ -226,13 +234,15 @@ def _p_log_p(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _checked_probabilities(probabilities_MK: NDArray[np.float32]) -> NDArray[np.float64]:
     probabilities = probabilities_MK.astype(np.float64)
-    # A softmax in float32 over 1000 classes misses 1 by less than 1e-4; logits miss it by far more. NaN fails as well.
+    # A softmax in float32 over 1000 classes misses 1 by less than 1e-4; logits miss it by far more.
+    # NaN fails as well.
     is_distribution = (
         probabilities.ndim == 2 and probabilities.size > 0 and probabilities.min() >= 0
     )
     if not is_distribution or not (np.abs(probabilities.sum(axis=1) - 1) < 1e-3).all():
         raise EvaluationError(
-            f"inception_score: values of shape {probabilities.shape} are not one distribution per image. Give "
+            f"inception_score: values of shape {probabilities.shape} are not one distribution per "
+            "image. Give "
             "the classifier's softmax, not its logits, of at least 1 image."
         )
     return probabilities
@@ -241,7 +251,8 @@ def _checked_probabilities(probabilities_MK: NDArray[np.float32]) -> NDArray[np.
 def _class_counts(predicted_M: Labels, num_classes: int) -> NDArray[np.int64]:
     if predicted_M.ndim != 1 or predicted_M.size == 0 or num_classes < 2:
         raise EvaluationError(
-            f"predicted classes of shape {predicted_M.shape} out of {num_classes}: the balance needs one class "
+            f"predicted classes of shape {predicted_M.shape} out of {num_classes}: the balance "
+            "needs one class "
             "per image, at least 1 image and 2 classes."
         )
     check_classes("predicted classes", predicted_M, num_classes)

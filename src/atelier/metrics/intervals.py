@@ -28,7 +28,8 @@ class Score:
         low: lower end of the interval.
         high: upper end of the interval.
         num_samples: how many images the value rests on.
-        protocol: how the value and its interval were computed; two scores compare only if their protocols agree.
+        protocol: how the value and its interval were computed; two scores compare only if their
+            protocols agree.
     """
 
     value: float
@@ -63,8 +64,10 @@ def mean_interval(
     num_bad = int(np.count_nonzero(~np.isfinite(values)))
     if values.ndim != 1 or values.size < 2 or num_bad:
         raise EvaluationError(
-            f"mean_interval: got values of shape {values.shape}, {num_bad} of them NaN or infinite. It needs one "
-            "finite value per image, and at least 2 images. Evaluate more images; look at those without a value."
+            f"mean_interval: got values of shape {values.shape}, {num_bad} of them NaN or "
+            "infinite. It needs one "
+            "finite value per image, and at least 2 images. Evaluate more images; look at those "
+            "without a value."
         )
     value = float(values.mean())
     half_width = (
@@ -82,7 +85,7 @@ def mean_interval(
 
 
 def proportion_interval(num_hits: int, num_samples: int, confidence: float, protocol: str) -> Score:
-    """Share of hits with Wilson's interval, which unlike a bootstrap keeps its width at 0 % and at 100 %.
+    """Share of hits with Wilson's interval, which keeps its width at 0 % and at 100 %.
 
     Args:
         num_hits: how many samples are hits, 0 <= num_hits <= num_samples.
@@ -96,11 +99,13 @@ def proportion_interval(num_hits: int, num_samples: int, confidence: float, prot
     Raises:
         EvaluationError: if there is no sample.
 
-    Source: Wilson 1927, Probable inference, the law of succession, and statistical inference, JASA 22(158).
+    Source: Wilson 1927, Probable inference, the law of succession, and statistical inference, JASA
+    22(158).
     """
     if num_samples < 1:
         raise EvaluationError(
-            "proportion_interval: got 0 samples, a share needs at least 1. Give it images of that kind."
+            "proportion_interval: got 0 samples, a share needs at least 1. Give it images of that "
+            "kind."
         )
     assert 0 <= num_hits <= num_samples
     z = NormalDist().inv_cdf(0.5 + _checked(confidence) / 2)
@@ -124,16 +129,20 @@ def proportion_interval(num_hits: int, num_samples: int, confidence: float, prot
 def exceedance_interval(
     num_hits: int, num_samples: int, rank: int, num_reference: int, confidence: float, protocol: str
 ) -> Score:
-    """Share of samples that lie below a reference sample's order statistic; the interval knows that both are samples.
+    """Share of samples that lie below a reference sample's order statistic.
 
-    If both come from one continuous distribution, whichever that is, the hits are beta-binomial with parameters
-    (rank, num_reference + 1 - rank): an exact test. The interval holds the shares s that this test with rank =
-    s * (num_reference + 1) doesn't refuse, so it leaves out rank / (num_reference + 1) as often as it may.
+    The interval knows that both are samples.
+
+    If both come from one continuous distribution, whichever that is, the hits are beta-binomial
+    with parameters (rank, num_reference + 1 - rank): an exact test. The interval holds the shares s
+    that this test with rank = s * (num_reference + 1) doesn't refuse, so it leaves out rank /
+    (num_reference + 1) as often as it may.
 
     Args:
         num_hits: how many samples lie below, 0 <= num_hits <= num_samples.
         num_samples: how many samples there are, at least 1.
-        rank: which of the reference sample, from the lowest on, is the bound; 1 <= rank <= num_reference.
+        rank: which of the reference sample, from the lowest on, is the bound; 1 <= rank <=
+            num_reference.
         num_reference: size of the reference sample.
         confidence: coverage of the interval, in (0, 1); each end errs with half of the rest.
         protocol: what a hit is; the interval's method is appended.
@@ -141,7 +150,8 @@ def exceedance_interval(
     Returns:
         The share, in [0, 1].
 
-    Source: exceedances of an order statistic: Gumbel and von Schelling 1950, Annals of Mathematical Statistics 21(2);
+    Source: exceedances of an order statistic: Gumbel and von Schelling 1950, Annals of Mathematical
+    Statistics 21(2);
         their test inverted as Clopper and Pearson 1934 do with the binomial one.
     """
     assert 0 <= num_hits <= num_samples and 1 <= rank <= num_reference
@@ -165,10 +175,13 @@ def bootstrap_interval(
     protocol: str,
     bounds: tuple[float, float] = UNBOUNDED,
 ) -> Score:
-    """Interval of a statistic from its bootstrap standard error: value -+ t_{R-1} * std of the replicates.
+    """Interval of a statistic from its bootstrap standard error.
 
-    Not the percentiles of the replicates: distances, entropies and F1 are biased by the sample size, resampling adds
-    the same bias a second time, and the percentile interval of a Frechet distance can lie wholly above its value.
+    Value -+ t_{R-1} * std of the replicates.
+
+    Not the percentiles of the replicates: distances, entropies and F1 are biased by the sample
+    size, resampling adds the same bias a second time, and the percentile interval of a Frechet
+    distance can lie wholly above its value.
 
     Args:
         value: the statistic of the sample itself.
@@ -181,7 +194,8 @@ def bootstrap_interval(
     Returns:
         The value with its interval.
 
-    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 6 (standard errors).
+    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 6 (standard
+    errors).
     """
     replicates = np.asarray(replicates_R, dtype=np.float64)
     half_width = _t_quantile(replicates.size - 1, confidence) * float(replicates.std(ddof=1))
@@ -192,7 +206,9 @@ def bootstrap_interval(
 def bootstrap_counts(
     num_samples: int, num_replicates: int, rng: np.random.Generator
 ) -> Iterator[NDArray[np.int64]]:
-    """How often every sample is drawn in one bootstrap replicate; one replicate at a time, so that memory stays flat.
+    """How often every sample is drawn in one bootstrap replicate.
+
+    One replicate at a time, so that memory stays flat.
 
     Args:
         num_samples: N, samples to draw from and to draw.
@@ -203,7 +219,8 @@ def bootstrap_counts(
         counts_N: multinomial counts, >= 0, that sum to N.
     """
     for _ in range(num_replicates):
-        # Drawing N indices and counting them is the same distribution as rng.multinomial, 5 times faster at N = 10,000.
+        # Drawing N indices and counting them is the same distribution as rng.multinomial, 5 times
+        # faster at N = 10,000.
         yield np.bincount(rng.integers(num_samples, size=num_samples), minlength=num_samples)
 
 
@@ -211,7 +228,7 @@ def _share_with_tail(
     num_hits: int, num_samples: int, num_reference: int, probability: float
 ) -> float:
     """The share of which at least so many hits have this probability, found by bisection."""
-    from scipy.special import betaln, gammaln  # type: ignore[import-untyped,unused-ignore]  # 0.3 s to import
+    from scipy.special import betaln, gammaln  # type: ignore[import-untyped,unused-ignore]
 
     hits = np.arange(num_hits, num_samples + 1)
     ways = gammaln(num_samples + 1) - gammaln(hits + 1) - gammaln(num_samples - hits + 1)
@@ -228,12 +245,13 @@ def _around(
     value: float, half_width: float, bounds: tuple[float, float], num_samples: int, protocol: str
 ) -> Score:
     low, high = max(bounds[0], value - half_width), min(bounds[1], value + half_width)
-    # Rounding may put a value at the edge of its range just outside (a mean of ones can be 1 + 1e-16).
+    # Rounding may put a value at the edge of its range just outside (a mean of ones can be 1 +
+    # 1e-16).
     return Score(value, min(low, value), max(high, value), num_samples, protocol)
 
 
 def _t_quantile(degrees_of_freedom: int, confidence: float) -> float:
-    from scipy.special import stdtrit  # type: ignore[import-untyped,unused-ignore]  # 0.3 s to import
+    from scipy.special import stdtrit  # type: ignore[import-untyped,unused-ignore]
 
     return float(stdtrit(degrees_of_freedom, 0.5 + _checked(confidence) / 2))
 
@@ -241,6 +259,7 @@ def _t_quantile(degrees_of_freedom: int, confidence: float) -> float:
 def _checked(confidence: float) -> float:
     if not 0 < confidence < 1:
         raise EvaluationError(
-            f"evaluation.confidence = {confidence} is not between 0 and 1. Give the coverage as a share, such as 0.95."
+            f"evaluation.confidence = {confidence} is not between 0 and 1. Give the coverage as a "
+            "share, such as 0.95."
         )
     return confidence

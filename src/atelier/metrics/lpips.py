@@ -1,4 +1,4 @@
-"""LPIPS, the distance of images in the features of a network, by weights that are given as a TorchScript file.
+"""LPIPS, the distance of images in a network's features, by weights in a TorchScript file.
 
 Shape suffixes: N images, C channels, H and W pixels.
 """
@@ -22,7 +22,8 @@ class Lpips:
     """A network of LPIPS.
 
     Attributes:
-        network: of two batches of images, float32 NCHW with 3 channels in [-1, 1]; N distances in any shape.
+        network: of two batches of images, float32 NCHW with 3 channels in [-1, 1]; N distances in
+            any shape.
         sha256: of its file: numbers of other weights can't be compared.
         device: where it computes.
 
@@ -36,7 +37,10 @@ class Lpips:
     @property
     def text(self) -> str:
         """The protocol of its numbers."""
-        return f"LPIPS per image, weights of sha256 {self.sha256[:12]}, grey repeated in three channels"
+        return (
+            f"LPIPS per image, weights of sha256 {self.sha256[:12]}, grey repeated in three "
+            "channels"
+        )
 
     @torch.inference_mode()
     def distance_N(
@@ -52,7 +56,8 @@ class Lpips:
             lpips_N: 0 for equal images.
 
         Raises:
-            EvaluationError: if the network can't measure images of this size, or does not give N finite numbers.
+            EvaluationError: if the network can't measure images of this size, or does not give N
+                finite numbers.
         """
         given = [
             torch.from_numpy(x.astype(np.float32) * 2 - 1).to(self.device) for x in (a_NCHW, b_NCHW)
@@ -63,13 +68,16 @@ class Lpips:
         except RuntimeError as error:  # of TorchScript, whatever happens within
             raise EvaluationError(
                 f"evaluation.lpips: the network can't measure images of {height}x{width} pixels: "
-                f"{str(error).strip().splitlines()[-1]} Give the weights of another one, or remove evaluation.lpips."
+                f"{str(error).strip().splitlines()[-1]} Give the weights of another one, or remove "
+                "evaluation.lpips."
             ) from None
         lpips_N = np.asarray(found.double().cpu().numpy()).reshape(-1)
         if len(lpips_N) != num_images or not np.isfinite(lpips_N).all():
             raise EvaluationError(
-                f"evaluation.lpips: of {num_images} pairs of images the network made {len(lpips_N)} numbers, "
-                f"{np.count_nonzero(~np.isfinite(lpips_N))} of them not finite. It has to give one distance a pair."
+                f"evaluation.lpips: of {num_images} pairs of images the network made "
+                f"{len(lpips_N)} numbers, "
+                f"{np.count_nonzero(~np.isfinite(lpips_N))} of them not finite. It has to give one "
+                "distance a pair."
             )
         return lpips_N
 
@@ -89,19 +97,22 @@ def load_lpips(path: Path, sha256: str, device: torch.device) -> Lpips:
         data = path.read_bytes()
     except OSError as error:
         raise EvaluationError(
-            f"evaluation.lpips.path = {str(path)!r} can't be read: {error.strerror}. Put the file there, or remove "
+            f"evaluation.lpips.path = {str(path)!r} can't be read: {error.strerror}. Put the file "
+            "there, or remove "
             "evaluation.lpips."
         ) from None
     if (found := hashlib.sha256(data).hexdigest()) != sha256:
         raise EvaluationError(
-            f"evaluation.lpips.path = {str(path)!r} has the sha256 {found}, not {sha256}. Put back the file that was "
+            f"evaluation.lpips.path = {str(path)!r} has the sha256 {found}, not {sha256}. Put back "
+            "the file that was "
             "meant, or correct evaluation.lpips.sha256."
         )
     try:
         network = torch.jit.load(io.BytesIO(data), map_location=device)  # type: ignore[no-untyped-call]
     except RuntimeError:
         raise EvaluationError(
-            f"evaluation.lpips.path = {str(path)!r} is no TorchScript file. Write it with torch.jit.save: a module of "
+            f"evaluation.lpips.path = {str(path)!r} is no TorchScript file. Write it with "
+            "torch.jit.save: a module of "
             "two NCHW images in [-1, 1] that returns N distances."
         ) from None
     return Lpips(network.eval(), sha256, device)

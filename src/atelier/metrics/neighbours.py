@@ -1,4 +1,6 @@
-"""Scores from nearest neighbours in feature space: is what is generated near real images, all of them, and no copy?
+"""Scores from nearest neighbours in feature space.
+
+Is what is generated near real images, all of them, and no copy?
 
 Shapes: T training images, N real (held-out) images, M generated ("fake") images, D features.
 """
@@ -28,10 +30,11 @@ Distances = NDArray[np.float64]
 def neighbour_scores(real_ND: Features, fake_MD: Features, confidence: float) -> dict[str, Score]:
     """Precision, recall, density and coverage, from one look at each pair of images.
 
-    An image's ball reaches its k-th nearest neighbour in its own set. Precision is the share of generated images in
-    some real image's ball, recall the share of real images in some generated image's ball (k = 3). Density is the mean
-    number of real balls that a generated image is in, over k; coverage the share of real balls that hold a generated
-    image (k = 5): both look at real balls alone, so a few generated images far away change little.
+    An image's ball reaches its k-th nearest neighbour in its own set. Precision is the share of
+    generated images in some real image's ball, recall the share of real images in some generated
+    image's ball (k = 3). Density is the mean number of real balls that a generated image is in,
+    over k; coverage the share of real balls that hold a generated image (k = 5): both look at real
+    balls alone, so a few generated images far away change little.
 
     Args:
         real_ND: features of real images, N > 5.
@@ -39,19 +42,24 @@ def neighbour_scores(real_ND: Features, fake_MD: Features, confidence: float) ->
         confidence: coverage of the intervals, in (0, 1).
 
     Returns:
-        "precision", "recall" and "coverage" in [0, 1], "density" >= 0, which is 1 on average between samples of one
-        distribution. Each interval holds the balls fixed. Read all beside real against real.
+        "precision", "recall" and "coverage" in [0, 1], "density" >= 0, which is 1 on average
+        between samples of one distribution. Each interval holds the balls fixed. Read all beside
+        real against real.
 
     Raises:
-        EvaluationError: if a set has too few images, the features differ in number, or one is not finite.
+        EvaluationError: if a set has too few images, the features differ in number, or one is not
+            finite.
 
-    Source: Kynkaanniemi et al. 2019, arXiv:1904.06991, eqs. 1 and 2; Naeem et al. 2020, arXiv:2002.09797, eqs. 3 and 4.
+    Source: Kynkaanniemi et al. 2019, arXiv:1904.06991, eqs. 1 and 2; Naeem et al. 2020,
+    arXiv:2002.09797, eqs. 3 and 4.
     """
     check_features(real_ND, fake_MD)
     if min(len(real_ND), len(fake_MD)) <= DENSITY_K:
         raise EvaluationError(
-            f"precision and density: {len(real_ND)} real and {len(fake_MD)} generated images are too few for the "
-            f"{DENSITY_K}th neighbour. Evaluate more than {DENSITY_K} images of each (evaluation.num_images)."
+            f"precision and density: {len(real_ND)} real and {len(fake_MD)} generated images are "
+            "too few for the "
+            f"{DENSITY_K}th neighbour. Evaluate more than {DENSITY_K} images of each "
+            "(evaluation.num_images)."
         )
     real, fake = _centred(real_ND, fake_MD)
     real_3N, real_5N = _squared_radii(real, PRECISION_K, DENSITY_K)
@@ -60,12 +68,16 @@ def neighbour_scores(real_ND: Features, fake_MD: Features, confidence: float) ->
     num_recalled = num_covered = 0
     for rows, distances in _squared_distances(real, fake):
         num_recalled += int((distances <= fake_3M).any(axis=1).sum())
-        # Few pairs are that near: looking them up beats further looks at all pairs. A ball of 3 lies inside that of 5.
+        # Few pairs are that near: looking them up beats further looks at all pairs. A ball of 3
+        # lies inside that of 5.
         balls, inside = np.divmod(np.flatnonzero(distances <= real_5N[rows, None]), len(fake))
         num_balls_M += np.bincount(inside, minlength=len(fake))
         num_covered += len(np.unique(balls))
         is_precise_M[inside[distances[balls, inside] <= real_3N[rows][balls]]] = True
-    sizes = f"{real.shape[1]} features, {len(real)} real and {len(fake)} generated, the balls held fixed"
+    sizes = (
+        f"{real.shape[1]} features, {len(real)} real and {len(fake)} generated, the balls held "
+        "fixed"
+    )
     other, own = f"k = {PRECISION_K}, {sizes}", f"k = {DENSITY_K}, {sizes}"
     return {
         "precision": proportion_interval(
@@ -86,9 +98,10 @@ def nearest_training(
 ) -> tuple[Distances, NDArray[np.int64]]:
     """How close each image comes to a training image, by the measure of the place, and to which.
 
-    The distance to the nearest training image is divided by that to the 5th nearest. Where training images lie evenly
-    in m dimensions, closeness**m has one distribution, however densely they lie: so a generator that draws nothing but
-    typical images, which all have training images nearby, isn't taken for one that copies.
+    The distance to the nearest training image is divided by that to the 5th nearest. Where training
+    images lie evenly in m dimensions, closeness**m has one distribution, however densely they lie:
+    so a generator that draws nothing but typical images, which all have training images nearby,
+    isn't taken for one that copies.
 
     Args:
         train_TD: features of the training images, T >= 5.
@@ -98,22 +111,26 @@ def nearest_training(
         closeness_M in [0, 1], 0 for a copy; nearest_M, positions of training images.
 
     Raises:
-        EvaluationError: if there are too few training images, the features differ in number, or one is not finite.
+        EvaluationError: if there are too few training images, the features differ in number, or one
+            is not finite.
 
-    Source: the ratio as in Carlini et al. 2023, arXiv:2301.13188, section 4.2; its distribution follows from a
+    Source: the ratio as in Carlini et al. 2023, arXiv:2301.13188, section 4.2; its distribution
+    follows from a
         homogeneous Poisson process: given the k-th distance, the others are uniform in that ball.
     """
     check_features(train_TD, images_MD)
     if len(train_TD) < MEMORISATION_K:
         raise EvaluationError(
-            f"memorisation: {len(train_TD)} training images are too few for the {MEMORISATION_K}th neighbour. "
+            f"memorisation: {len(train_TD)} training images are too few for the {MEMORISATION_K}th "
+            "neighbour. "
             "Give the dataset more pictures."
         )
     train, images = _centred(train_TD, images_MD)
     closeness, nearest = [], []
     for rows, distances in _squared_distances(images, train):
         _, candidates = _smallest(distances, MEMORISATION_K)
-        # |x|^2 + |y|^2 - 2 x.y doesn't tell a copy from its neighbourhood in float32; the difference does.
+        # |x|^2 + |y|^2 - 2 x.y doesn't tell a copy from its neighbourhood in float32; the
+        # difference does.
         offsets = images[rows, None].astype(np.float64) - train[candidates]
         exact = np.sqrt(np.square(offsets).sum(axis=2))
         first, last = exact.argmin(axis=1)[:, None], exact.max(axis=1)
@@ -126,12 +143,12 @@ def nearest_training(
 
 
 def memorisation(fake_M: Distances, held_out_N: Distances, confidence: float) -> Score:
-    """Share of generated images that come closer to a training image than all but 1 % of held-out images do.
+    """Share of generated images closer to a training image than all but 1 % of held-out images.
 
-    A generator that doesn't memorise scores 0.01 or less. A lower end above 0.01 is a test's word that it does, with
-    false alarms at a rate of (1 - confidence) / 2: a generator that draws as the data are distributed is as close to
-    the training images as held-out images are, and how many of its images pass the 1 % then doesn't depend on the
-    data (see `exceedance_interval`).
+    A generator that doesn't memorise scores 0.01 or less. A lower end above 0.01 is a test's word
+    that it does, with false alarms at a rate of (1 - confidence) / 2: a generator that draws as the
+    data are distributed is as close to the training images as held-out images are, and how many of
+    its images pass the 1 % then doesn't depend on the data (see `exceedance_interval`).
 
     Args:
         fake_M: closeness of generated images, from `nearest_training`.
@@ -139,7 +156,8 @@ def memorisation(fake_M: Distances, held_out_N: Distances, confidence: float) ->
         confidence: coverage of the interval, in (0, 1).
 
     Returns:
-        The share, in [0, 1]; lower is better. Of fewer than 200 held-out images the closest one counts as 1 %.
+        The share, in [0, 1]; lower is better. Of fewer than 200 held-out images the closest one
+        counts as 1 %.
 
     Raises:
         EvaluationError: if there are no images.
@@ -148,20 +166,22 @@ def memorisation(fake_M: Distances, held_out_N: Distances, confidence: float) ->
     """
     if not len(fake_M) or not len(held_out_N):
         raise EvaluationError(
-            f"memorisation: {len(fake_M)} generated and {len(held_out_N)} held-out images. It needs both."
+            f"memorisation: {len(fake_M)} generated and {len(held_out_N)} held-out images. It "
+            "needs both."
         )
     rank = max(1, int(CLOSEST * (len(held_out_N) + 1)))
     threshold = np.partition(held_out_N, rank - 1)[rank - 1]
     num_closer = int(np.count_nonzero(fake_M < threshold))
     protocol = (
-        f"share of generated images closer to a training image than all but {CLOSEST:.0%} of {len(held_out_N)} "
+        f"share of generated images closer to a training image than all but {CLOSEST:.0%} of "
+        f"{len(held_out_N)} "
         f"held-out images, distance to the nearest over that to the {MEMORISATION_K}th nearest"
     )
     return exceedance_interval(num_closer, len(fake_M), rank, len(held_out_N), confidence, protocol)
 
 
 def _centred(first_ND: Features, second_MD: Features) -> tuple[Features, Features]:
-    """Distances don't change with the origin, but |x|^2 + |y|^2 - 2 x.y in float32 loses digits far away from it."""
+    """Distances don't change with the origin; |x|^2 + |y|^2 - 2 x.y loses digits far from it."""
     centre = first_ND.mean(axis=0, dtype=np.float64).astype(np.float32)
     return first_ND - centre, second_MD - centre
 
@@ -172,7 +192,8 @@ def _squared_distances(
     """Some rows of a, and their squared distances to all of b."""
     import torch  # its product keeps to params.threads, numpy's takes all cores
 
-    # |a|^2 - 2 a.b + |b|^2 as one product: three further passes over the matrix would take as long as it does.
+    # |a|^2 - 2 a.b + |b|^2 as one product: three further passes over the matrix would take as long
+    # as it does.
     squares_N, squares_M = (
         np.square(features).sum(axis=1, keepdims=True) for features in (a_ND, b_MD)
     )

@@ -1,6 +1,7 @@
-"""Fidelity of restored images to clean ones, per image, by a protocol that is stored with the number.
+"""Fidelity of restored images to clean ones, by a protocol that is stored with the number.
 
-Shapes: N images, C channels, H and W pixels. Arrays are numpy; `tensor.numpy()` gives one from a CPU tensor.
+Shapes: N images, C channels, H and W pixels. Arrays are numpy; `tensor.numpy()` gives one from a
+CPU tensor.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from atelier.metrics.structure import (
 if TYPE_CHECKING:
     from atelier.metrics.lpips import Lpips  # imports torch
 
-# The PSNR of equal images, and any mean with it, would be infinite; rounding to 8 bits alone gives 58.9 dB.
+# The PSNR of equal images, and any mean with it, would be infinite; rounding to 8 bits alone gives
+# 58.9 dB.
 PSNR_CAP_DB = 100.0
-# SSIM keeps about 15 temporaries of the size of its input: 2**18 values in float64 are 32 MB, and stay near the cache.
+# SSIM keeps about 15 temporaries of the size of its input: 2**18 values in float64 are 32 MB, and
+# stay near the cache.
 _VALUES_PER_CHUNK = 2**18
 _LUMA = (
     np.array([65.481, 128.553, 24.966]) / 255
@@ -40,10 +43,13 @@ _Pair = tuple[Values, Values]
 
 @dataclass(frozen=True)
 class PixelProtocol:
-    """What is done to images before they are compared; scores of different protocols can't be compared.
+    """What is done to images before they are compared.
+
+    Scores of different protocols can't be compared.
 
     Attributes:
-        luma: of colour images compare Y alone, as MATLAB's rgb2ycbcr makes it; grey ones are compared as they are.
+        luma: of colour images compare Y alone, as MATLAB's rgb2ycbcr makes it; grey ones are
+            compared as they are.
         border: rows and columns that are left out all round.
         round: compare what would be written to a file of 8 bits.
         clip: cut restored images to [0, 1]. Published figures of noise are of pictures that aren't.
@@ -70,11 +76,15 @@ class PixelProtocol:
     @property
     def texts(self) -> dict[str, str]:
         """The protocol of each metric, by its name."""
-        window = f"Gaussian window {SSIM_WINDOW}, sigma {SSIM_SIGMA}, K1 0.01, K2 0.03, data range 1, {self.text}"
+        window = (
+            f"Gaussian window {SSIM_WINDOW}, sigma {SSIM_SIGMA}, K1 0.01, K2 0.03, data range 1, "
+            f"{self.text}"
+        )
         inside = "mean over channels, only windows inside the image"
         texts = {
             "mse": f"mean squared error per image, {self.text}",
-            "psnr": f"PSNR in dB per image, data range 1, capped at {PSNR_CAP_DB:g} dB, {self.text}",
+            "psnr": f"PSNR in dB per image, data range 1, capped at {PSNR_CAP_DB:g} dB, "
+            f"{self.text}",
             "ssim": f"SSIM per image, {window}, {inside}",
             "ms_ssim": (
                 f"MS-SSIM per image, five scales, weights of Wang et al. 2003, {window}, {inside}, "
@@ -116,7 +126,8 @@ def mse_N(x_hat: Images, x: Images, protocol: PixelProtocol = AS_STORED) -> Valu
     """Mean squared error of every image.
 
     Args:
-        x_hat: restored images, NCHW; unless the protocol says otherwise, values outside [0, 1] are clipped to it.
+        x_hat: restored images, NCHW; unless the protocol says otherwise, values outside [0, 1] are
+            clipped to it.
         x: clean images, NCHW in [0, 1].
         protocol: what is done to both before.
 
@@ -124,7 +135,8 @@ def mse_N(x_hat: Images, x: Images, protocol: PixelProtocol = AS_STORED) -> Valu
         mse_N: at least 0, in units of the squared image range.
 
     Raises:
-        EvaluationError: if the shapes differ, a value is not finite, `x` leaves [0, 1], or the border is all there is.
+        EvaluationError: if the shapes differ, a value is not finite, `x` leaves [0, 1], or the
+            border is all there is.
     """
     return np.concatenate([_mse_of_chunk(pair) for pair in _chunks(x_hat, x, protocol)])
 
@@ -149,8 +161,8 @@ def psnr_N(x_hat: Images, x: Images, protocol: PixelProtocol = AS_STORED) -> Val
 def ssim_N(x_hat: Images, x: Images, protocol: PixelProtocol = AS_STORED) -> Values:
     """Structural similarity of every image, over the windows that lie wholly inside the image.
 
-    As in the authors' code and in scikit-image. torchmetrics also counts windows over a mirrored border, and
-    its two-dimensional convolution takes 7 times as long in float32 as this in float64.
+    As in the authors' code and in scikit-image. torchmetrics also counts windows over a mirrored
+    border, and its two-dimensional convolution takes 7 times as long in float32 as this in float64.
 
     Args:
         x_hat: restored images, as for `mse_N`.
@@ -163,7 +175,8 @@ def ssim_N(x_hat: Images, x: Images, protocol: PixelProtocol = AS_STORED) -> Val
     Raises:
         EvaluationError: as `mse_N`, and if an image is smaller than the window.
 
-    Source: Wang et al. 2004, Image quality assessment: from error visibility to structural similarity, eq. 13.
+    Source: Wang et al. 2004, Image quality assessment: from error visibility to structural
+    similarity, eq. 13.
     """
     return np.concatenate([_similarity(pair)[0] for pair in _chunks(x_hat, x, protocol)])
 
@@ -177,13 +190,15 @@ def ms_ssim_N(x_hat: Images, x: Images, protocol: PixelProtocol = AS_STORED) -> 
         protocol: what is done to both before.
 
     Returns:
-        ms_ssim_N: in [0, 1]; NaN if a side without the border is shorter than 161 pixels, which the fifth scale
+        ms_ssim_N: in [0, 1]; NaN if a side without the border is shorter than 161 pixels, which the
+            fifth scale
         needs to hold a window.
 
     Raises:
         EvaluationError: as `ssim_N`.
 
-    Source: Wang, Simoncelli, Bovik 2003, Multi-scale structural similarity for image quality assessment, eq. 7.
+    Source: Wang, Simoncelli, Bovik 2003, Multi-scale structural similarity for image quality
+    assessment, eq. 7.
     """
     return np.concatenate(
         [_ms_ssim_of_chunk(pair, _similarity(pair)[1]) for pair in _chunks(x_hat, x, protocol)]
@@ -199,8 +214,8 @@ def fidelity_N(x_hat: Images, x: Images, protocol: PixelProtocol = AS_STORED) ->
         protocol: what is done to both before.
 
     Returns:
-        `mse`, `psnr`, `ssim`, `ms_ssim` (NaN for images that are too small for it), and `lpips` if the protocol has
-        a network for it.
+        `mse`, `psnr`, `ssim`, `ms_ssim` (NaN for images that are too small for it), and `lpips` if
+        the protocol has a network for it.
 
     Raises:
         EvaluationError: as `ssim_N`, and if the network of LPIPS can't measure these images.
@@ -232,8 +247,8 @@ def restoration_scores(
         scored: which part of the images was measured, for the protocol; empty: all of it.
 
     Returns:
-        Metric -> score; PSNR is the mean of the images' dB, not dB of the mean error. MS-SSIM is of the images that are
-        large enough for it, and left out if fewer than two are.
+        Metric -> score; PSNR is the mean of the images' dB, not dB of the mean error. MS-SSIM is of
+        the images that are large enough for it, and left out if fewer than two are.
     """
     bounds = {
         "mse": UNIT,
@@ -264,8 +279,10 @@ def _similarity(pair: _Pair) -> tuple[Values, Values]:
     height, width = pair[0].shape[-2:]
     if min(height, width) < SSIM_WINDOW:
         raise EvaluationError(
-            f"ssim: images of {height}x{width} pixels are smaller than the window of {SSIM_WINDOW}x{SSIM_WINDOW}. "
-            "Evaluate larger images, lower evaluation.pixels.border, or leave SSIM out for this dataset."
+            f"ssim: images of {height}x{width} pixels are smaller than the window of "
+            f"{SSIM_WINDOW}x{SSIM_WINDOW}. "
+            "Evaluate larger images, lower evaluation.pixels.border, or leave SSIM out for this "
+            "dataset."
         )
     return similarity_N(*pair)
 
@@ -277,15 +294,20 @@ def _ms_ssim_of_chunk(pair: _Pair, finest_contrast_N: Values) -> Values:
 
 
 def _chunks(x_hat: Images, x: Images, protocol: PixelProtocol) -> Iterator[_Pair]:
-    """Pairs of a few images in float64, checked and prepared: float32 loses four digits of a variance near 1."""
+    """Pairs of a few images in float64, checked and prepared.
+
+    Float32 loses four digits of a variance near 1.
+    """
     if x_hat.shape != x.shape or x.ndim != 4 or x.size == 0:
         raise EvaluationError(
-            f"restored images of shape {x_hat.shape} against clean images of shape {x.shape}: both must have the same "
+            f"restored images of shape {x_hat.shape} against clean images of shape {x.shape}: both "
+            "must have the same "
             "NCHW shape with at least 1 image. Restore every clean image to its own size."
         )
     if 2 * protocol.border >= min(x.shape[-2:]):
         raise EvaluationError(
-            f"evaluation.pixels.border = {protocol.border} leaves nothing of images of {x.shape[-2]}x{x.shape[-1]} "
+            f"evaluation.pixels.border = {protocol.border} leaves nothing of images of "
+            f"{x.shape[-2]}x{x.shape[-1]} "
             "pixels. Lower it, or evaluate larger images."
         )
     step = max(1, _VALUES_PER_CHUNK // x[0].size)
@@ -296,13 +318,16 @@ def _chunks(x_hat: Images, x: Images, protocol: PixelProtocol) -> Iterator[_Pair
         )
         if not np.isfinite(a).all():
             raise EvaluationError(
-                f"restored images {start} to {start + len(a) - 1} hold NaN or infinity. The restorer diverged: look at "
+                f"restored images {start} to {start + len(a) - 1} hold NaN or infinity. The "
+                "restorer diverged: look at "
                 "its loss curve, and restore from an earlier checkpoint."
             )
-        # A reference in [-1, 1] or 0..255 would give a plausible but wrong number. float32 may miss 1 by 1e-7.
+        # A reference in [-1, 1] or 0..255 would give a plausible but wrong number. float32 may miss
+        # 1 by 1e-7.
         if not (b.min() >= -1e-6 and b.max() <= 1 + 1e-6):
             raise EvaluationError(
-                f"clean images {start} to {start + len(b) - 1} span [{b.min():.4g}, {b.max():.4g}], not [0, 1]. Scale "
+                f"clean images {start} to {start + len(b) - 1} span [{b.min():.4g}, "
+                f"{b.max():.4g}], not [0, 1]. Scale "
                 "them to [0, 1] before scoring (uint8: divide by 255)."
             )
         yield _prepared(a, protocol, protocol.clip), _prepared(b, protocol, True)

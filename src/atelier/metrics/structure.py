@@ -29,7 +29,8 @@ def similarity_N(a_NCHW: Values, b_NCHW: Values) -> tuple[Values, Values]:
     Returns:
         ssim_N and contrast_N: means over the windows inside the image, and over the channels.
 
-    Source: Wang et al. 2004, Image quality assessment: from error visibility to structural similarity, eq. 13.
+    Source: Wang et al. 2004, Image quality assessment: from error visibility to structural
+    similarity, eq. 13.
     """
     mean_a, mean_b = _window_means(a_NCHW), _window_means(b_NCHW)
     variance_a = _window_means(a_NCHW * a_NCHW) - mean_a * mean_a
@@ -51,7 +52,8 @@ def multiscale_similarity_N(a_NCHW: Values, b_NCHW: Values, finest_contrast_N: V
     Returns:
         ms_ssim_N: in [0, 1]; a scale of negative contrast counts as 0.
 
-    Source: Wang, Simoncelli, Bovik 2003, Multi-scale structural similarity for image quality assessment, eq. 7.
+    Source: Wang, Simoncelli, Bovik 2003, Multi-scale structural similarity for image quality
+    assessment, eq. 7.
     """
     product_N = finest_contrast_N.clip(min=0) ** SCALE_WEIGHTS[0]
     for scale, weight in enumerate(SCALE_WEIGHTS[1:], start=2):
@@ -65,7 +67,7 @@ def multiscale_similarity_N(a_NCHW: Values, b_NCHW: Values, finest_contrast_N: V
 
 
 def _halved(a_NCHW: Values) -> Values:
-    """Means of 2 x 2 pixels; beyond an odd side its last row or column repeats, as in the authors' code."""
+    """Means of 2 x 2 pixels; beyond an odd side its last row or column repeats, as in the paper."""
     odd = [(0, 0), (0, 0), *((0, side % 2) for side in a_NCHW.shape[2:])]
     num_images, channels, height, width = (a_NCHW := np.pad(a_NCHW, odd, mode="edge")).shape
     squares = a_NCHW.reshape(num_images, channels, height // 2, 2, width // 2, 2)
@@ -73,7 +75,10 @@ def _halved(a_NCHW: Values) -> Values:
 
 
 def _window_means(a_NCHW: Values) -> Values:
-    """Gaussian mean of every window inside the images, as two one-dimensional passes; shape NC(H - 10)(W - 10)."""
+    """Gaussian mean of every window inside the images, as two one-dimensional passes.
+
+    Shape NC(H - 10)(W - 10).
+    """
     offsets = np.arange(SSIM_WINDOW) - SSIM_WINDOW // 2
     weights = np.exp(-np.square(offsets) / (2 * SSIM_SIGMA**2))
     weights /= weights.sum()

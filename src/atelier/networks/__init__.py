@@ -1,1 +1,4 @@
-"""Networks, one build table for each kind; the files import nothing of Atelier (docs/decisions/0003)."""
+"""Networks, one build table for each kind.
+
+The files import nothing of Atelier (docs/decisions/0003).
+"""

@@ -1,6 +1,7 @@
-"""Image classifiers, and the feature extractor of the distribution distances (one build table: `CLASSIFIERS`).
+"""Image classifiers, and the feature extractor of the distances (build table: `CLASSIFIERS`).
 
-This file imports nothing of Atelier: its source is stored beside the weights of every registered model, loaded by path.
+This file imports nothing of Atelier: its source is stored beside the weights of every registered
+model, loaded by path.
 
 Shape suffixes: B batch, C channels, H height, W width, K classes, D features.
 """
@@ -9,7 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-# Distances between feature distributions need a D x D covariance from some thousand images, so D stays small.
+# Distances between feature distributions need a D x D covariance from some thousand images, so D
+# stays small.
 MAX_FEATURES = 128
 
 
@@ -28,7 +30,8 @@ def _conv_block(
 class CnnClassifier(nn.Module):
     """Five convolutions with batch normalisation, global average pooling, one linear head.
 
-    The first convolution has stride 2: on a CPU the full resolution costs most of the time and adds little accuracy.
+    The first convolution has stride 2: on a CPU the full resolution costs most of the time and adds
+    little accuracy.
 
     Args:
         channels: image channels.

@@ -1,6 +1,7 @@
 """Class-conditional discriminators, one build table: image in [-1, 1] and label in, logit out.
 
-No logit depends on the other images of its batch, in all of them, so gradient penalties are per image.
+No logit depends on the other images of its batch, in all of them, so gradient penalties are per
+image.
 """
 
 from typing import Any
@@ -21,5 +22,5 @@ DISCRIMINATORS: dict[str, type[nn.Module]] = {
 
 
 def build_discriminator(name: str, **kwargs: Any) -> nn.Module:
-    """The discriminator `name` of `DISCRIMINATORS`, with fresh weights from torch's global generator."""
+    """The discriminator `name` of `DISCRIMINATORS`, with fresh weights by torch's generator."""
     return DISCRIMINATORS[name](**kwargs)

@@ -1,4 +1,4 @@
-"""The patch discriminator of a restorer as the other player of its game, and the pool of images that it has seen.
+"""A restorer's patch discriminator, the other player, and the pool of images that it has seen.
 
 Images are float32 in [0, 1] here but for what the discriminator itself sees, which is in [-1, 1].
 Shapes: B batch, C channels, H height, W width.
@@ -19,9 +19,10 @@ from atelier.training.session import adam, placed
 
 
 class Opponent:
-    """A patch discriminator that learns to tell real from restored images, and judges the restored ones.
+    """A patch discriminator that learns to tell real from restored images, and judges the latter.
 
-    Source: pix2pix, Isola et al. 2017, arXiv:1611.07004, eq. 1 where it sees a condition, eq. 2 where it doesn't.
+    Source: pix2pix, Isola et al. 2017, arXiv:1611.07004, eq. 1 where it sees a condition, eq. 2
+    where it doesn't.
 
     Attributes:
         D: the discriminator.
@@ -59,15 +60,19 @@ class Opponent:
         )
 
     def judge(self, fake_BCHW: Tensor) -> Tensor:
-        """The restorer's side of the game, a scalar to minimise; its gradient reaches the images alone."""
+        """The restorer's side of the game, a scalar to minimise.
+
+        Its gradient reaches the images alone.
+        """
         self.D.requires_grad_(False)
         return self._game.generator(torch.zeros(0), self.D(fake_BCHW * 2 - 1).float())
 
 
 class ImagePool:
-    """Some former fakes, half of the time shown to a discriminator in place of new ones, so that it forgets none.
+    """Some former fakes, half of the time shown to a discriminator in place of new ones.
 
-    Source: Shrivastava et al. 2017, arXiv:1612.07828, section 2.3; as in Zhu et al. 2017, arXiv:1703.10593, section 4.
+    Source: Shrivastava et al. 2017, arXiv:1612.07828, section 2.3; as in Zhu et al. 2017,
+    arXiv:1703.10593, section 4.
 
     Args:
         size: how many; 0 shows every image as it comes.
@@ -78,7 +83,7 @@ class ImagePool:
         self._images: list[Tensor] = []
 
     def exchange(self, fake_BCHW: Tensor, rng: torch.Generator) -> Tensor:
-        """As many images: each a new one or, with probability 1/2 once the pool is full, a former one that it replaces.
+        """As many images: new ones or, with probability 1/2 once the pool is full, former ones.
 
         Args:
             fake_BCHW: new images, all of one size.
@@ -110,7 +115,7 @@ class ImagePool:
 
 
 def beside(y_BChw: Tensor, x_BCHW: Tensor) -> Tensor:
-    """A degraded image, enlarged if it is smaller, and a restored or clean one, as the channels of one image."""
+    """A degraded image, enlarged if it is smaller, and a restored or clean one, as one."""
     if y_BChw.shape != x_BCHW.shape:
         y_BChw = F.interpolate(y_BChw, size=x_BCHW.shape[-2:], mode="bicubic", align_corners=False)
     return torch.cat((y_BChw, x_BCHW), dim=1)

@@ -1,4 +1,6 @@
-"""Random changes of training images: more to learn from little data. Nothing of this is done in evaluation.
+"""Random changes of training images: more to learn from little data.
+
+Nothing of this is done in evaluation.
 
 All of it is a function of the images and the generator alone; what is switched off draws nothing.
 Shapes: B batch, C channels, H height, W width.
@@ -73,7 +75,7 @@ def _rotated(x_BCHW: Tensor, degrees_B: Tensor) -> Tensor:
 
 
 def _shifted(x_BCHW: Tensor, shifts_B2: Tensor) -> Tensor:
-    """What a crop of the same size shows after padding by reflection (the edge itself is not repeated)."""
+    """What a crop of the same size shows after padding by reflection (the edge is not repeated)."""
     height, width = x_BCHW.shape[-2:]
     rows_BH = _reflected(torch.arange(height, device=x_BCHW.device) + shifts_B2[:, :1], height)
     columns_BW = _reflected(torch.arange(width, device=x_BCHW.device) + shifts_B2[:, 1:], width)
@@ -100,7 +102,7 @@ def _cut_out(x_BCHW: Tensor, places_B2: Tensor, size: int) -> Tensor:
 
 
 def in_box(place_B1: Tensor, length: int, size: int) -> Tensor:
-    """Which of `length` positions lie in a box of `size` pixels about a place, given as a share of the length."""
+    """Which of `length` positions lie in a box of `size` pixels about a place in [0, 1)."""
     first_B1 = (place_B1 * length).long() - size // 2
     positions = torch.arange(length, device=place_B1.device)
     return (positions >= first_B1) & (positions < first_B1 + size)

@@ -1,4 +1,4 @@
-"""Batches as a function of the number of images seen, so that a resumed run sees exactly what it would have seen.
+"""Batches as a function of the images seen: a resumed run sees what it would have seen.
 
 Shapes: N images of the split, B batch, H height, W width, C channels.
 """
@@ -81,8 +81,8 @@ def training_batches(model: Model, dataset: TrainingImages, session: Session) ->
 class Batches:
     """An endless, shuffled stream over one split; its position is `images_seen`, nothing else.
 
-    A generator seeded by (seed, e) draws the order of epoch e, then the places of its crops; batches cross epoch
-    borders, so every image is seen equally often whatever the batch size.
+    A generator seeded by (seed, e) draws the order of epoch e, then the places of its crops;
+    batches cross epoch borders, so every image is seen equally often whatever the batch size.
 
     Args:
         dataset: what is read.
@@ -90,10 +90,12 @@ class Batches:
         batch_size: images in a batch.
         seed: of orders and crops.
         device: where the batches go.
-        crop_size: side of a random crop of each image, no larger than any of them; None: whole images, all of one size.
-        resident: whether the pixels are copied to the device once, and batches are cut out there; None: if they fit.
-        limit: of the images only so many, the first in the order of their content hashes: a random choice, in which
-            every smaller one is contained. None, or more than there are: all.
+        crop_size: side of a random crop of each image, no larger than any of them; None: whole
+            images, all of one size.
+        resident: whether the pixels are copied to the device once, and batches are cut out there;
+            None: if they fit.
+        limit: of the images only so many, the first in the order of their content hashes: a random
+            choice, in which every smaller one is contained. None, or more than there are: all.
         part: of these images only so many, by their positions.
     """
 
@@ -116,7 +118,8 @@ class Batches:
         self._num_images = len(self._rows_N)
         if self._num_images < batch_size:
             raise TrainingError(
-                f"the {split} split of this dataset has {self._num_images} images, fewer than batch_size = "
+                f"the {split} split of this dataset has {self._num_images} images, fewer than "
+                "batch_size = "
                 f"{batch_size}. Add pictures, or lower training.batch_size."
             )
         self._batch_size, self._seed, self._device, self._crop_size = (
@@ -156,7 +159,7 @@ class Batches:
         return x_BCHW, torch.from_numpy(labels_B).to(self._device, non_blocking=True)
 
     def _part(self, epoch: int, offsets: slice) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Images of an epoch, and the places of their crops: [0, 1)^2 is where a crop's corner may lie."""
+        """Images of an epoch, and the places of their crops: [0, 1)^2 is where a corner may lie."""
         if epoch != self._epoch:
             rng = np.random.Generator(np.random.PCG64([self._seed, epoch]))
             self._epoch, self._order_N = epoch, self._rows_N[rng.permutation(self._num_images)]
@@ -194,7 +197,10 @@ def sizes_of(pixels: Pixels) -> NDArray[np.int64]:
 def crops(
     pixels: Pixels, rows_B: NDArray[np.int64], corners_B2: NDArray[np.int64], size: int
 ) -> NDArray[np.uint8]:
-    """Squares of `size` pixels, one from each image of `rows_B`, by their top left corners; BHWC."""
+    """Squares of `size` pixels, one from each image of `rows_B`, by their top left corners.
+
+    BHWC.
+    """
     channels = pixels.shape[-1] if isinstance(pixels, np.ndarray) else pixels.channels
     cut_BHWC = np.empty((len(rows_B), size, size, channels), np.uint8)
     for cut_HWC, row, (top, left) in zip(
@@ -216,7 +222,10 @@ def first_images(
 
 
 def part_size(training: Training) -> int:
-    """Images in one pass of a training's networks: as many as its memory is known to suffice for."""
+    """Images in one pass of a training's networks.
+
+    As many as its memory is known to suffice for.
+    """
     return training.batch_size // (training.accumulate * training.devices)
 
 
@@ -235,8 +244,10 @@ def require_labels(dataset: TrainingImages) -> None:
         labels_N = dataset.labels(split)
         if labels_N is not None and (count := int((labels_N == NO_LABEL).sum())):
             raise TrainingError(
-                f"{count} of the {len(labels_N)} pictures of the {split} split lie outside of every class folder, so "
-                "their class isn't known. Move them into the folders of their classes, or elsewhere."
+                f"{count} of the {len(labels_N)} pictures of the {split} split lie outside of "
+                "every class folder, so "
+                "their class isn't known. Move them into the folders of their classes, or "
+                "elsewhere."
             )
 
 

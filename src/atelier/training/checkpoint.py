@@ -1,8 +1,9 @@
-"""Checkpoints that hold everything a training needs to go on, written so that a kill at any moment leaves a whole one.
+"""Checkpoints with all that a training needs to go on; a kill at any moment leaves a whole one.
 
-A checkpoint is tensors, numbers, strings and containers of them: it is loaded with `weights_only=True`, so a file that
-was tampered with can't run code. The last 32 bytes of the file are the SHA-256 of all others, because torch.load (2.13)
-compares none of the checksums that torch.save writes.
+A checkpoint is tensors, numbers, strings and containers of them: it is loaded with
+`weights_only=True`, so a file that was tampered with can't run code. The last 32 bytes of the file
+are the SHA-256 of all others, because torch.load (2.13) compares none of the checksums that
+torch.save writes.
 """
 
 from __future__ import annotations
@@ -28,14 +29,17 @@ class Checkpoints:
     Args:
         folder: where they lie; made when the first one is saved.
         fingerprint: of the training; those of another one are refused.
-        writable: whether `save` and `clear` do anything: of several processes of one training one writes.
+        writable: whether `save` and `clear` do anything: of several processes of one training one
+            writes.
     """
 
     def __init__(self, folder: Path, fingerprint: str, writable: bool = True) -> None:
         self._folder, self._fingerprint, self._writable = folder, fingerprint, writable
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write the checkpoint of `state["images_seen"]` in one step: temporary file, fsync, rename.
+        """Write the checkpoint of `state["images_seen"]` in one step.
+
+        Temporary file, fsync, rename.
 
         Raises:
             TrainingError: if it can't be written.
@@ -54,7 +58,8 @@ class Checkpoints:
                 os.fsync(stream.fileno())
             temporary.replace(file)
             for newer in (other for other in self._newest_first() if other.name > file.name):
-                newer.unlink()  # after a return to an earlier position, later ones are of another course
+                # After a return to an earlier position, later ones are of another course.
+                newer.unlink()
             for old in self._newest_first()[NUM_KEPT:]:
                 old.unlink()
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
@@ -63,10 +68,13 @@ class Checkpoints:
             ) from None
 
     def load(self) -> dict[str, Any] | None:
-        """The newest good checkpoint, or None if there is none at all; those that are refused are named in the log.
+        """The newest good checkpoint, or None if there is none at all.
+
+        Those that are refused are named in the log.
 
         Raises:
-            TrainingError: if there are some, and each is damaged or was written by a training with another fingerprint.
+            TrainingError: if there are some, and each is damaged or was written by a training with
+                another fingerprint.
         """
         reasons = []
         for file in self._newest_first():
@@ -77,8 +85,8 @@ class Checkpoints:
                 log.warning("%s The one before is tried.", error)
         if reasons:
             raise TrainingError(
-                f"no checkpoint in {self._folder} can be used. Delete this folder to start again.\n  "
-                + "\n  ".join(reasons)
+                f"no checkpoint in {self._folder} can be used. Delete this folder to start "
+                "again.\n  " + "\n  ".join(reasons)
             )
         return None
 
@@ -96,7 +104,8 @@ class Checkpoints:
             raise TrainingError(f"checkpoint {file} is damaged ({reason}).") from None
         if fingerprint != self._fingerprint:
             raise TrainingError(
-                f"checkpoint {file} belongs to a training with fingerprint {fingerprint[:16]}, this one is "
+                f"checkpoint {file} belongs to a training with fingerprint {fingerprint[:16]}, "
+                "this one is "
                 f"{self._fingerprint[:16]}."
             )
         return state

@@ -51,7 +51,8 @@ def train_classifier(
     training = model.training
     if dataset.info.num_classes < 2:
         raise TrainingError(
-            f"a classifier needs at least two classes, the dataset {model.dataset!r} has {dataset.info.num_classes}. "
+            f"a classifier needs at least two classes, the dataset {model.dataset!r} has "
+            f"{dataset.info.num_classes}. "
             "Put the pictures of each class into a subfolder of their own."
         )
     require_labels(dataset)
@@ -97,7 +98,7 @@ def train_classifier(
 def _accuracy(
     network: nn.Module, dataset: TrainingImages, device: torch.device, batch_size: int
 ) -> float:
-    """Accuracy on the first validation images (training images where there is no validation split)."""
+    """Accuracy on the first validation images (training images where there are none)."""
     split = validation_split(dataset)
     labels_N = dataset.labels(split)
     assert labels_N is not None  # checked before the training began

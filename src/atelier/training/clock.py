@@ -11,8 +11,8 @@ class Clock:
     """Runs from its making on.
 
     Args:
-        device: where the training computes. On a CPU the time of all of this process's threads counts, which other
-            programs on the machine don't change; elsewhere the time of day.
+        device: where the training computes. On a CPU the time of all of this process's threads
+            counts, which other programs on the machine don't change; elsewhere the time of day.
     """
 
     def __init__(self, device: torch.device) -> None:

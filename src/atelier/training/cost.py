@@ -31,9 +31,9 @@ def cost_of(
         device: where the speed is measured.
 
     Returns:
-        cost/parameters; cost/macs_per_image, multiplications with addition of convolutions and matrix products, counted
-        by torch; cost/images_per_second, in batches of 32, or of the training's where it is smaller; cost/image_side,
-        pixels of the images that went in.
+        cost/parameters; cost/macs_per_image, multiplications with addition of convolutions and
+        matrix products, counted by torch; cost/images_per_second, in batches of 32, or of the
+        training's where it is smaller; cost/image_side, pixels of the images that went in.
     """
     side = model.training.crop_size or info.image_size
     assert side is not None  # params.checks

@@ -1,7 +1,8 @@
-"""The course of one training: how far it is, its guarded optimizer steps, its checkpoints, and when it ends.
+"""The course of one training: how far it is, its guarded steps, its checkpoints, and its end.
 
-A loop reads: `while course.goes_on(): with course.step(): ...`. What happens inside of `step` may fail with a loss that
-isn't finite; the course then goes back to the last checkpoint and on from there at half the learning rate.
+A loop reads: `while course.goes_on(): with course.step(): ...`. What happens inside of `step` may
+fail with a loss that isn't finite; the course then goes back to the last checkpoint and on from
+there at half the learning rate.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from atelier.training.schedules import due, fitting_warmup, learning_rate
 from atelier.training.session import Session
 
 MAX_ROLLBACKS = 3
-CALIBRATION = 0.05  # of a budget in minutes: then the speed is known, and the length of the training in images
+# Of a budget in minutes: then the speed is known, and the length of the training in images.
+CALIBRATION = 0.05
 
 
 class NotFinite(Exception):
@@ -37,7 +39,8 @@ class Course:
     Args:
         session: the training's connections.
         training: budget, learning rate and rhythm.
-        parts: all that changes while training, by name; each has `state_dict` and `load_state_dict`.
+        parts: all that changes while training, by name; each has `state_dict` and
+            `load_state_dict`.
         rng: source of the training's random numbers.
 
     Attributes:
@@ -71,7 +74,9 @@ class Course:
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """One step on `batch_size` images, from `start` to `images_seen`; then a checkpoint if due, or at the end.
+        """One step on `batch_size` images, from `start` to `images_seen`.
+
+        Then a checkpoint if due, or at the end.
 
         Raises:
             TrainingError: if the training is hopeless, or fails again and again, with the reason.
@@ -94,11 +99,11 @@ class Course:
             raise Stopped
 
     def due(self, every_kimg: float) -> bool:
-        """Whether the step under way crosses a multiple of `every_kimg` thousand images, or is the last one."""
+        """Whether the step crosses a multiple of `every_kimg` thousand images, or is the last."""
         return self.progress() == 1 or due(self.images_seen, self._training.batch_size, every_kimg)
 
     def progress(self) -> float:
-        """The share of the training that is done after this step, in [0, 1]; 0 until the length is known."""
+        """The share of the training that is done then, in [0, 1]; 0 until its length is known."""
         return (
             0.0 if self._total_images is None else min(1.0, self.images_seen / self._total_images)
         )
@@ -118,7 +123,7 @@ class Course:
         objective: Callable[..., Tensor],
         *batch: Tensor,
     ) -> Tensor:
-        """One optimizer step on the mean of an objective over a batch, in `accumulate` parts if that is asked for.
+        """One optimizer step on the mean of an objective over a batch, in `accumulate` parts.
 
         Args:
             name: of the loss, for messages.
@@ -155,7 +160,7 @@ class Course:
         return loss
 
     def log(self, values: Mapping[str, float | Tensor]) -> None:
-        """Report values of this step, with the speed, and end a training that has been hopeless for too long.
+        """Report values of this step, with the speed, and end a training hopeless for too long.
 
         Raises:
             TrainingError: if it is, with the reason.
@@ -227,7 +232,10 @@ class Course:
         return bool(averaged(asked) > 0)
 
     def _refuse_broken_weights(self) -> None:
-        """A finite loss can have a gradient that isn't: such weights must not replace the last good ones."""
+        """A finite loss can have a gradient that isn't.
+
+        Such weights must not replace the last good ones.
+        """
         for name, part in self._parts.items():
             if isinstance(part, torch.nn.Module) and not all(
                 bool(w.isfinite().all()) for w in part.parameters()
@@ -238,8 +246,10 @@ class Course:
         failed_at, num_rollbacks, scale = self.start, self._num_rollbacks + 1, self._rate_scale / 2
         if num_rollbacks > MAX_ROLLBACKS:
             raise TrainingError(
-                f"{reason} after {failed_at / 1000:.1f} kimg, at {self._rate_scale} times the learning rate, which was "
-                f"halved {MAX_ROLLBACKS} times; the last checkpoint is untouched. Lower training.lr."
+                f"{reason} after {failed_at / 1000:.1f} kimg, at {self._rate_scale} times the "
+                "learning rate, which was "
+                f"halved {MAX_ROLLBACKS} times; the last checkpoint is untouched. Lower "
+                "training.lr."
             )
         used = self._seconds + self._clock.seconds()
         state = self._session.checkpoints.load()
@@ -251,12 +261,16 @@ class Course:
         self.save()  # a kill from now on must not forget the lower learning rate
         self._session.on_note(
             failed_at,
-            f"{reason} after {failed_at / 1000:.1f} kimg: back to {self.images_seen / 1000:.1f} kimg, "
+            f"{reason} after {failed_at / 1000:.1f} kimg: back to {self.images_seen / 1000:.1f} "
+            "kimg, "
             f"on at {scale} times the learning rate",
         )
 
     def _calibrate(self) -> None:
-        """Once the speed is known, turn the budget in minutes into images: from here on nothing depends on a clock."""
+        """Once the speed is known, turn the budget in minutes into images.
+
+        From here on nothing depends on a clock.
+        """
         assert self._training.minutes is not None  # params.checks
         seconds = torch.tensor(self._seconds + self._clock.seconds(), dtype=torch.float64)
         used = float(averaged(seconds.to(self._session.device)))
@@ -264,5 +278,6 @@ class Course:
             batch_size = self._training.batch_size
             num_batches = self.images_seen / batch_size * self._training.minutes * 60 / used
             steps_done = self.images_seen // batch_size
-            # One more at least: the last step reports and saves, so it has to be known for the last one.
+            # One more at least: the last step reports and saves, so it has to be known for the last
+            # one.
             self._total_images = max(steps_done + 1, round(num_batches)) * batch_size

@@ -11,7 +11,9 @@ from atelier.errors import ConfigError
 
 
 def choose_device(name: str) -> torch.device:
-    """The device for `auto`, `cpu`, `cuda` or `cuda:N`; asking for CUDA without CUDA is an error, never a fallback.
+    """The device for `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Asking for CUDA without CUDA is an error, never a fallback.
 
     Raises:
         ConfigError: if the device isn't there.
@@ -23,14 +25,17 @@ def choose_device(name: str) -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
             raise ConfigError(
-                f"params.yaml: device = {name!r}, but torch {torch.__version__} sees {count} CUDA devices here. "
+                f"params.yaml: device = {name!r}, but torch {torch.__version__} sees {count} CUDA "
+                "devices here. "
                 "Use device: cpu or auto, or install a CUDA build of torch."
             )
     return device
 
 
 def make_deterministic(threads: Literal["auto"] | int, processes: int = 1) -> int:
-    """Fix the thread count (1 and 2 threads round differently) and deterministic kernels; returns the count.
+    """Fix the thread count (1 and 2 threads round differently) and deterministic kernels.
+
+    Returns the count.
 
     Args:
         threads: of all processes together; auto: one for each core.
@@ -42,6 +47,7 @@ def make_deterministic(threads: Literal["auto"] | int, processes: int = 1) -> in
         "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
     )  # cuBLAS needs it for deterministic matmuls
     torch.use_deterministic_algorithms(True)
-    # Otherwise deterministic mode fills every new tensor with NaN, a debugging aid that costs a tenth of the time.
+    # Otherwise deterministic mode fills every new tensor with NaN, a debugging aid that costs a
+    # tenth of the time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined,unused-ignore]
     return count

@@ -1,8 +1,10 @@
-"""Several processes that train one network, each on its share of every batch; started by `atelier.factory.worker`.
+"""Several processes that train one network, each on its share of every batch.
 
-Gradients are averaged by hand after each backward pass: the weights of GANs take part in more than one graph, second
-derivatives included, which torch's DistributedDataParallel doesn't support. Without a process group there is one
-process, and every function here is the identity.
+Started by `atelier.factory.worker`.
+
+Gradients are averaged by hand after each backward pass: the weights of GANs take part in more than
+one graph, second derivatives included, which torch's DistributedDataParallel doesn't support.
+Without a process group there is one process, and every function here is the identity.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
-"""How varied generated images are, measured in passing while a GAN trains: cheap, and enough to see a collapse.
+"""How varied generated images are, measured in passing while a GAN trains.
 
-Shapes: N real images, M generated images, C channels, H height, W width, F values of an image, K classes.
+Cheap, and enough to see a collapse.
+
+Shapes: N real images, M generated images, C channels, H height, W width, F values of an image, K
+classes.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ from atelier.training.batches import TrainingImages, to_images
 
 NUM_REAL = 2048
 CHUNK = 64  # of them in memory at a time
-SIDE = 8  # images are compared after averaging down to so many pixels a side: their layout, not their noise
+# Images are compared after averaging down to so many pixels a side: their layout, not their noise.
+SIDE = 8
 
 
 class Diversity:
@@ -49,9 +53,10 @@ class Diversity:
             labels_M: the classes that were asked for.
 
         Returns:
-            diversity: variance within classes over that of real images, about 1 if all is well, 0 if each class is one
-                image. class_balance, where there are classes: entropy of the classes (each image counts as the class
-                whose mean is nearest) over that of real images.
+            diversity: variance within classes over that of real images, about 1 if all is well, 0
+                if each class is one image. class_balance, where there are classes: entropy of the
+                classes (each image counts as the class whose mean is nearest) over that of real
+                images.
         """
         fake_MF = _flattened(fake_MCHW)
         values = {

@@ -19,10 +19,11 @@ def averaged_copy(network: torch.nn.Module) -> torch.nn.Module:
 def averaging(
     average: torch.nn.Module, network: torch.nn.Module, training: Training
 ) -> Callable[[int], None]:
-    """What moves `average` towards `network` after each step, so that a weight's share halves in `ema_halflife_kimg`.
+    """What moves `average` towards `network`: a weight's share halves in `ema_halflife_kimg`.
 
-    The half-life is capped at 5 % of the images seen, so that the random start is forgotten early on. The weights are
-    looked up once: walking through the networks at each step costs 0.3 % of the time of a small restorer.
+    The half-life is capped at 5 % of the images seen, so that the random start is forgotten early
+    on. The weights are looked up once: walking through the networks at each step costs 0.3 % of the
+    time of a small restorer.
 
     Returns:
         A function of the number of images seen.
@@ -30,7 +31,8 @@ def averaging(
     Source: Karras et al. 2022, arXiv:2206.00364, training code (half-life with ramp-up ratio 0.05).
     """
     weights = list(zip(average.parameters(), network.parameters(), strict=True))
-    # Running statistics of batch normalisation belong to the weights beside them, so they are averaged alike.
+    # Running statistics of batch normalisation belong to the weights beside them, so they are
+    # averaged alike.
     buffers = list(zip(average.buffers(), network.buffers(), strict=True))
     floats = weights + [(kept, new) for kept, new in buffers if kept.is_floating_point()]
     counters = [(kept, new) for kept, new in buffers if not kept.is_floating_point()]

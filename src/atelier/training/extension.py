@@ -1,4 +1,6 @@
-"""Generated images among the training images: drawn once, kept in a file of pixels, read as one array with the stored.
+"""Generated images among the training images.
+
+Drawn once, kept in a file of pixels, read as one array with the stored.
 
 Shapes: N images, G generated images, H height, W width, C channels.
 """
@@ -98,7 +100,7 @@ class ExtendedImages:
 
 
 class JoinedPixels:
-    """The first `count` of some images and all of others of the same size, indexed as one array of both would be."""
+    """The first `count` of some images and all of others, indexed as one array of both would be."""
 
     def __init__(
         self,
@@ -116,7 +118,10 @@ class JoinedPixels:
     def __getitem__(
         self, index: int | slice | NDArray[np.int64] | tuple[int, slice, slice]
     ) -> NDArray[np.uint8]:
-        """Images, uint8: an integer gives HWC; a slice or an array NHWC; (image, rows, columns) a crop, HWC."""
+        """Images, uint8: an integer gives HWC.
+
+        A slice or an array NHWC; (image, rows, columns) a crop, HWC.
+        """
         if isinstance(index, (tuple, int, np.integer)):
             image, *cut = index if isinstance(index, tuple) else (int(index),)
             pixels_HWC = (

@@ -1,4 +1,6 @@
-"""Train a class-conditional GAN: one discriminator step and one generator step per batch, in the paper's order.
+"""Train a class-conditional GAN.
+
+One discriminator step and one generator step per batch, in the paper's order.
 
 Images are float32 in [-1, 1] here and nowhere else.
 Shapes: B batch, Z latent, C channels, H height, W width.
@@ -58,7 +60,8 @@ def train_gan(model: GanModel, dataset: TrainingImages, session: Session) -> Tra
     if model.conditional and dataset.info.num_classes < 2:
         raise TrainingError(
             f"conditional: true needs at least two classes, the dataset {model.dataset!r} has "
-            f"{dataset.info.num_classes}. Put the pictures of each class into a subfolder of their own, or remove it."
+            f"{dataset.info.num_classes}. Put the pictures of each class into a subfolder of their "
+            "own, or remove it."
         )
     if model.conditional is not False:
         require_labels(dataset)
@@ -170,9 +173,10 @@ def discriminator_loss(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The discriminator's side of the game plus the gradient penalties whose weight is above zero.
 
-    These are (r1_gamma/2) and (r2_gamma/2) times the zero-centred penalty on real and on generated images, and
-    gp_weight times the one-centred penalty between them. With augmentation the first two are of slopes with respect to
-    the images before it, as in the code of StyleGAN2-ADA and R3GAN; the third is taken between the images that D sees.
+    These are (r1_gamma/2) and (r2_gamma/2) times the zero-centred penalty on real and on generated
+    images, and gp_weight times the one-centred penalty between them. With augmentation the first
+    two are of slopes with respect to the images before it, as in the code of StyleGAN2-ADA and
+    R3GAN; the third is taken between the images that D sees.
 
     Args:
         D: discriminator, (x_BCHW, labels_B) -> logits_B.
@@ -185,7 +189,8 @@ def discriminator_loss(
         rng: draws the points between real and generated images.
 
     Returns:
-        Scalar to minimise, and the float32 logits of the real and of the generated images, detached.
+        Scalar to minimise, and the float32 logits of the real and of the generated images,
+        detached.
     """
     real_BCHW.requires_grad_(model.r1_gamma > 0)
     fake_BCHW.requires_grad_(model.r2_gamma > 0)
@@ -215,9 +220,10 @@ def signals(game: GanLoss, real_logits_B: Tensor, fake_logits_B: Tensor) -> dict
     """How the game stands, as values to log.
 
     Returns:
-        d_signal, g_signal: the mean size of a loss's derivative by a logit, of the discriminator and the generator;
-            where it vanishes that player learns nothing. logits: the largest size of one. d_accuracy: the share of
-            pairs in which the real image's logit is the higher one; 0.5 if the two can't be told apart.
+        d_signal, g_signal: the mean size of a loss's derivative by a logit, of the discriminator
+            and the generator; where it vanishes that player learns nothing. logits: the largest
+            size of one. d_accuracy: the share of pairs in which the real image's logit is the
+            higher one; 0.5 if the two can't be told apart.
     """
     real_B, fake_B = real_logits_B.requires_grad_(True), fake_logits_B.requires_grad_(True)
     d_grads = torch.autograd.grad(game.discriminator(real_B, fake_B), (real_B, fake_B))
@@ -231,7 +237,7 @@ def signals(game: GanLoss, real_logits_B: Tensor, fake_logits_B: Tensor) -> dict
 
 
 def _sample_latents(model: GanModel, num_classes: int, session: Session) -> tuple[Tensor, Tensor]:
-    """Latents and labels of samples, the same ones at every sampling, equally many of each class."""
+    """Latents and labels of samples, the same at every sampling, equally many of each class."""
     labels_N = torch.arange(num_classes).repeat_interleave(max(8, NUM_SAMPLES // num_classes))
     rng = torch.Generator().manual_seed(session.seed + 1)
     z_NZ = torch.randn(len(labels_N), model.generator.latent_dim, generator=rng)

@@ -34,7 +34,7 @@ def grow(G: nn.Module, others: Iterable[nn.Module], progress: float) -> None:
 
 
 def faded(G: nn.Module, real_BCHW: Tensor) -> Tensor:
-    """Real images with as much of the next resolution as the generator's own images have at its stage.
+    """Real images with as much of the next resolution as the generator's have at its stage.
 
     What is finer than that, the discriminator averages away.
     Source: Karras et al. 2018, arXiv:1710.10196, figure 2.

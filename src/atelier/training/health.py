@@ -21,7 +21,8 @@ class Sign:
 
     Attributes:
         metric: name of the value.
-        is_bad: tells from the value, and from the first one that was logged, whether the symptom shows.
+        is_bad: tells from the value, and from the first one that was logged, whether the symptom
+            shows.
         meaning: what it is, and what helps.
     """
 
@@ -31,8 +32,12 @@ class Sign:
 
 
 _LOWER_RATE = "Lower training.lr, or clip gradients (training.clip_gradients)."
-_GAN_ADVICE = "Try another loss, a gradient penalty (r1_gamma), a lower training.lr, or a smaller discriminator."
-# A restorer begins as the identity and a classifier at chance, so ten times the first loss is far worse than nothing.
+_GAN_ADVICE = (
+    "Try another loss, a gradient penalty (r1_gamma), a lower training.lr, or a smaller "
+    "discriminator."
+)
+# A restorer begins as the identity and a classifier at chance, so ten times the first loss is far
+# worse than nothing.
 SIGNS = (
     Sign(
         "loss",
@@ -47,17 +52,20 @@ SIGNS = (
     Sign(
         "g_signal",
         lambda value, first: value < 0.01,
-        f"discriminator saturation: it is so sure that the generator gets under 1 % of the gradient. {_GAN_ADVICE}",
+        "discriminator saturation: it is so sure that the generator gets under 1 % of the "
+        f"gradient. {_GAN_ADVICE}",
     ),
     Sign(
         "d_signal",
         lambda value, first: value < 1e-4,
-        f"discriminator saturation: it tells all images apart and learns nothing more. {_GAN_ADVICE}",
+        "discriminator saturation: it tells all images apart and learns nothing more. "
+        f"{_GAN_ADVICE}",
     ),
     Sign(
         "diversity",
         lambda value, first: value < 0.1,
-        f"mode collapse: generated images vary by less than a tenth of what real ones do. {_GAN_ADVICE}",
+        "mode collapse: generated images vary by less than a tenth of what real ones do. "
+        f"{_GAN_ADVICE}",
     ),
     Sign(
         "class_balance",
@@ -68,7 +76,10 @@ SIGNS = (
 
 
 class Health:
-    """Since when each sign has shown without a break; a part of the checkpoint, so a resumed training ends alike."""
+    """Since when each sign has shown without a break.
+
+    A part of the checkpoint, so a resumed training ends alike.
+    """
 
     def __init__(self) -> None:
         self._first: dict[str, float] = {}
@@ -79,7 +90,8 @@ class Health:
         """Take note of logged values.
 
         Raises:
-            TrainingError: if a sign has shown for `PATIENCE` of the training, and `MIN_TIMES` times in a row.
+            TrainingError: if a sign has shown for `PATIENCE` of the training, and `MIN_TIMES` times
+                in a row.
         """
         for sign in SIGNS:
             if (value := values.get(sign.metric)) is None:
@@ -96,7 +108,8 @@ class Health:
                 MIN_IMAGES, PATIENCE * total_images
             ):
                 raise TrainingError(
-                    f"stopped after {images_seen / 1000:.1f} kimg, {sign.metric} = {value:.3g} since "
+                    f"stopped after {images_seen / 1000:.1f} kimg, {sign.metric} = {value:.3g} "
+                    "since "
                     f"{since / 1000:.1f} kimg: {sign.meaning}"
                 )
 

@@ -9,17 +9,23 @@ from typing import Any
 
 
 class Stopped(BaseException):
-    """A training stopped because it was asked to, after writing a checkpoint; no error of the training."""
+    """A training stopped because it was asked to, after writing a checkpoint.
+
+    No error of the training.
+    """
 
 
 class StopSignals:
-    """While entered, SIGTERM and Ctrl-C only set a flag; on leaving, the signal goes to who was in charge before.
+    """While entered, SIGTERM and Ctrl-C only set a flag.
 
-    A second Ctrl-C is not held back. In other threads than the main one, where Python allows no handlers, nothing is
-    changed.
+    On leaving, the signal goes to who was in charge before.
+
+    A second Ctrl-C is not held back. In other threads than the main one, where Python allows no
+    handlers, nothing is changed.
 
     Args:
-        deliver: whether the signal is delivered on leaving; a process that only serves another one just ends.
+        deliver: whether the signal is delivered on leaving; a process that only serves another one
+            just ends.
     """
 
     _caught = (signal.SIGTERM, signal.SIGINT)

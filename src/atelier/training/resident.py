@@ -1,4 +1,4 @@
-"""The pixels of a split held on the device, so that a batch is cut out there and no byte crosses the bus.
+"""The pixels of a split held on the device: a batch is cut out there, no byte crosses the bus.
 
 Shapes: N images, B batch, C channels, H height, W width; P pixels of all images.
 """
@@ -17,7 +17,10 @@ SHARE_OF_FREE_MEMORY = 0.5  # the rest is for networks, gradients and activation
 
 
 def fits(num_bytes: int, device: torch.device) -> bool:
-    """Whether so many bytes may be held on a device; never on a CPU, which reads the mapped files as fast."""
+    """Whether so many bytes may be held on a device.
+
+    Never on a CPU, which reads the mapped files as fast.
+    """
     if device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(device)
@@ -52,7 +55,10 @@ class ResidentPixels:
     def cut(
         self, rows_B: NDArray[np.int64], corners_B2: NDArray[np.int64], height: int, width: int
     ) -> Tensor:
-        """Rectangles of one size, one from each image of `rows_B`, by their top left corners; uint8 BHWC."""
+        """Rectangles of one size, one from each image of `rows_B`, by their top left corners.
+
+        Uint8 BHWC.
+        """
         first_B = (
             self._starts_N[rows_B] + corners_B2[:, 0] * self._widths_N[rows_B] + corners_B2[:, 1]
         )

@@ -1,8 +1,8 @@
 """Train a restorer f: minimise ||f(y) - x||^2 (or L1, Charbonnier), where y is the degraded x.
 
-A recurrent restorer is trained on the estimate of every iteration, so each iteration has to improve on the one before.
-With `adversarial` a patch discriminator, which sees y beside f(y) or x, is the other player of f: pix2pix, Isola et al.
-2017, arXiv:1611.07004, eq. 4.
+A recurrent restorer is trained on the estimate of every iteration, so each iteration has to improve
+on the one before. With `adversarial` a patch discriminator, which sees y beside f(y) or x, is the
+other player of f: pix2pix, Isola et al. 2017, arXiv:1611.07004, eq. 4.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ NUM_SHOWN = 8  # of them
 
 
 def degradation_steps(model: RestorationModel | TranslationModel) -> Steps:
-    """The forward model as plain one-key mappings; none for a translation that learns from damaged pictures."""
+    """The forward model as plain one-key mappings.
+
+    None for a translation that learns from damaged pictures.
+    """
     return [item.model_dump(exclude_none=True) for item in model.degradation or ()]
 
 

@@ -6,7 +6,7 @@ import math
 
 
 def learning_rate(peak: float, images_seen: int, total_images: int, warmup_images: int) -> float:
-    """Linear warm-up to `peak`, then cosine decay to zero at `total_images` (Loshchilov & Hutter 2017, eq. 5)."""
+    """Linear warm-up to `peak`, cosine decay to 0 at `total_images` (arXiv:1608.03983, eq. 5)."""
     if images_seen < warmup_images:
         return peak * (images_seen + 1) / (warmup_images + 1)
     progress = (images_seen - warmup_images) / max(1, total_images - warmup_images)
@@ -14,23 +14,25 @@ def learning_rate(peak: float, images_seen: int, total_images: int, warmup_image
 
 
 def fitting_warmup(warmup_images: int, total_images: int) -> int:
-    """The warm-up of a training: that of its recipe, or half the training where that would be longer than all of it.
+    """The warm-up of a training: its recipe's, or half the training where that would be longer.
 
-    `atelier.params.warmup` refuses one that can't be meant; a trial of a recipe, and CAS, train for a shorter time.
+    `atelier.params.warmup` refuses one that can't be meant; a trial of a recipe, and CAS, train for
+    a shorter time.
     """
     return warmup_images if warmup_images <= total_images else total_images // 2
 
 
 def due(images_seen: int, batch_size: int, every_kimg: float) -> bool:
-    """Whether the step that ended at `images_seen` crossed a multiple of `every_kimg` thousand images."""
+    """Whether the step to `images_seen` crossed a multiple of `every_kimg` thousand images."""
     every = max(1, round(every_kimg * 1000))
     return images_seen // every > (images_seen - batch_size) // every
 
 
 def growth_stage(progress: float, growth: float, doublings: int) -> float:
-    """How far a progressive GAN has grown: 0 at first, `doublings` once the share `growth` of all images was seen.
+    """How far a progressive GAN has grown: 0 at first, `doublings` after the share `growth`.
 
-    Every doubling gets an equal share: as many images to settle at the lower resolution as to fade in the higher one.
+    Every doubling gets an equal share: as many images to settle at the lower resolution as to fade
+    in the higher one.
     Source: Karras et al. 2018, arXiv:1710.10196, appendix A.1 (800 thousand images each there).
     """
     done = doublings * progress / growth

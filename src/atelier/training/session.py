@@ -23,9 +23,11 @@ class Session:
         device: where the networks live.
         seed: seed of weights, order and noise.
         checkpoints: where the state is kept.
-        on_log: called with (images_seen, {name: value}) every `log_every_kimg`, and at the last step.
+        on_log: called with (images_seen, {name: value}) every `log_every_kimg`, and at the last
+            step.
         on_sample: called with (images_seen, x_BCHW in [0, 1]) every `sample_every_kimg`, and then.
-        on_note: called with (images_seen, sentence) when something happened that people should read.
+        on_note: called with (images_seen, sentence) when something happened that people should
+            read.
         stop_requested: asked after every step; if true the training writes a checkpoint and stops.
         generated_GHWC: uint8 images that extend the training images; None: none do.
     """
@@ -56,7 +58,7 @@ class Trained:
 
 
 def placed(network: nn.Module, device: torch.device) -> nn.Module:
-    """The network on its device, weights in channels_last (1.1 times as fast as the default layout, on CPU too)."""
+    """The network on its device, weights in channels_last (1.1 times as fast, on a CPU too)."""
     for parameter in network.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

@@ -1,12 +1,14 @@
 """Train a restorer on damaged and clean pictures of which no two belong together (CycleGAN).
 
-Two generators, one that restores and one that damages, each against a patch discriminator that knows the real pictures
-of the kind that it makes. A picture that goes there and back again has to come out as it was.
+Two generators, one that restores and one that damages, each against a patch discriminator that
+knows the real pictures of the kind that it makes. A picture that goes there and back again has to
+come out as it was.
 
-Source: Zhu et al. 2017, arXiv:1703.10593, eq. 3; identity loss of section 5.2, image pool of section 4. As in Almahairi
-et al. 2018, arXiv:1802.10151, the damaging generator sees noise beside the image: nothing in a clean image tells where
-the grains of a damaged one would lie. Restorers start as the identity, which both cycles like best, and the paper's
-cycle weight of 10 held them there (measured), so 1 is the default.
+Source: Zhu et al. 2017, arXiv:1703.10593, eq. 3; identity loss of section 5.2, image pool of
+section 4. As in Almahairi et al. 2018, arXiv:1802.10151, the damaging generator sees noise beside
+the image: nothing in a clean image tells where the grains of a damaged one would lie. Restorers
+start as the identity, which both cycles like best, and the paper's cycle weight of 10 held them
+there (measured), so 1 is the default.
 Shapes: B batch, C channels, H height, W width. Images are float32 in [0, 1].
 """
 
@@ -44,7 +46,7 @@ def train_translation(
     session: Session,
     damaged: TrainingImages | None = None,
 ) -> Trained:
-    """Train for `training.kimg` thousand clean and as many damaged images, or go on from the checkpoint.
+    """Train for `training.kimg` thousand clean and as many damaged images, or from a checkpoint on.
 
     Args:
         model: what to train.
@@ -134,7 +136,10 @@ def train_translation(
 
 
 def damaged_by(damage: nn.Module, x_BCHW: Tensor, z_BCHW: Tensor) -> Tensor:
-    """What the damaging generator makes of clean images and noise; of its two outputs the noise's own is of no use."""
+    """What the damaging generator makes of clean images and noise.
+
+    Of its two outputs the noise's own is of no use.
+    """
     y_hat_BCHW: Tensor = damage(torch.cat((x_BCHW, z_BCHW), dim=1))[:, : x_BCHW.shape[1]]
     return y_hat_BCHW
 
@@ -158,7 +163,8 @@ def unpaired_batches(
 ) -> tuple[Batches, Batches]:
     """Clean images, and those that are damaged or to be degraded; no image is in both.
 
-    Without a dataset of damaged pictures every second training image is one, in the order of their content hashes.
+    Without a dataset of damaged pictures every second training image is one, in the order of their
+    content hashes.
 
     Raises:
         TrainingError: if there are fewer images than a batch needs.
@@ -184,7 +190,7 @@ def unpaired_batches(
 def _report(
     network: nn.Module, dataset: TrainingImages, steps: Steps, training: Training, course: Course
 ) -> None:
-    """PSNR and pictures where the clean images are known, else damaged images and what is made of them."""
+    """PSNR and pictures where the clean images are known, else damaged and restored ones."""
     count, size = NUM_VALIDATION if steps else NUM_SHOWN, part_size(training)
     shown_NHWC = first_images(dataset, validation_split(dataset), count, training.crop_size)
     if steps:

@@ -1,1 +1,4 @@
-"""The two networks of each GAN, one file an architecture; the build tables are in generators and discriminators."""
+"""The two networks of each GAN, one file an architecture.
+
+The build tables are in generators and discriminators.
+"""

@@ -1,9 +1,11 @@
 """DCGAN: plain convolutions (arXiv:1511.06434).
 
-This file imports nothing of Atelier, nor of its neighbours: it is stored beside the weights of every registered model
-and loaded by path. So these files have helpers in common; a test keeps them equal.
+This file imports nothing of Atelier, nor of its neighbours: it is stored beside the weights of
+every registered model and loaded by path. So these files have helpers in common; a test keeps them
+equal.
 
-Shape suffixes: B batch, Z latent, E latent and class, F features, C channels, H height, W width, h, w smaller sides.
+Shape suffixes: B batch, Z latent, E latent and class, F features, C channels, H height, W width, h,
+w smaller sides.
 """
 
 import itertools
@@ -14,7 +16,10 @@ from torch import Tensor, nn
 
 
 def _feature_sizes(image_size: int) -> list[int]:
-    """Sides of the feature maps, coarse to fine; the last is half the image, e.g. 28 -> [7, 14], 64 -> [8, 16, 32]."""
+    """Sides of the feature maps, coarse to fine.
+
+    The last is half the image, e.g. 28 -> [7, 14], 64 -> [8, 16, 32].
+    """
     if image_size < 16 or image_size % 4:
         raise ValueError(f"image_size = {image_size} is not a multiple of 4 of at least 16.")
     sizes = [image_size // 2]
@@ -24,14 +29,15 @@ def _feature_sizes(image_size: int) -> list[int]:
 
 
 def _double(in_channels: int, out_channels: int) -> nn.ConvTranspose2d:
-    """Doubles both sides; kernel 4 with stride 2 overlaps evenly, so that it leaves no checkerboard."""
+    """Doubles both sides; kernel 4 with stride 2 overlaps evenly and leaves no checkerboard."""
     return nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1, bias=False)
 
 
 class ConditionalBatchNorm(nn.Module):
     """Batch normalisation whose gain and bias depend on the class.
 
-    Source: Dumoulin et al. 2017, arXiv:1610.07629, with batch instead of instance statistics as in BigGAN.
+    Source: Dumoulin et al. 2017, arXiv:1610.07629, with batch instead of instance statistics as in
+    BigGAN.
     """
 
     def __init__(self, num_features: int, num_classes: int) -> None:
@@ -50,18 +56,23 @@ class ConditionalBatchNorm(nn.Module):
 
 
 class DcganGenerator(nn.Module):
-    """Convolutional generator with class-conditional normalisation; the last upsampling is sub-pixel.
+    """Convolutional generator with class-conditional normalisation.
 
-    At evaluation the normalisation uses running statistics, so an image depends on its own latent and label alone.
+    The last upsampling is sub-pixel.
 
-    Source: DCGAN (arXiv:1511.06434); sub-pixel output (arXiv:1609.05158): no convolution runs at full resolution.
+    At evaluation the normalisation uses running statistics, so an image depends on its own latent
+    and label alone.
+
+    Source: DCGAN (arXiv:1511.06434); sub-pixel output (arXiv:1609.05158): no convolution runs at
+    full resolution.
 
     Args:
         channels: image channels.
         image_size: side of the square images, a multiple of 4, >= 16.
         num_classes: number of classes.
         latent_dim: length of the latent vector.
-        width: feature maps at half resolution; twice as many at a quarter, at most four times as many below.
+        width: feature maps at half resolution; twice as many at a quarter, at most four times as
+            many below.
     """
 
     def __init__(
@@ -102,7 +113,10 @@ class DcganGenerator(nn.Module):
 
 
 def _he_conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
-    """3x3 convolution with He initialisation: there is no normalisation to correct the scale of the activations."""
+    """3x3 convolution with He initialisation.
+
+    There is no normalisation to correct the scale of the activations.
+    """
     conv = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1)
     nn.init.kaiming_normal_(conv.weight, a=0.2, nonlinearity="leaky_relu")
     assert conv.bias is not None
@@ -111,16 +125,20 @@ def _he_conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
 
 
 class DcganDiscriminator(nn.Module):
-    """Strided convolutions and a projection head; no batch normalisation, so that gradient penalties are per image.
+    """Strided convolutions and a projection head.
 
-    Source: DCGAN (arXiv:1511.06434) for the body, projection discriminator (arXiv:1802.05637, eq. 3) for the condition.
-    The image enters by pixel-unshuffle, so that no convolution runs at full resolution.
+    No batch normalisation, so that gradient penalties are per image.
+
+    Source: DCGAN (arXiv:1511.06434) for the body, projection discriminator (arXiv:1802.05637, eq.
+    3) for the condition. The image enters by pixel-unshuffle, so that no convolution runs at full
+    resolution.
 
     Args:
         channels: image channels.
         image_size: side of the square images, a multiple of 4, >= 16.
         num_classes: number of classes.
-        width: feature maps at half resolution; twice as many at a quarter, at most four times as many below.
+        width: feature maps at half resolution; twice as many at a quarter, at most four times as
+            many below.
     """
 
     def __init__(self, channels: int, image_size: int, num_classes: int, width: int) -> None:

@@ -1,4 +1,4 @@
-"""A discriminator that judges every patch of an image on its own (PatchGAN, arXiv:1611.07004, section 3.2.2).
+"""A discriminator that judges every patch on its own (PatchGAN, arXiv:1611.07004, 3.2.2).
 
 This file imports nothing of Atelier.
 
@@ -11,9 +11,12 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 
 def _conv3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Module:
-    """3x3 convolution that can't stretch its input by more than a constant: spectral normalisation (arXiv:1802.05957).
+    """3x3 convolution that can't stretch its input by more than a constant.
 
-    It takes the place of the paper's batch normalisation, under which a logit would depend on the other images.
+    Spectral normalisation (arXiv:1802.05957).
+
+    It takes the place of the paper's batch normalisation, under which a logit would depend on the
+    other images.
     """
     conv = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1)
     nn.init.kaiming_normal_(conv.weight, a=0.2, nonlinearity="leaky_relu")
@@ -23,16 +26,18 @@ def _conv3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Module:
 
 
 class PatchDiscriminator(nn.Module):
-    """Logits for overlapping square patches with sides of 2^(layers + 3) + 2 pixels: 18, 34, 66, ...
+    """Logits for overlapping square patches of 2^(layers + 3) + 2 pixels a side: 18, 34, 66, ...
 
-    Images of any height and width; where a side is odd its last row or column is repeated. The image enters by
-    pixel-unshuffle, so that no convolution runs at full resolution.
+    Images of any height and width; where a side is odd its last row or column is repeated. The
+    image enters by pixel-unshuffle, so that no convolution runs at full resolution.
 
-    Source: pix2pix, Isola et al. 2017, arXiv:1611.07004, section 3.2.2; there patches of 70 pixels do best.
+    Source: pix2pix, Isola et al. 2017, arXiv:1611.07004, section 3.2.2; there patches of 70 pixels
+    do best.
 
     Args:
         channels: of what it sees: the image's own, and those of what the image is conditioned on.
-        width: feature maps at half resolution; twice as many at each lower one, at most four times as many.
+        width: feature maps at half resolution; twice as many at each lower one, at most four times
+            as many.
         layers: halvings of the resolution after the first.
     """
 
@@ -53,7 +58,8 @@ class PatchDiscriminator(nn.Module):
             x_BCHW: images in [-1, 1].
 
         Returns:
-            logits_B1hw: unbounded, higher is more real; one for each 2^(layers + 1) pixels, rounded up.
+            logits_B1hw: unbounded, higher is more real; one for each 2^(layers + 1) pixels, rounded
+                up.
         """
         height, width = x_BCHW.shape[-2:]
         x_BCHW = F.pad(x_BCHW, (0, width % 2, 0, height % 2), mode="replicate")

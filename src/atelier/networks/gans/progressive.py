@@ -1,18 +1,22 @@
-"""Progressive growing: both networks begin at 8x8 pixels and fade in one doubling after another (arXiv:1710.10196).
+"""Progressive growing: from 8x8 pixels, one doubling after another fades in (arXiv:1710.10196).
 
-This file imports nothing of Atelier, nor of its neighbours: it is stored beside the weights of every registered model
-and loaded by path. So these files have helpers in common; a test keeps them equal.
+This file imports nothing of Atelier, nor of its neighbours: it is stored beside the weights of
+every registered model and loaded by path. So these files have helpers in common; a test keeps them
+equal.
 
-How far both have grown is their attribute `stage`: 0 is the lowest resolution, 1.5 is half of the way from the second
-to the third, and the number of doublings, which a new network starts with, is all of it. It is no part of the weights:
-the training sets it, and a network that was loaded is complete. Images have their full size at every stage.
+How far both have grown is their attribute `stage`: 0 is the lowest resolution, 1.5 is half of the
+way from the second to the third, and the number of doublings, which a new network starts with, is
+all of it. It is no part of the weights: the training sets it, and a network that was loaded is
+complete. Images have their full size at every stage.
 
-Left out of the paper: the standard deviation over the minibatch, since no logit may depend on other images. And the
-equalised learning rate: Adam's steps don't grow with the weights, so weights of standard deviation 1 want ten times the
-rate of the other networks here. With that it was 6 % slower and no better: a KID of 0.091 against 0.065 (Fashion-MNIST
-at 32 pixels, width 16, 80 kimg, rates of 1e-2 and 1e-3, one seed).
+Left out of the paper: the standard deviation over the minibatch, since no logit may depend on other
+images. And the equalised learning rate: Adam's steps don't grow with the weights, so weights of
+standard deviation 1 want ten times the rate of the other networks here. With that it was 6 % slower
+and no better: a KID of 0.091 against 0.065 (Fashion-MNIST at 32 pixels, width 16, 80 kimg, rates of
+1e-2 and 1e-3, one seed).
 
-Shape suffixes: B batch, Z latent, E latent and class, F features, C channels, H height, W width, h, w smaller sides.
+Shape suffixes: B batch, Z latent, E latent and class, F features, C channels, H height, W width, h,
+w smaller sides.
 """
 
 import math
@@ -22,7 +26,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-BASE_SIZE = 4  # of the coarsest maps, as in the paper; of sub-pixels, so that the smallest image has twice the side
+# Of the coarsest maps, as in the paper; of sub-pixels, so that the smallest image has twice the
+# side.
+BASE_SIZE = 4
 Layer = TypeVar("Layer", nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
@@ -53,7 +59,10 @@ def _reduced(x_BCHW: Tensor, factor: int) -> Tensor:
 
 
 def _initialised(layer: Layer, fan_in: int) -> Layer:
-    """He's initialisation for the leaky ReLU that follows; `fan_in` values add up to each output."""
+    """He's initialisation for the leaky ReLU that follows.
+
+    `fan_in` values add up to each output.
+    """
     nn.init.normal_(layer.weight, std=math.sqrt(2 / (1 + 0.2**2) / fan_in))
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
@@ -65,9 +74,10 @@ def _conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
 
 
 def _doubling(in_channels: int, out_channels: int) -> nn.ConvTranspose2d:
-    """4x4 with stride 2: nearest neighbours and 3x3, which the paper has, as one layer of 4/9 of their cost.
+    """4x4 with stride 2: the paper's nearest neighbours and 3x3 as one layer of 4/9 of the cost.
 
-    It starts as exactly these two: kernels that are drawn for each place on its own leave a checkerboard.
+    It starts as exactly these two: kernels that are drawn for each place on its own leave a
+    checkerboard.
     """
     double = _initialised(
         nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1), 9 * in_channels
@@ -81,7 +91,8 @@ def _doubling(in_channels: int, out_channels: int) -> nn.ConvTranspose2d:
 def _to_image(in_channels: int, channels: int) -> nn.Conv2d:
     """3x3 for four sub-pixels, which start as equal.
 
-    Source: Aitken et al. 2017, arXiv:1707.02937, section 2.2: independent ones leave a checkerboard.
+    Source: Aitken et al. 2017, arXiv:1707.02937, section 2.2: independent ones leave a
+    checkerboard.
     """
     conv = nn.Conv2d(in_channels, 4 * channels, 3, padding=1)
     conv.weight.data = conv.weight.detach()[::4].repeat_interleave(4, dim=0)
@@ -114,10 +125,12 @@ class _UpBlock(nn.Sequential):
 
 
 class ProgressiveGenerator(nn.Module):
-    """Plain convolutions under pixelwise normalisation; the last upsampling at each stage is sub-pixel.
+    """Plain convolutions under pixelwise normalisation.
 
-    Source: Karras et al. 2018, arXiv:1710.10196, table 2 and figure 2. The class enters beside the latent, tanh and
-    sub-pixels are ours.
+    The last upsampling at each stage is sub-pixel.
+
+    Source: Karras et al. 2018, arXiv:1710.10196, table 2 and figure 2. The class enters beside the
+    latent, tanh and sub-pixels are ours.
 
     Attributes:
         stage: see the top of this file.
@@ -128,7 +141,8 @@ class ProgressiveGenerator(nn.Module):
         image_size: side of the square images, a power of two, >= 16.
         num_classes: number of classes; 1 is unconditional.
         latent_dim: length of the latent vector.
-        width: feature maps at half resolution; twice as many at a quarter, at most four times as many below.
+        width: feature maps at half resolution; twice as many at a quarter, at most four times as
+            many below.
         growth: share of a training in which it grows; kept for the training, as `latent_dim` is.
     """
 
@@ -209,7 +223,8 @@ class _DownBlock(nn.Sequential):
     """Convolves, then halves both sides."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
-        # The paper's 3x3 and average pooling are a special case of this 4x4, which costs 4/9 of them.
+        # The paper's 3x3 and average pooling are a special case of this 4x4, which costs 4/9 of
+        # them.
         halve = _initialised(
             nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1), 16 * in_channels
         )
@@ -219,11 +234,12 @@ class _DownBlock(nn.Sequential):
 
 
 class ProgressiveDiscriminator(nn.Module):
-    """The mirror image of the `progressive` generator and a projection head, without any normalisation.
+    """The mirror image of the `progressive` generator and a projection head, unnormalised.
 
-    Below the last stage it sees the mean of the pixels that are one at its resolution. A gradient penalty is taken at
-    the full image nevertheless: there the slope of a mean over n pixels has 1/n of the square, which is how gamma goes
-    with the number of pixels where it is chosen for each resolution (Karras et al. 2020, arXiv:2006.06676, appendix C).
+    Below the last stage it sees the mean of the pixels that are one at its resolution. A gradient
+    penalty is taken at the full image nevertheless: there the slope of a mean over n pixels has 1/n
+    of the square, which is how gamma goes with the number of pixels where it is chosen for each
+    resolution (Karras et al. 2020, arXiv:2006.06676, appendix C).
 
     Source: Karras et al. 2018, arXiv:1710.10196, table 2 and figure 2.
 
@@ -234,7 +250,8 @@ class ProgressiveDiscriminator(nn.Module):
         channels: image channels.
         image_size: side of the square images, a power of two, >= 16.
         num_classes: number of classes; 1 is unconditional.
-        width: feature maps at half resolution; twice as many at a quarter, at most four times as many below.
+        width: feature maps at half resolution; twice as many at a quarter, at most four times as
+            many below.
     """
 
     def __init__(self, channels: int, image_size: int, num_classes: int, width: int) -> None:

@@ -1,9 +1,11 @@
 """Residual blocks without normalisation: R3GAN (arXiv:2501.05441).
 
-This file imports nothing of Atelier, nor of its neighbours: it is stored beside the weights of every registered model
-and loaded by path. So these files have helpers in common; a test keeps them equal.
+This file imports nothing of Atelier, nor of its neighbours: it is stored beside the weights of
+every registered model and loaded by path. So these files have helpers in common; a test keeps them
+equal.
 
-Shape suffixes: B batch, Z latent, E latent and class, F features, C channels, H height, W width, h, w smaller sides.
+Shape suffixes: B batch, Z latent, E latent and class, F features, C channels, H height, W width, h,
+w smaller sides.
 """
 
 import itertools
@@ -15,7 +17,10 @@ from torch import Tensor, nn
 
 
 def _feature_sizes(image_size: int) -> list[int]:
-    """Sides of the feature maps, coarse to fine; the last is half the image, e.g. 28 -> [7, 14], 64 -> [8, 16, 32]."""
+    """Sides of the feature maps, coarse to fine.
+
+    The last is half the image, e.g. 28 -> [7, 14], 64 -> [8, 16, 32].
+    """
     if image_size < 16 or image_size % 4:
         raise ValueError(f"image_size = {image_size} is not a multiple of 4 of at least 16.")
     sizes = [image_size // 2]
@@ -27,9 +32,9 @@ def _feature_sizes(image_size: int) -> list[int]:
 class PlainResidualBlock(nn.Module):
     """1x1, grouped 3x3, 1x1 without normalisation; starts as the identity.
 
-    Source: R3GAN, Huang et al. 2024, arXiv:2501.05441, section 3: twice as many maps inside, groups of 16 maps, and
-    the initialisation of Fixup (Zhang et al. 2019, arXiv:1901.09321): the last convolution is zero, the others are
-    scaled by num_blocks^(-1/(2m-2)) with m = 3 convolutions.
+    Source: R3GAN, Huang et al. 2024, arXiv:2501.05441, section 3: twice as many maps inside, groups
+    of 16 maps, and the initialisation of Fixup (Zhang et al. 2019, arXiv:1901.09321): the last
+    convolution is zero, the others are scaled by num_blocks^(-1/(2m-2)) with m = 3 convolutions.
     """
 
     def __init__(self, num_maps: int, num_blocks: int) -> None:
@@ -55,15 +60,17 @@ class PlainResidualBlock(nn.Module):
 class R3Generator(nn.Module):
     """Residual blocks without any normalisation; the last upsampling is sub-pixel.
 
-    Source: R3GAN, Huang et al. 2024, arXiv:2501.05441, section 3, configuration E: a learnt basis of the coarsest maps,
-    bilinear upsampling, grouped bottlenecks. The tanh is ours: images stay in [-1, 1].
+    Source: R3GAN, Huang et al. 2024, arXiv:2501.05441, section 3, configuration E: a learnt basis
+    of the coarsest maps, bilinear upsampling, grouped bottlenecks. The tanh is ours: images stay in
+    [-1, 1].
 
     Args:
         channels: image channels.
         image_size: side of the square images, a multiple of 4, >= 16.
         num_classes: number of classes; 1 is unconditional.
         latent_dim: length of the latent vector.
-        width: feature maps at half resolution; twice as many at a quarter, at most four times as many below.
+        width: feature maps at half resolution; twice as many at a quarter, at most four times as
+            many below.
         blocks: residual blocks at each size, 2 in the paper.
     """
 
@@ -141,16 +148,17 @@ class ProjectionHead(nn.Module):
 
 
 class R3Discriminator(nn.Module):
-    """Residual blocks without any normalisation, the mirror image of the `r3` generator, and a projection head.
+    """Residual blocks without normalisation, the `r3` generator's mirror image; a projection head.
 
-    Source: R3GAN, Huang et al. 2024, arXiv:2501.05441, section 3. Bilinear downsampling by 2 is the mean of 2x2 pixels;
-    a learnt basis reads the coarsest maps.
+    Source: R3GAN, Huang et al. 2024, arXiv:2501.05441, section 3. Bilinear downsampling by 2 is the
+    mean of 2x2 pixels; a learnt basis reads the coarsest maps.
 
     Args:
         channels: image channels.
         image_size: side of the square images, a multiple of 4, >= 16.
         num_classes: number of classes; 1 is unconditional.
-        width: feature maps at half resolution; twice as many at a quarter, at most four times as many below.
+        width: feature maps at half resolution; twice as many at a quarter, at most four times as
+            many below.
         blocks: residual blocks at each size, 2 in the paper.
     """
 

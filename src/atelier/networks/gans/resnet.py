@@ -1,10 +1,11 @@
 """Residual blocks, batch and spectral normalisation: the class of BigGAN (arXiv:1809.11096).
 
-This file imports nothing of Atelier, nor of its neighbours: it is stored beside the weights of every registered model
-and loaded by path. So these files have helpers in common; a test keeps them equal.
+This file imports nothing of Atelier, nor of its neighbours: it is stored beside the weights of
+every registered model and loaded by path. So these files have helpers in common; a test keeps them
+equal.
 
-Shape suffixes: B batch, Z latent, E latent and class, F features, C channels, H height, W width, h, w smaller sides,
-D depth of keys or values, N positions.
+Shape suffixes: B batch, Z latent, E latent and class, F features, C channels, H height, W width, h,
+w smaller sides, D depth of keys or values, N positions.
 """
 
 import torch
@@ -14,7 +15,10 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 
 def _feature_sizes(image_size: int) -> list[int]:
-    """Sides of the feature maps, coarse to fine; the last is half the image, e.g. 28 -> [7, 14], 64 -> [8, 16, 32]."""
+    """Sides of the feature maps, coarse to fine.
+
+    The last is half the image, e.g. 28 -> [7, 14], 64 -> [8, 16, 32].
+    """
     if image_size < 16 or image_size % 4:
         raise ValueError(f"image_size = {image_size} is not a multiple of 4 of at least 16.")
     sizes = [image_size // 2]
@@ -24,7 +28,7 @@ def _feature_sizes(image_size: int) -> list[int]:
 
 
 def _double(in_channels: int, out_channels: int) -> nn.ConvTranspose2d:
-    """Doubles both sides; kernel 4 with stride 2 overlaps evenly, so that it leaves no checkerboard."""
+    """Doubles both sides; kernel 4 with stride 2 overlaps evenly and leaves no checkerboard."""
     return nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1, bias=False)
 
 
@@ -35,7 +39,8 @@ def _conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
 class ConditionalBatchNorm(nn.Module):
     """Batch normalisation whose gain and bias depend on the class.
 
-    Source: Dumoulin et al. 2017, arXiv:1610.07629, with batch instead of instance statistics as in BigGAN.
+    Source: Dumoulin et al. 2017, arXiv:1610.07629, with batch instead of instance statistics as in
+    BigGAN.
     """
 
     def __init__(self, num_features: int, num_classes: int) -> None:
@@ -56,7 +61,8 @@ class ConditionalBatchNorm(nn.Module):
 class SelfAttention(nn.Module):
     """Every position looks at all others; starts as the identity.
 
-    Source: SAGAN, Zhang et al. 2018, arXiv:1805.08318, section 3 (keys of C/8 maps, values of C/2, gamma = 0 at first).
+    Source: SAGAN, Zhang et al. 2018, arXiv:1805.08318, section 3 (keys of C/8 maps, values of C/2,
+    gamma = 0 at first).
     """
 
     def __init__(self, num_maps: int) -> None:
@@ -76,7 +82,10 @@ class SelfAttention(nn.Module):
 
 
 class _UpBlock(nn.Module):
-    """norm, ReLU, convolution, twice, beside a 1x1 convolution; either doubles both sides or keeps them."""
+    """norm, ReLU, convolution, twice, beside a 1x1 convolution.
+
+    Either doubles both sides or keeps them.
+    """
 
     def __init__(
         self, in_channels: int, out_channels: int, num_classes: int, doubles: bool
@@ -86,7 +95,8 @@ class _UpBlock(nn.Module):
         self.norms = nn.ModuleList(
             ConditionalBatchNorm(maps, num_classes) for maps in (in_channels, out_channels)
         )
-        # BigGAN's nearest neighbours and 3x3 are a special case of this 4x4, which costs 4/9 of them.
+        # BigGAN's nearest neighbours and 3x3 are a special case of this 4x4, which costs 4/9 of
+        # them.
         conv = (
             _double(in_channels, out_channels) if doubles else _conv3x3(in_channels, out_channels)
         )
@@ -107,21 +117,26 @@ class _UpBlock(nn.Module):
 
 
 class ResnetGenerator(nn.Module):
-    """Residual blocks with class-conditional batch normalisation (BigGAN class); the last upsampling is sub-pixel.
+    """Residual blocks with class-conditional batch normalisation (BigGAN class).
 
-    The class acts through the normalisation alone. At evaluation that uses running statistics, so an image depends on
-    its own latent and label alone.
+    The last upsampling is sub-pixel.
 
-    Source: BigGAN, Brock et al. 2019, arXiv:1809.11096, appendix B, without the latent's way into every block.
+    The class acts through the normalisation alone. At evaluation that uses running statistics, so
+    an image depends on its own latent and label alone.
+
+    Source: BigGAN, Brock et al. 2019, arXiv:1809.11096, appendix B, without the latent's way into
+    every block.
 
     Args:
         channels: image channels.
         image_size: side of the square images, a multiple of 4, >= 16.
         num_classes: number of classes; 1 is unconditional.
         latent_dim: length of the latent vector.
-        width: feature maps at half resolution; twice as many at a quarter, at most four times as many below.
+        width: feature maps at half resolution; twice as many at a quarter, at most four times as
+            many below.
         blocks: residual blocks at each size.
-        attention: self-attention at the second size, 14 or 16 pixels for common sizes (the first if there is one).
+        attention: self-attention at the second size, 14 or 16 pixels for common sizes (the first if
+            there is one).
     """
 
     def __init__(
@@ -174,7 +189,10 @@ class ResnetGenerator(nn.Module):
 
 
 class _DownBlock(nn.Module):
-    """ReLU, convolution, twice, beside a 1x1 convolution; either halves both sides or keeps them."""
+    """ReLU, convolution, twice, beside a 1x1 convolution.
+
+    Either halves both sides or keeps them.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, halves: bool) -> None:
         super().__init__()
@@ -222,14 +240,16 @@ class ResnetDiscriminator(nn.Module):
 
     The power iteration of the normalisation takes one step at each forward pass in training mode.
 
-    Source: BigGAN, Brock et al. 2019, arXiv:1809.11096, appendix B; Miyato et al. 2018, arXiv:1802.05957. The image
-    enters by pixel-unshuffle, so that no convolution runs at full resolution.
+    Source: BigGAN, Brock et al. 2019, arXiv:1809.11096, appendix B; Miyato et al. 2018,
+    arXiv:1802.05957. The image enters by pixel-unshuffle, so that no convolution runs at full
+    resolution.
 
     Args:
         channels: image channels.
         image_size: side of the square images, a multiple of 4, >= 16.
         num_classes: number of classes; 1 is unconditional.
-        width: feature maps at half resolution; twice as many at a quarter, at most four times as many below.
+        width: feature maps at half resolution; twice as many at a quarter, at most four times as
+            many below.
         blocks: residual blocks at each size.
         attention: self-attention at the last size but one, as in the generator.
     """
@@ -273,7 +293,8 @@ class ResnetDiscriminator(nn.Module):
             logits_B: unbounded, higher is more real.
         """
         maps_BFhw = F.relu(self.body(F.pixel_unshuffle(x_BCHW, 2)))
-        # BigGAN sums; divided by the side, pooling keeps a change of the maps from growing, as the layers before do.
+        # BigGAN sums; divided by the side, pooling keeps a change of the maps from growing, as the
+        # layers before do.
         features_BF = maps_BFhw.sum(dim=(2, 3)) / maps_BFhw.shape[-1]
         logits_B: Tensor = self.head(features_BF, labels_B)
         return logits_B

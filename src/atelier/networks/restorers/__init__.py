@@ -1,14 +1,18 @@
-"""Image restorers: degraded image in, estimate of the clean image out (one build table: `RESTORERS`).
+"""Image restorers: degraded image in, estimate of the clean one out (build table: `RESTORERS`).
 
 What they share, so that one training loop, one evaluation and one served model fit them all:
 
-- images of any height and width, one or three channels; equal sizes, or `upscale` times larger (super-resolution);
-- `forward(y_BCHW, sigma=None)`, and `estimates` with the same arguments: the list of the successive estimates;
+- images of any height and width, one or three channels; equal sizes, or `upscale` times larger
+(super-resolution);
+- `forward(y_BCHW, sigma=None)`, and `estimates` with the same arguments: the list of the successive
+estimates;
 - they start as the identity, or as bicubic enlargement, and learn what to add to it;
 - no estimate depends on the other images of its batch;
-- inside they work at reduced resolution (pixel-unshuffle, as in FFDNet, arXiv:1710.04026): a quarter of the time.
+- inside they work at reduced resolution (pixel-unshuffle, as in FFDNet, arXiv:1710.04026): a
+quarter of the time.
 
-With `noise_level=True` one network serves a range of noise: it sees the standard deviation as one more channel.
+With `noise_level=True` one network serves a range of noise: it sees the standard deviation as one
+more channel.
 """
 
 from typing import Any

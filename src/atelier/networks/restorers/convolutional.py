@@ -1,9 +1,12 @@
-"""Restorers of plain convolutions: one pass (`cnn`), or one network applied again and again (`crnn`).
+"""Restorers of plain convolutions.
 
-This file imports nothing of Atelier: its source is stored beside the weights of every registered model, loaded by path.
-So `residual.py` has the same helpers; a test keeps them equal.
+One pass (`cnn`), or one network applied again and again (`crnn`).
 
-Shape suffixes: B batch, C channels, H height, W width, F feature maps, h = H/2, w = W/2, q = H/4, r = W/4.
+This file imports nothing of Atelier: its source is stored beside the weights of every registered
+model, loaded by path. So `residual.py` has the same helpers; a test keeps them equal.
+
+Shape suffixes: B batch, C channels, H height, W width, F feature maps, h = H/2, w = W/2, q = H/4, r
+= W/4.
 """
 
 import torch
@@ -26,12 +29,15 @@ def _upsample(y_BCHW: Tensor, upscale: int) -> Tensor:
 
 
 def _estimated_sigma(y_BCHW: Tensor) -> Tensor:
-    """sigma_B, standard deviation of white noise: of second differences, where pictures are near zero, the median.
+    """sigma_B, standard deviation of white noise.
 
-    Plain parts of a picture (a white margin, the bars of a film) tell nothing of the noise in the others and don't
-    count; of a picture that is nothing but plain it is 0.
+    Of second differences, where pictures are near zero, the median.
 
-    Source: Donoho and Johnstone 1994, doi:10.1093/biomet/81.3.425, section 4.2; here a Haar wavelet at every position.
+    Plain parts of a picture (a white margin, the bars of a film) tell nothing of the noise in the
+    others and don't count; of a picture that is nothing but plain it is 0.
+
+    Source: Donoho and Johnstone 1994, doi:10.1093/biomet/81.3.425, section 4.2; here a Haar wavelet
+    at every position.
     """
     height, width = y_BCHW.shape[-2:]
     y_BCHW = F.pad(y_BCHW, (0, int(width == 1), 0, int(height == 1)), mode="replicate")
@@ -48,14 +54,18 @@ def _estimated_sigma(y_BCHW: Tensor) -> Tensor:
 def _noisy_parts(detail_BCHW: Tensor) -> Tensor:
     """The places with details, not only rounding, in most of the 9 x 9 places around them.
 
-    Most: else the empty rim of a photograph would count, or the edges of a drawing, which have no noise beside them.
+    Most: else the empty rim of a photograph would count, or the edges of a drawing, which have no
+    noise beside them.
     """
     present_BCHW = (detail_BCHW > 1e-6).to(detail_BCHW.dtype)
     return F.avg_pool2d(present_BCHW, 9, stride=1, padding=4, count_include_pad=False) > 0.5
 
 
 def _noise_level(y_BCHW: Tensor, sigma: Tensor | float | None, has_input: bool) -> Tensor | None:
-    """sigma_B as given, or as estimated where it isn't; None for a network that has no input for it."""
+    """sigma_B as given, or as estimated where it isn't.
+
+    None for a network that has no input for it.
+    """
     if not has_input:
         if sigma is not None:
             raise ValueError(
@@ -68,7 +78,7 @@ def _noise_level(y_BCHW: Tensor, sigma: Tensor | float | None, has_input: bool) 
 
 
 def _append_level(maps_BFhw: Tensor, sigma_B: Tensor | None) -> Tensor:
-    """One more map that holds the noise level everywhere, as in FFDNet (arXiv:1710.04026), if there is one."""
+    """One more map, of the noise level, as in FFDNet (arXiv:1710.04026), if there is one."""
     if sigma_B is None:
         return maps_BFhw
     level_B1hw = sigma_B[:, None, None, None].expand(-1, 1, *maps_BFhw.shape[2:])
@@ -76,7 +86,10 @@ def _append_level(maps_BFhw: Tensor, sigma_B: Tensor | None) -> Tensor:
 
 
 def _conv3(in_channels: int, out_channels: int, stride: int = 1, zero: bool = False) -> nn.Conv2d:
-    """3x3 convolution with He initialisation; `zero` starts it at 0, so that the network starts as the identity."""
+    """3x3 convolution with He initialisation.
+
+    `zero` starts it at 0, so that the network starts as the identity.
+    """
     conv = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1)
     assert conv.bias is not None
     nn.init.zeros_(conv.bias)
@@ -88,16 +101,21 @@ def _conv3(in_channels: int, out_channels: int, stride: int = 1, zero: bool = Fa
 
 
 class CnnRestorer(nn.Module):
-    """Residual convolutional restorer: `depth` convolutions at half resolution predict what to add to the input.
+    """Residual convolutional restorer.
 
-    Source: DnCNN (arXiv:1608.03981) for the global skip, FFDNet (arXiv:1710.04026) for the half resolution; no batch
-    normalisation, so that an estimate never depends on the other images of a batch.
+    `depth` convolutions at half resolution predict what to add to the input.
+
+    Source: DnCNN (arXiv:1608.03981) for the global skip, FFDNet (arXiv:1710.04026) for the half
+    resolution; no batch normalisation, so that an estimate never depends on the other images of a
+    batch.
 
     Args:
         channels: image channels.
         width: feature maps of each hidden convolution.
-        depth: number of convolutions, >= 2; an output pixel sees at most 2 * depth + 2 input pixels to each side.
-        upscale: how many times larger than its input the output is (super-resolution), 1 for equal sizes.
+        depth: number of convolutions, >= 2; an output pixel sees at most 2 * depth + 2 input pixels
+            to each side.
+        upscale: how many times larger than its input the output is (super-resolution), 1 for equal
+            sizes.
         noise_level: whether it sees the standard deviation of the noise.
     """
 
@@ -122,11 +140,12 @@ class CnnRestorer(nn.Module):
 
         Args:
             y_BCHW: degraded images of any size; of the range [0, 1], noise may leave it.
-            sigma: standard deviation of their noise in units of the range, one number or one an image; with
-                `noise_level` alone, and estimated there if it is None.
+            sigma: standard deviation of their noise in units of the range, one number or one an
+                image; with `noise_level` alone, and estimated there if it is None.
 
         Returns:
-            x_hat_BCHW: estimate of the clean images, not clipped, `upscale` times as high and wide as `y_BCHW`.
+            x_hat_BCHW: estimate of the clean images, not clipped, `upscale` times as high and wide
+                as `y_BCHW`.
 
         Raises:
             ValueError: if sigma is given to a network without `noise_level`.
@@ -157,7 +176,10 @@ class ConvGru(nn.Module):
         self.candidate = nn.Conv2d(in_channels + hidden, hidden, 3, padding=1)
 
     def forward(self, input_BFqr: Tensor, state: State | None) -> State:
-        """The next state, in [-1, 1], from the input maps and the last state; `hidden` input maps start from None."""
+        """The next state, in [-1, 1], from the input maps and the last state.
+
+        `hidden` input maps start from None.
+        """
         (state_BFqr,) = state or (torch.zeros_like(input_BFqr),)
         gates = torch.sigmoid(self.gates(torch.cat((input_BFqr, state_BFqr), dim=1)))
         update_BFqr, reset_BFqr = gates.chunk(2, dim=1)
@@ -168,20 +190,27 @@ class ConvGru(nn.Module):
 
 
 class ConvLstm(nn.Module):
-    """Convolutional long short-term memory with 3x3 kernels: output in [-1, 1], and a memory without bounds.
+    """Convolutional long short-term memory with 3x3 kernels.
 
-    Source: Shi et al. 2015, arXiv:1506.04214, eq. 3, without peepholes, as in PReNet (arXiv:1901.09221).
+    Output in [-1, 1], and a memory without bounds.
+
+    Source: Shi et al. 2015, arXiv:1506.04214, eq. 3, without peepholes, as in PReNet
+    (arXiv:1901.09221).
     """
 
     def __init__(self, in_channels: int, hidden: int) -> None:
         super().__init__()
         self.gates = nn.Conv2d(in_channels + hidden, 4 * hidden, 3, padding=1)
         assert self.gates.bias is not None
-        # It remembers before it learnt what to forget: Jozefowicz et al. 2015, proceedings.mlr.press/v37, section 4.
+        # It remembers before it learnt what to forget: Jozefowicz et al. 2015,
+        # proceedings.mlr.press/v37, section 4.
         nn.init.ones_(self.gates.bias[hidden : 2 * hidden])
 
     def forward(self, input_BFqr: Tensor, state: State | None) -> State:
-        """The next output and memory from the input maps and the last ones; `hidden` input maps start from None."""
+        """The next output and memory from the input maps and the last ones.
+
+        `hidden` input maps start from None.
+        """
         output_BFqr, memory_BFqr = state or (
             torch.zeros_like(input_BFqr),
             torch.zeros_like(input_BFqr),
@@ -198,19 +227,23 @@ CELLS = {"gru": ConvGru, "lstm": ConvLstm}
 class CrnnRestorer(nn.Module):
     """Recurrent restorer: one network, applied `iterations` times, refines its estimate.
 
-    Each iteration sees the degraded image and the current estimate, updates one convolutional recurrent cell at
-    quarter resolution, and adds a correction to the estimate. All iterations share the weights, so their number can be
-    chosen at run time.
+    Each iteration sees the degraded image and the current estimate, updates one convolutional
+    recurrent cell at quarter resolution, and adds a correction to the estimate. All iterations
+    share the weights, so their number can be chosen at run time.
 
-    Source: PReNet (arXiv:1901.09221) for the recurrence; here the recurrent state is at quarter resolution.
+    Source: PReNet (arXiv:1901.09221) for the recurrence; here the recurrent state is at quarter
+    resolution.
 
     Args:
         channels: image channels.
         width: feature maps at half resolution; the recurrent state has twice as many.
-        iterations: number of iterations where the caller does not choose, >= 1; each lets an output pixel see at most
-            20 pixels of the enlarged input more to each side (`lstm`: 16), and 3 in all for the resolutions.
-        cell: `gru` or `lstm`, which has a third more weights than `gru` in the cell, and one convolution less in a row.
-        upscale: how many times larger than its input the output is; the input is first enlarged bicubically.
+        iterations: number of iterations where the caller does not choose, >= 1; each lets an output
+            pixel see at most 20 pixels of the enlarged input more to each side (`lstm`: 16), and 3
+            in all for the resolutions.
+        cell: `gru` or `lstm`, which has a third more weights than `gru` in the cell, and one
+            convolution less in a row.
+        upscale: how many times larger than its input the output is; the input is first enlarged
+            bicubically.
         noise_level: whether it sees the standard deviation of the noise.
     """
 
@@ -240,7 +273,10 @@ class CrnnRestorer(nn.Module):
     def _step(
         self, y_BCHW: Tensor, x_hat_BCHW: Tensor, state: State | None, sigma_B: Tensor | None = None
     ) -> tuple[Tensor, State]:
-        """One iteration: the next estimate and the next state; both sides of the images are multiples of 4."""
+        """One iteration: the next estimate and the next state.
+
+        Both sides of the images are multiples of 4.
+        """
         packed_BFhw = F.pixel_unshuffle(torch.cat((y_BCHW, x_hat_BCHW), dim=1), 2)
         half_BFhw = F.relu(self.encode_half(_append_level(packed_BFhw - 0.5, sigma_B)))
         state = self.cell(F.relu(self.encode_quarter(half_BFhw)), state)
@@ -270,12 +306,13 @@ class CrnnRestorer(nn.Module):
 
         Args:
             y_BCHW: degraded images of any size; of the range [0, 1], noise may leave it.
-            sigma: standard deviation of their noise in units of the range, one number or one an image; with
-                `noise_level` alone, and estimated there if it is None.
+            sigma: standard deviation of their noise in units of the range, one number or one an
+                image; with `noise_level` alone, and estimated there if it is None.
             iterations: number of iterations, by default that of the constructor.
 
         Returns:
-            x_hat_BCHW: estimate of the clean images, not clipped, `upscale` times as high and wide as `y_BCHW`.
+            x_hat_BCHW: estimate of the clean images, not clipped, `upscale` times as high and wide
+                as `y_BCHW`.
 
         Raises:
             ValueError: if sigma is given to a network without `noise_level`.

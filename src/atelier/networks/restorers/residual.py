@@ -1,12 +1,13 @@
 """Restorers of residual blocks: at one resolution (`resnet_sr`), or at several (`unet`, `nafnet`).
 
-This file imports nothing of Atelier: its source is stored beside the weights of every registered model, loaded by path.
-So `convolutional.py` has the same helpers; a test keeps them equal.
+This file imports nothing of Atelier: its source is stored beside the weights of every registered
+model, loaded by path. So `convolutional.py` has the same helpers; a test keeps them equal.
 
-Every block starts as the identity: its last weights are zero (as in Fixup, arXiv:1901.09321), which makes depth
-harmless without normalisation over a batch.
+Every block starts as the identity: its last weights are zero (as in Fixup, arXiv:1901.09321), which
+makes depth harmless without normalisation over a batch.
 
-Shape suffixes: B batch, C channels, H height, W width, F feature maps, h, w sides at a lower resolution.
+Shape suffixes: B batch, C channels, H height, W width, F feature maps, h, w sides at a lower
+resolution.
 """
 
 import torch
@@ -27,12 +28,15 @@ def _upsample(y_BCHW: Tensor, upscale: int) -> Tensor:
 
 
 def _estimated_sigma(y_BCHW: Tensor) -> Tensor:
-    """sigma_B, standard deviation of white noise: of second differences, where pictures are near zero, the median.
+    """sigma_B, standard deviation of white noise.
 
-    Plain parts of a picture (a white margin, the bars of a film) tell nothing of the noise in the others and don't
-    count; of a picture that is nothing but plain it is 0.
+    Of second differences, where pictures are near zero, the median.
 
-    Source: Donoho and Johnstone 1994, doi:10.1093/biomet/81.3.425, section 4.2; here a Haar wavelet at every position.
+    Plain parts of a picture (a white margin, the bars of a film) tell nothing of the noise in the
+    others and don't count; of a picture that is nothing but plain it is 0.
+
+    Source: Donoho and Johnstone 1994, doi:10.1093/biomet/81.3.425, section 4.2; here a Haar wavelet
+    at every position.
     """
     height, width = y_BCHW.shape[-2:]
     y_BCHW = F.pad(y_BCHW, (0, int(width == 1), 0, int(height == 1)), mode="replicate")
@@ -49,14 +53,18 @@ def _estimated_sigma(y_BCHW: Tensor) -> Tensor:
 def _noisy_parts(detail_BCHW: Tensor) -> Tensor:
     """The places with details, not only rounding, in most of the 9 x 9 places around them.
 
-    Most: else the empty rim of a photograph would count, or the edges of a drawing, which have no noise beside them.
+    Most: else the empty rim of a photograph would count, or the edges of a drawing, which have no
+    noise beside them.
     """
     present_BCHW = (detail_BCHW > 1e-6).to(detail_BCHW.dtype)
     return F.avg_pool2d(present_BCHW, 9, stride=1, padding=4, count_include_pad=False) > 0.5
 
 
 def _noise_level(y_BCHW: Tensor, sigma: Tensor | float | None, has_input: bool) -> Tensor | None:
-    """sigma_B as given, or as estimated where it isn't; None for a network that has no input for it."""
+    """sigma_B as given, or as estimated where it isn't.
+
+    None for a network that has no input for it.
+    """
     if not has_input:
         if sigma is not None:
             raise ValueError(
@@ -69,7 +77,7 @@ def _noise_level(y_BCHW: Tensor, sigma: Tensor | float | None, has_input: bool) 
 
 
 def _append_level(maps_BFhw: Tensor, sigma_B: Tensor | None) -> Tensor:
-    """One more map that holds the noise level everywhere, as in FFDNet (arXiv:1710.04026), if there is one."""
+    """One more map, of the noise level, as in FFDNet (arXiv:1710.04026), if there is one."""
     if sigma_B is None:
         return maps_BFhw
     level_B1hw = sigma_B[:, None, None, None].expand(-1, 1, *maps_BFhw.shape[2:])
@@ -77,7 +85,10 @@ def _append_level(maps_BFhw: Tensor, sigma_B: Tensor | None) -> Tensor:
 
 
 def _conv3(in_channels: int, out_channels: int, stride: int = 1, zero: bool = False) -> nn.Conv2d:
-    """3x3 convolution with He initialisation; `zero` starts it at 0, so that the network starts as the identity."""
+    """3x3 convolution with He initialisation.
+
+    `zero` starts it at 0, so that the network starts as the identity.
+    """
     conv = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1)
     assert conv.bias is not None
     nn.init.zeros_(conv.bias)
@@ -91,7 +102,8 @@ def _conv3(in_channels: int, out_channels: int, stride: int = 1, zero: bool = Fa
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions around one ReLU, added to their input.
 
-    Source: Lim et al. 2017 (EDSR), arXiv:1707.02921, section 3.1: neither batch normalisation nor a last ReLU.
+    Source: Lim et al. 2017 (EDSR), arXiv:1707.02921, section 3.1: neither batch normalisation nor a
+    last ReLU.
     """
 
     def __init__(self, width: int) -> None:
@@ -106,7 +118,7 @@ class ResidualBlock(nn.Module):
 
 
 class LayerNorm2d(nn.Module):
-    """Normalises the feature maps of each pixel on their own, so that nothing depends on the rest of a picture."""
+    """Normalises the maps of each pixel on their own: nothing depends on the rest of a picture."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -123,9 +135,12 @@ class LayerNorm2d(nn.Module):
 
 
 class NafBlock(nn.Module):
-    """A block without activation functions: products of two halves of the maps (SimpleGate) take their place.
+    """A block without activation functions.
 
-    Source: Chen et al. 2022 (NAFNet), arXiv:2204.04676, figure 3c and eq. 6 to 8; both expansions are twofold.
+    Products of two halves of the maps (SimpleGate) take their place.
+
+    Source: Chen et al. 2022 (NAFNet), arXiv:2204.04676, figure 3c and eq. 6 to 8; both expansions
+    are twofold.
     """
 
     def __init__(self, width: int) -> None:
@@ -161,16 +176,18 @@ def _simple_gate(maps_BFhw: Tensor) -> Tensor:
 class ResnetSrRestorer(nn.Module):
     """Residual blocks at the low resolution; sub-pixel convolution enlarges.
 
-    Source: EDSR (arXiv:1707.02921). Its last convolutions, at the high resolution, are left out, as in ESPCN
-    (arXiv:1609.05158): they would take most of the time. What is learnt is added to the bicubic enlargement.
+    Source: EDSR (arXiv:1707.02921). Its last convolutions, at the high resolution, are left out, as
+    in ESPCN (arXiv:1609.05158): they would take most of the time. What is learnt is added to the
+    bicubic enlargement.
 
-    With `upscale` 1 the blocks are at half resolution, so an image costs what it costs with `upscale` 2.
+    With `upscale` 1 the blocks are at half resolution, so an image costs what it costs with
+    `upscale` 2.
 
     Args:
         channels: image channels.
         width: feature maps.
-        blocks: number of residual blocks; an output pixel sees at most 2 * blocks + 3 input pixels to each side, with
-            `upscale` 1 twice as many and 1.
+        blocks: number of residual blocks; an output pixel sees at most 2 * blocks + 3 input pixels
+            to each side, with `upscale` 1 twice as many and 1.
         upscale: how many times larger than its input the output is.
         noise_level: whether it sees the standard deviation of the noise.
     """
@@ -193,11 +210,12 @@ class ResnetSrRestorer(nn.Module):
 
         Args:
             y_BCHW: degraded images of any size; of the range [0, 1], noise may leave it.
-            sigma: standard deviation of their noise in units of the range, one number or one an image; with
-                `noise_level` alone, and estimated there if it is None.
+            sigma: standard deviation of their noise in units of the range, one number or one an
+                image; with `noise_level` alone, and estimated there if it is None.
 
         Returns:
-            x_hat_BCHW: estimate of the clean images, not clipped, `upscale` times as high and wide as `y_BCHW`.
+            x_hat_BCHW: estimate of the clean images, not clipped, `upscale` times as high and wide
+                as `y_BCHW`.
 
         Raises:
             ValueError: if sigma is given to a network without `noise_level`.
@@ -217,18 +235,20 @@ class ResnetSrRestorer(nn.Module):
 
 
 class UnetRestorer(nn.Module):
-    """Residual blocks from half resolution down and up again, with skip connections between equal resolutions.
+    """Residual blocks from half resolution down and up again, with skips between equal resolutions.
 
-    Source: U-Net (arXiv:1505.04597) for the shape; DRUNet (arXiv:2008.13751) for residual blocks, strided 2x2
-    convolutions and skips that add instead of concatenate; sub-pixel upsampling as in NAFNet (arXiv:2204.04676).
+    Source: U-Net (arXiv:1505.04597) for the shape; DRUNet (arXiv:2008.13751) for residual blocks,
+    strided 2x2 convolutions and skips that add instead of concatenate; sub-pixel upsampling as in
+    NAFNet (arXiv:2204.04676).
 
     Args:
         channels: image channels.
         width: feature maps at half resolution; twice as many at each lower one.
         levels: number of resolutions, >= 1: 1/2, 1/4, ...
-        blocks: blocks at each resolution on the way down, and on the way up; an output pixel sees less than
-            (6 * blocks + 1) * 2^levels input pixels to each side.
-        upscale: how many times larger than its input the output is (super-resolution), 1 for equal sizes.
+        blocks: blocks at each resolution on the way down, and on the way up; an output pixel sees
+            less than (6 * blocks + 1) * 2^levels input pixels to each side.
+        upscale: how many times larger than its input the output is (super-resolution), 1 for equal
+            sizes.
         noise_level: whether it sees the standard deviation of the noise.
     """
 
@@ -280,11 +300,12 @@ class UnetRestorer(nn.Module):
 
         Args:
             y_BCHW: degraded images of any size; of the range [0, 1], noise may leave it.
-            sigma: standard deviation of their noise in units of the range, one number or one an image; with
-                `noise_level` alone, and estimated there if it is None.
+            sigma: standard deviation of their noise in units of the range, one number or one an
+                image; with `noise_level` alone, and estimated there if it is None.
 
         Returns:
-            x_hat_BCHW: estimate of the clean images, not clipped, `upscale` times as high and wide as `y_BCHW`.
+            x_hat_BCHW: estimate of the clean images, not clipped, `upscale` times as high and wide
+                as `y_BCHW`.
 
         Raises:
             ValueError: if sigma is given to a network without `noise_level`.
@@ -303,9 +324,12 @@ class UnetRestorer(nn.Module):
 
 
 class NafnetRestorer(UnetRestorer):
-    """The U-Net with NAFNet's blocks, from half resolution; its channel attention sees the whole picture.
+    """The U-Net with NAFNet's blocks, from half resolution.
 
-    So a tile is not restored as the whole picture is, however wide its margin (Chu et al. 2022, arXiv:2112.04491).
+    Its channel attention sees the whole picture.
+
+    So a tile is not restored as the whole picture is, however wide its margin (Chu et al. 2022,
+    arXiv:2112.04491).
 
     Source: Chen et al. 2022 (NAFNet), arXiv:2204.04676.
     """
