@@ -1,7 +1,7 @@
 """Training steps as one writes them by hand for one model: what our loops are measured against.
 
-The same networks, data and maths as in params.yaml, Adam and nothing else: no average, schedule, log or checkpoint, no
-check of the loss, no reproducible kernels or random numbers of their own.
+The same networks, data and maths as in params.yaml, Adam and nothing else: no average, schedule,
+log or checkpoint, no check of the loss, no reproducible kernels or random numbers of their own.
 
 Shapes: N images, B batch, Z latent, C channels, H height, W width.
 """
@@ -27,7 +27,10 @@ CPU = torch.device("cpu")
 
 
 def batches(dataset: TrainingImages, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Shuffled batches of pixels in memory, mirrored half of the time: x_BCHW in [0, 1], labels_B."""
+    """Shuffled batches of pixels in memory, mirrored half of the time.
+
+    X_BCHW in [0, 1], labels_B.
+    """
     pixels = dataset.images("train")
     images_NCHW = torch.from_numpy(np.ascontiguousarray(pixels[np.arange(len(pixels))])).permute(
         0, 3, 1, 2

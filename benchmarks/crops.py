@@ -1,6 +1,9 @@
-"""Random training crops from photographs of their own size: rate and peak memory, at one and at ten times the data.
+"""Random training crops from photographs of their own size.
 
-`python benchmarks/crops.py` prints the table of results/crops_2cpu_202611.md. Each line is measured in a process of its own.
+Rate and peak memory, at one and at ten times the data.
+
+`python benchmarks/crops.py` prints the table of results/crops_2cpu_202611.md. Each line is measured
+in a process of its own.
 """
 
 from __future__ import annotations
@@ -20,7 +23,10 @@ NUM_PHOTOS, CROP_SIZE, BATCH, NUM_CROPS = 400, 48, 64, 200_000
 
 
 def photographs(copies: int):
-    """HWC photographs: those of BSDS where they are, else noise of their size; each copy has other values."""
+    """HWC photographs: those of BSDS where they are, else noise of their size.
+
+    Each copy has other values.
+    """
     from PIL import Image
 
     paths = sorted(BSDS.rglob("*.jpg"))
@@ -39,7 +45,10 @@ def photographs(copies: int):
 
 
 def store(project: Path, copies: int) -> None:
-    """Write `data/photos` as an ingest does; of the pixels only one photograph is in memory at a time."""
+    """Write `data/photos` as an ingest does.
+
+    Of the pixels only one photograph is in memory at a time.
+    """
     from atelier.data.ingest.validation import Accepted
     from atelier.data.ingest.writer import write_dataset
     from atelier.data.sources.pictures import Candidate, content_hash
@@ -71,7 +80,10 @@ def store(project: Path, copies: int) -> None:
 
 
 def measure(project: Path) -> tuple[float, float, float, float]:
-    """Crops a second, of pixels alone and as batches; peak memory of this process in MB, before and after."""
+    """Crops a second, of pixels alone and as batches.
+
+    Peak memory of this process in MB, before and after.
+    """
     import torch
 
     from atelier.data.store import read_dataset
@@ -113,7 +125,8 @@ def in_a_process_of_its_own(function, *arguments):
 def main() -> None:
     """Print a Markdown table."""
     print(
-        "| photographs | stored, MB | crops/s | crops/s as batches | RSS before, MB | peak RSS, MB |"
+        "| photographs | stored, MB | crops/s | crops/s as batches | RSS before, MB | peak RSS, MB "
+        "|"
     )
     print("|---|---|---|---|---|---|")
     for copies in (1, 10):
@@ -122,7 +135,8 @@ def main() -> None:
             stored = sum(path.stat().st_size for path in Path(folder).rglob("shard-*")) / 1e6
             measured = in_a_process_of_its_own(measure, Path(folder))
         print(
-            f"| {NUM_PHOTOS * copies:,} | {stored:,.0f} | {' | '.join(f'{value:,.0f}' for value in measured)} |"
+            f"| {NUM_PHOTOS * copies:,} | {stored:,.0f} | "
+            f"{' | '.join(f'{value:,.0f}' for value in measured)} |"
         )
 
 

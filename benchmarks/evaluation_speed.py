@@ -2,11 +2,12 @@
 
     OMP_NUM_THREADS=1 python benchmarks/evaluation_speed.py    # two minutes
 
-The classifier is that of params.yaml, trained on 10,000 images here; the "generated" images are training images with
-noise. Ours also has intervals, precision, recall, density and coverage, which torchmetrics has not: the ratio is given
-with and without the last four. Ours is timed twice: as the first evaluation, which takes the features of the 10,000
-real test images too, and as every further one, which reads them from its file; torchmetrics' objects take them each
-time, and keep none. Seconds are of CPU time on one thread, so that other work on the machine counts less.
+The classifier is that of params.yaml, trained on 10,000 images here; the "generated" images are
+training images with noise. Ours also has intervals, precision, recall, density and coverage, which
+torchmetrics has not: the ratio is given with and without the last four. Ours is timed twice: as the
+first evaluation, which takes the features of the 10,000 real test images too, and as every further
+one, which reads them from its file; torchmetrics' objects take them each time, and keep none.
+Seconds are of CPU time on one thread, so that other work on the machine counts less.
 """
 
 from __future__ import annotations
@@ -181,11 +182,13 @@ def main() -> None:
         )
         print(f"ours, {name}: {fast:.2f} s, {slow / fast:.2f} times as fast")
         print(
-            f"    without precision, recall, density, coverage: {same:.2f} s, {slow / same:.2f} times as fast"
+            f"    without precision, recall, density, coverage: {same:.2f} s, {slow / same:.2f} "
+            "times as fast"
         )
     for name, value in other.items():
         print(
-            f"{name}: ours {own[name]:.6f}, torchmetrics {value:.6f}, differs by {abs(own[name] / value - 1):.1e}"
+            f"{name}: ours {own[name]:.6f}, torchmetrics {value:.6f}, differs by "
+            f"{abs(own[name] / value - 1):.1e}"
         )
     interval = f"{own['kid_low']:.6f} to {own['kid_high']:.6f}"
     print(f"KID is a mean over subsets drawn at random there; our interval of it is {interval}")

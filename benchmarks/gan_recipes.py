@@ -1,6 +1,9 @@
-"""The GANs that the benchmarks compare: networks and losses, each with what it needs, as plain data.
+"""The GANs that the benchmarks compare.
 
-Widths are chosen so that no network takes more than about twice the time of `dcgan` for a step on a CPU.
+Networks and losses, each with what it needs, as plain data.
+
+Widths are chosen so that no network takes more than about twice the time of `dcgan` for a step on a
+CPU.
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ NETWORKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"name": "progressive", "width": 24},
     ),
 }
-# The first is the plain GAN of 2014 by the recipe of DCGAN (arXiv:1511.06434, section 4): nothing stabilises it.
+# The first is the plain GAN of 2014 by the recipe of DCGAN (arXiv:1511.06434, section 4): nothing
+# stabilises it.
 LOSSES: dict[str, dict[str, Any]] = {
     "minimax": {"lr": 2e-4, "betas": [0.5, 0.999]},
     "non-saturating": {"lr": 1e-3, "betas": [0.0, 0.99], "r1_gamma": 2.0},  # that of params.yaml
@@ -37,8 +41,9 @@ LOSSES: dict[str, dict[str, Any]] = {
     },  # arXiv:1704.00028: betas and weight
     "relativistic": {"lr": 1e-3, "betas": [0.0, 0.99], "r1_gamma": 1.0, "r2_gamma": 1.0},
 }
-# What is written over the above. Spectral normalisation bounds the discriminator of `resnet`: no penalty, and the
-# rates of BigGAN (arXiv:1809.11096, section 3) and SNGAN (arXiv:1802.05957) are for such networks.
+# What is written over the above. Spectral normalisation bounds the discriminator of `resnet`: no
+# penalty, and the rates of BigGAN (arXiv:1809.11096, section 3) and SNGAN (arXiv:1802.05957) are
+# for such networks.
 CHANGES: dict[tuple[str, str], dict[str, Any]] = {
     **{
         ("resnet", loss): {

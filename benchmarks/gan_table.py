@@ -1,10 +1,12 @@
 """All GAN networks x losses at an equal budget of CPU minutes, one after the other, on one thread.
 
     python benchmarks/gan_table.py --minutes 10    # Fashion-MNIST, four to five hours
-    python benchmarks/gan_table.py --dataset grocery64 ../shared/data/grocery64 --augment --only r3/relativistic
+    python benchmarks/gan_table.py --dataset grocery64 ../shared/data/grocery64 --augment --only
+    r3/relativistic
 
-Every result is a line of RESULTS/results.jsonl at once and is not made again; an interrupted training goes on. The
-recipes are in gan_recipes.py. `--augment` trains each GAN without and with `discriminator_augment`.
+Every result is a line of RESULTS/results.jsonl at once and is not made again; an interrupted
+training goes on. The recipes are in gan_recipes.py. `--augment` trains each GAN without and with
+`discriminator_augment`.
 """
 
 from __future__ import annotations
@@ -67,7 +69,10 @@ class HeldOutAsTest:
 
 
 def grocery(results: Path, path: Path) -> HeldOutAsTest:
-    """GroceryStoreDataset at 64 pixels by its coarse classes; stored below the results when it is first needed."""
+    """GroceryStoreDataset at 64 pixels by its coarse classes.
+
+    Stored below the results when it is first needed.
+    """
     archives = (
         Source(
             source="archive",
@@ -95,7 +100,10 @@ def grocery(results: Path, path: Path) -> HeldOutAsTest:
 
 
 def padded(dataset: Any, size: int) -> ArrayImages:
-    """The training images with black around them: `progressive` networks double their resolution from 8 pixels on."""
+    """The training images with black around them.
+
+    `progressive` networks double their resolution from 8 pixels on.
+    """
     pixels = dataset.images("train")
     before = (size - dataset.info.image_size) // 2
     around = (before, size - dataset.info.image_size - before)
@@ -127,7 +135,10 @@ def classifier(results: Path, recipe: ClassificationModel, dataset: Any) -> tupl
 def train(
     model: GanModel, dataset: TrainingImages, checkpoints: Checkpoints
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """The averaged generator, of a run that was ended early that of its last checkpoint; and how the run went."""
+    """The averaged generator, of a run that was ended early that of its last checkpoint.
+
+    And how the run went.
+    """
     logged: dict[str, float] = {}
     session = quiet_session(checkpoints, lambda images_seen, values: logged.update(values))
     ended = ""
@@ -150,7 +161,10 @@ def train(
 
 
 def generator_of(G: nn.Module, model: GanModel, size: int, num_classes: int) -> Any:
-    """What `evaluate_generator` asks for images; larger ones are cut to the size of the real ones."""
+    """What `evaluate_generator` asks for images.
+
+    Larger ones are cut to the size of the real ones.
+    """
 
     @torch.inference_mode()
     def generate(num_images: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -208,9 +222,11 @@ def table(lines: list[dict[str, Any]]) -> str:
     ):
         kid, low, high = line["kid_classifier"]
         text += (
-            f"| {line['dataset']} | {line['network']} | {line['loss']} | {'yes' if line['augment'] else 'no'} "
+            f"| {line['dataset']} | {line['network']} | {line['loss']} | "
+            f"{'yes' if line['augment'] else 'no'} "
             f"| {line['minutes']:g} | **{kid:.4f}** [{low:.4f}, {high:.4f}] | {line['cas'][0]:.3f} "
-            f"| {line['class_accuracy'][0]:.3f} | {line['kimg']:.0f} | {line['images_per_second']:.0f} "
+            f"| {line['class_accuracy'][0]:.3f} | {line['kimg']:.0f} | "
+            f"{line['images_per_second']:.0f} "
             f"| {line['ended'] or 'no'} |\n"
         )
     return text

@@ -24,8 +24,10 @@ def described(seed: int) -> str:
     script = Path(sys.argv[0])
     command = shlex.join(["python", f"{script.parent.name}/{script.name}", *sys.argv[1:]])
     return (
-        f"`{command}`, seed {seed}: {os.cpu_count()} CPUs of {names[0] if names else platform.processor()}, "
-        f"{platform.system()} {platform.release()}, Python {platform.python_version()}, numpy {np.__version__}, torch "
+        f"`{command}`, seed {seed}: {os.cpu_count()} CPUs of "
+        f"{names[0] if names else platform.processor()}, "
+        f"{platform.system()} {platform.release()}, Python {platform.python_version()}, numpy "
+        f"{np.__version__}, torch "
         f"{torch.__version__} with {torch.get_num_threads()} threads, load average "
         f"{os.getloadavg()[0]:.1f} at the start\n"
     )

@@ -1,7 +1,8 @@
 """How many copies of photographs are recognised, and how many distinct pictures are taken for copies.
 
-`python benchmarks/near_duplicates.py [FOLDER]`: the table of docs/decisions/0007. FOLDER holds the sets of
-pictures that ../shared/data/SOURCES.md lists (default: ../shared/data); what is not there is left out. Two minutes.
+`python benchmarks/near_duplicates.py [FOLDER]`: the table of docs/decisions/0007. FOLDER holds the
+sets of pictures that ../shared/data/SOURCES.md lists (default: ../shared/data); what is not there
+is left out. Two minutes.
 """
 
 from __future__ import annotations
@@ -111,7 +112,10 @@ COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 
 def recognised(originals: list[Image.Image], copy: Callable[[Image.Image], Image.Image]) -> float:
-    """Share of pictures whose copy is found: a hash within the distance, and a thumbnail that confirms it."""
+    """Share of pictures whose copy is found.
+
+    A hash within the distance, and a thumbnail that confirms it.
+    """
     found = 0
     for original in originals:
         pair = [np.asarray(original), np.asarray(copy(original))]
@@ -160,12 +164,14 @@ def main() -> None:
     print(f"| copies recognised | {' | '.join(sets)} |\n|{'---|' * (1 + len(sets))}")
     for kind, copy in COPIES.items():
         print(
-            f"| {kind} | {' | '.join(f'{recognised(originals[name], copy):.1%}' for name in sets)} |",
+            f"| {kind} | {' | '.join(f'{recognised(originals[name], copy):.1%}' for name in sets)} "
+            "|",
             flush=True,
         )
 
     print(
-        "\n| set | pictures | near duplicates | across splits | if kept: across splits | s |\n|---|---|---|---|---|---|"
+        "\n| set | pictures | near duplicates | across splits | if kept: across splits | s "
+        "|\n|---|---|---|---|---|---|"
     )
     for name in ("bsds500_color", "bsd400_gray180", "grocery64", "cifar10_jpeg", "fashion-mnist"):
         if name == "fashion-mnist":
@@ -186,7 +192,8 @@ def main() -> None:
         )
         counts = [both["near duplicate"], both[ACROSS], kept[ACROSS]]
         print(
-            f"| {name} | {len(rows):,} | {' | '.join(f'{count:,}' for count in counts)} | {seconds:.1f} |"
+            f"| {name} | {len(rows):,} | {' | '.join(f'{count:,}' for count in counts)} | "
+            f"{seconds:.1f} |"
         )
 
 

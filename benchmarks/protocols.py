@@ -1,8 +1,10 @@
-"""The published protocols of three tasks on grey pictures, to the last rounding: what is given to a restorer, and PSNR.
+"""The published protocols of three tasks on grey pictures, to the last rounding.
+
+What is given to a restorer, and PSNR.
 
 A PSNR can only be compared with one of the same protocol: luma for grey alone moves it by 0.6 dB.
-Shapes: H, W pixels, h, w of the smaller picture. Pictures are uint8; what a restorer is given and gives is float64
-around [0, 1].
+Shapes: H, W pixels, h, w of the smaller picture. Pictures are uint8; what a restorer is given and
+gives is float64 around [0, 1].
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ class Task:
         baseline: what costs nothing, of the clean picture's size.
         scored: what is done to pictures before they are compared.
         upscale: how many times larger the clean picture is.
-        sigma: standard deviation of the noise in [0, 1], for restorers that are told; None: there is none.
+        sigma: standard deviation of the noise in [0, 1], for restorers that are told; None: there
+            is none.
         named: the baseline's name.
     """
 
@@ -50,9 +53,12 @@ class Task:
 
 
 def denoising(sigma: float) -> Task:
-    """Gaussian noise of standard deviation `sigma` of 255, not clipped; of numpy's seed 0 anew for each picture.
+    """Gaussian noise of standard deviation `sigma` of 255, not clipped.
 
-    Source: KAIR, main_test_dncnn.py, whose weights reproduce the table of DnCNN (arXiv:1608.03981) to 0.01 dB.
+    Of numpy's seed 0 anew for each picture.
+
+    Source: KAIR, main_test_dncnn.py, whose weights reproduce the table of DnCNN (arXiv:1608.03981)
+    to 0.01 dB.
     """
 
     def degrade(x_HW: Grey) -> Values:
@@ -64,7 +70,8 @@ def denoising(sigma: float) -> Task:
 def enlarging(factor: int) -> Task:
     """Downscaling of luma by MATLAB's imresize, a border of `factor` pixels left out.
 
-    Source: Dong et al. 2014 (SRCNN), arXiv:1501.00092, and its test code; bicubic on Set5 x2 is 33.66 dB.
+    Source: Dong et al. 2014 (SRCNN), arXiv:1501.00092, and its test code; bicubic on Set5 x2 is
+    33.66 dB.
     """
     return Task(
         lambda image: cut_to_multiple(luma(image), factor),
@@ -79,7 +86,8 @@ def enlarging(factor: int) -> Task:
 def deblocking(quality: int) -> Task:
     """JPEG of grey pictures.
 
-    Source: Dong et al. 2015 (ARCNN), arXiv:1504.06993; Zhang et al. 2017, arXiv:1608.03981, table IV.
+    Source: Dong et al. 2015 (ARCNN), arXiv:1504.06993; Zhang et al. 2017, arXiv:1608.03981, table
+    IV.
     """
 
     def degrade(x_HW: Grey) -> Values:
@@ -100,7 +108,10 @@ def grey(image: Image.Image) -> Grey:
 
 
 def luma(image: Image.Image) -> Grey:
-    """Y of YCbCr in [16, 235], rounded, as MATLAB's rgb2ycbcr gives it; a grey picture is taken as it is."""
+    """Y of YCbCr in [16, 235], rounded, as MATLAB's rgb2ycbcr gives it.
+
+    A grey picture is taken as it is.
+    """
     if image.mode == "L":
         return np.asarray(image)
     x_3HW = np.asarray(image.convert("RGB")).transpose(2, 0, 1) / 255
@@ -114,7 +125,10 @@ def cut_to_multiple(x_HW: Grey, factor: int) -> Grey:
 
 
 def resized(x_HW: Values, scale: float) -> Values:
-    """Bicubic, as MATLAB's imresize: antialiased where it gets smaller, the border mirrored; not clipped."""
+    """Bicubic, as MATLAB's imresize: antialiased where it gets smaller, the border mirrored.
+
+    Not clipped.
+    """
     rows_hH, columns_wW = (_resizing(side, scale) for side in x_HW.shape)
     return rows_hH @ x_HW @ columns_wW.T
 
@@ -122,7 +136,8 @@ def resized(x_HW: Values, scale: float) -> Values:
 def _resizing(side: int, scale: float) -> Values:
     """Which share of each old pixel goes into each new one.
 
-    Source: Keys 1981 with a = -0.5; the kernel is stretched by the scale, MATLAB's documentation of imresize.
+    Source: Keys 1981 with a = -0.5; the kernel is stretched by the scale, MATLAB's documentation of
+    imresize.
     """
     stretch = min(1.0, scale)
     centres_n = (np.arange(round(side * scale)) + 0.5) / scale - 0.5
@@ -168,7 +183,10 @@ def denoised(denoiser: Denoiser, y_HW: Values, task: Task) -> Values:
 
 @torch.inference_mode()
 def estimates(network: Any, y_hw: Values, task: Task) -> list[Values]:
-    """What a restorer makes of a picture: the estimate of each of its iterations, or its only one."""
+    """What a restorer makes of a picture.
+
+    The estimate of each of its iterations, or its only one.
+    """
     told = {"sigma": task.sigma} if network.noise_level else {}
     given = torch.from_numpy(y_hw[None, None].astype(np.float32)).to(
         next(network.parameters()).device

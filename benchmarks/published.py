@@ -1,13 +1,14 @@
 """Score a registered restorer of grey pictures by the protocol of published tables, picture by picture.
 
-    python benchmarks/published.py denoise@champion --task denoise --sigma 25 --pictures ../shared/data/set12
-    python benchmarks/published.py enlarge/2 --task enlarge --factor 2 --pictures ../shared/data/set5
-    python benchmarks/published.py deblock --task deblock --quality 10 --pictures ../shared/data/classic5
-    python benchmarks/published.py denoise@champion --history psnr.png
-    python benchmarks/published.py --task denoise --sigma 25 --classical --pictures ../shared/data/set12
+    python benchmarks/published.py denoise@champion --task denoise --sigma 25 --pictures
+    ../shared/data/set12 python benchmarks/published.py enlarge/2 --task enlarge --factor 2
+    --pictures ../shared/data/set5 python benchmarks/published.py deblock --task deblock --quality
+    10 --pictures ../shared/data/classic5 python benchmarks/published.py denoise@champion --history
+    psnr.png python benchmarks/published.py --task denoise --sigma 25 --classical --pictures
+    ../shared/data/set12
 
-Without a model the baselines alone are scored; `--classical` adds the denoisers that are installed. `--history` draws
-the PSNR on validation images against CPU minutes.
+Without a model the baselines alone are scored; `--classical` adds the denoisers that are installed.
+`--history` draws the PSNR on validation images against CPU minutes.
 """
 
 from __future__ import annotations
@@ -49,11 +50,13 @@ def fitting(served: Any, version: Version, task: Task) -> Any:
     config = served.config
     if config["kind"] != "restoration" or config["channels"] != 1:
         raise UsageError(
-            f"{version} is no restorer of grey pictures. Name one that learnt images of one channel."
+            f"{version} is no restorer of grey pictures. Name one that learnt images of one "
+            "channel."
         )
     if served.network.upscale != task.upscale:
         raise UsageError(
-            f"{version} makes pictures {served.network.upscale} times as large, this task asks for {task.upscale} "
+            f"{version} makes pictures {served.network.upscale} times as large, this task asks for "
+            f"{task.upscale} "
             "times. Give --factor, or name another model."
         )
     return served.network
@@ -92,7 +95,8 @@ def table(
                 ["model"] if count == 1 else [f"iteration {number + 1}" for number in range(count)]
             )
             print(
-                f"| picture | {' | '.join([task.named, *(denoisers or {}), *titles])} |\n|---|{'---|' * len(row)}"
+                f"| picture | {' | '.join([task.named, *(denoisers or {}), *titles])} "
+                f"|\n|---|{'---|' * len(row)}"
             )
         rows.append(row)
         print(f"| {path.stem} | {' | '.join(f'{value:.2f}' for value in row)} |", flush=True)
@@ -114,7 +118,8 @@ def history(registry: Registry, version: Version, picture: Path) -> list[tuple[f
     points = [(minutes[step], value) for step, value in psnr.items() if step in minutes]
     if len(points) < 2:
         raise UsageError(
-            f"the run of {version} has logged {len(points)} values of validation/psnr: no line to draw."
+            f"the run of {version} has logged {len(points)} values of validation/psnr: no line to "
+            "draw."
         )
     print("\n| CPU minutes | validation PSNR, dB |\n|---|---|")
     for at, value in points:
@@ -174,7 +179,8 @@ def main() -> None:
         if registry is not None:
             network = fitting(registry.load(version).unwrap_python_model(), version, task)
             print(
-                f"{version}: {sum(weight.numel() for weight in network.parameters()):,} parameters\n"
+                f"{version}: {sum(weight.numel() for weight in network.parameters()):,} "
+                "parameters\n"
             )
         denoisers = {}
         if arguments.classical:

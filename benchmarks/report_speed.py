@@ -1,9 +1,13 @@
-"""`atelier report` on a registry of 500 runs: seconds of the whole command, and what its parts take.
+"""`atelier report` on a registry of 500 runs.
 
-    OMP_NUM_THREADS=1 python benchmarks/report_speed.py    # four minutes, most of them to make the runs
+Seconds of the whole command, and what its parts take.
 
-The runs are what trainings leave: parameters, scores with intervals, cost, a picture; nine of ten became versions and
-were judged, the others failed. They lie in an MLflow database (SQLite) of their own in a temporary folder.
+    OMP_NUM_THREADS=1 python benchmarks/report_speed.py    # four minutes, most of them to make the
+    runs
+
+The runs are what trainings leave: parameters, scores with intervals, cost, a picture; nine of ten
+became versions and were judged, the others failed. They lie in an MLflow database (SQLite) of their
+own in a temporary folder.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Training throughput of every recipe in params.yaml, and the time of the commands that only read. `make bench`.
 
-Rates are also given relative to the classifier's, measured in the same run: machines differ, ratios less.
+Rates are also given relative to the classifier's, measured in the same run: machines differ, ratios
+less.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ def main() -> None:
 
     threads = make_deterministic(params.threads)
     print(
-        f"\n| model, {threads} CPU threads | images/s | relative | kimg | training, s |\n|---|---|---|---|---|"
+        f"\n| model, {threads} CPU threads | images/s | relative | kimg | training, s "
+        "|\n|---|---|---|---|---|"
     )
     reference = None
     for name, model in params.models.items():
@@ -87,7 +89,8 @@ def main() -> None:
         reference = reference or rate
         estimate = model.training.kimg * 1000 / rate
         print(
-            f"| {name} | {rate:,.0f} | {rate / reference:.2f} | {model.training.kimg:g} | {estimate:.0f} |"
+            f"| {name} | {rate:,.0f} | {rate / reference:.2f} | {model.training.kimg:g} | "
+            f"{estimate:.0f} |"
         )
 
 

@@ -1,8 +1,9 @@
 """Our training loops against loops written by hand, and every network against the machine's matrix products.
 
-`python benchmarks/train_throughput.py [--threads N] [--quick]` in a project whose data `atelier run` has ingested; five
-minutes, quick: one and a half. The loops are the real ones, with MLflow, averages and checkpoints. They are measured in
-turns: half a second of ours, as many steps of the other or matrix products, and again: other programs come and go.
+`python benchmarks/train_throughput.py [--threads N] [--quick]` in a project whose data `atelier
+run` has ingested; five minutes, quick: one and a half. The loops are the real ones, with MLflow,
+averages and checkpoints. They are measured in turns: half a second of ours, as many steps of the
+other or matrix products, and again: other programs come and go.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ SECONDS = 0.6  # of our loop in each round
 WARM_UP = 5  # steps
 SIDE = 2048  # of the matrices
 NOISE_IMAGES = 2000
-# What happens besides steps, and how often it does while we measure, in steps; the cost is then spread over the
-# training's own rhythm. The checkpoint is written after the step has been timed, so its time is that of the next one.
+# What happens besides steps, and how often it does while we measure, in steps; the cost is then
+# spread over the training's own rhythm. The checkpoint is written after the step has been timed, so
+# its time is that of the next one.
 EVENTS = {"log": 20, "sample": 60, "checkpoint": 60}
 
 
@@ -57,7 +59,8 @@ class Enough(Exception):
 class Flops(TorchDispatchMode):
     """Counts floating-point operations of convolutions and products, backward passes included, by torch's formulas.
 
-    torch's own FlopCounterMode also follows the modules, by hooks that second derivatives don't go through (2.13).
+    torch's own FlopCounterMode also follows the modules, by hooks that second derivatives don't go
+    through (2.13).
     """
 
     total = 0
@@ -71,7 +74,9 @@ class Flops(TorchDispatchMode):
 
 @dataclass
 class Turns:
-    """What a loop asks after each of its steps whether to stop: it times them, and takes turns with other work.
+    """What a loop asks after each of its steps whether to stop.
+
+    It times them, and takes turns with other work.
 
     Attributes:
         batch_size: of the training.
@@ -164,7 +169,8 @@ def measured(
 
     def on_log(images_seen: int, values: Any) -> None:
         run_log.metrics(images_seen, values)
-        run_log.flush()  # otherwise every few seconds, which most trainings need from one log to the next
+        # Otherwise every few seconds, which most trainings need from one log to the next.
+        run_log.flush()
 
     def on_sample(images_seen: int, x_BCHW: torch.Tensor) -> None:
         run_log.image(images_seen, "samples", grid(x_BCHW.float().cpu().numpy(), columns=8))
@@ -199,7 +205,8 @@ def compare(project: Project, run_log: Any, rounds: int) -> None:
     """Print how our loops do beside bare ones."""
     models = load_params(project.params_file).models
     print(
-        "| model | ours, images/s | bare, images/s | ratio | in single rounds | log, sample, checkpoint: ms "
+        "| model | ours, images/s | bare, images/s | ratio | in single rounds | log, sample, "
+        "checkpoint: ms "
         "| steps alone |"
     )
     print("|---|---|---|---|---|---|---|")
@@ -223,7 +230,8 @@ def compare(project: Project, run_log: Any, rounds: int) -> None:
         single = [other / own for own, other in zip(turns.steps, turns.bare_steps, strict=True)]
         events = ", ".join(f"{1000 * seconds:.0f}" for seconds in extra.values())
         print(
-            f"| {name} | {1 / ours:,.0f} | {1 / others:,.0f} | **{others / ours:.3f}** | {min(single):.3f} to "
+            f"| {name} | {1 / ours:,.0f} | {1 / others:,.0f} | **{others / ours:.3f}** | "
+            f"{min(single):.3f} to "
             f"{max(single):.3f} | {events} | {bare_step / step:.3f} |",
             flush=True,
         )
@@ -265,14 +273,16 @@ def shares(project: Project, run_log: Any, rounds: int) -> None:
         )
     )
     print(
-        "\n| network | batch | images/s | GFLOP an image | GFLOP/s | of matrix products |\n|---|---|---|---|---|---|"
+        "\n| network | batch | images/s | GFLOP an image | GFLOP/s | of matrix products "
+        "|\n|---|---|---|---|---|---|"
     )
     for name, model, dataset in listed:
         turns = measured(model, dataset, run_log, rounds)
         step, batch_size = statistics.median(turns.steps), model.training.batch_size
         rate, machine = turns.flops / step, statistics.median(turns.products)
         print(
-            f"| {name} | {batch_size} | {batch_size / step:,.0f} | {turns.flops / batch_size / 1e9:.3f} | "
+            f"| {name} | {batch_size} | {batch_size / step:,.0f} | "
+            f"{turns.flops / batch_size / 1e9:.3f} | "
             f"{rate / 1e9:.1f} of {machine / 1e9:.1f} | **{rate / machine:.2f}** |",
             flush=True,
         )

@@ -1,6 +1,9 @@
-"""What `make demo` must have reached at the small size of `make ci-demo`. Run in the folder of the demo.
+"""What `make demo` must have reached at the small size of `make ci-demo`.
 
-The limits are what the small budgets reach with a margin; README has the figures of the shipped budgets.
+Run in the folder of the demo.
+
+The limits are what the small budgets reach with a margin; README has the figures of the shipped
+budgets.
 """
 
 from __future__ import annotations

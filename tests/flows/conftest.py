@@ -1,4 +1,7 @@
-"""One small project that has been run once, shared by all flow tests: real data, Prefect, MLflow, DVC and processes."""
+"""One small project that has been run once, shared by all flow tests.
+
+Real data, Prefect, MLflow, DVC and processes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`atelier data ...` as a user meets it: processes, exit codes, tables and JSON, on a folder of real files."""
+"""`atelier data ...` as a user meets it.
+
+Processes, exit codes, tables and JSON, on a folder of real files.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,10 @@ def ingest(project):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """Two versions of a folder of pictures; the second has a class more, and a relabelled picture."""
+    """Two versions of a folder of pictures.
+
+    The second has a class more, and a relabelled picture.
+    """
     os.environ["DVC_SITE_CACHE_DIR"] = str(tmp_path_factory.mktemp("site-cache"))
     project = new_project(tmp_path_factory.mktemp("commands") / "project")
     (project / "params.yaml").write_text(params_text({"photos": PHOTOS}))

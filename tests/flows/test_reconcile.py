@@ -1,4 +1,7 @@
-"""The main flow from end to end on real images, and what a second one does. The tests run in this order."""
+"""The main flow from end to end on real images, and what a second one does.
+
+The tests run in this order.
+"""
 
 from __future__ import annotations
 
@@ -253,7 +256,8 @@ def kill_at_first_checkpoint(project: SmallProject, model: str, *arguments: str)
 
 def runs(project: SmallProject, model: str) -> list[tuple[str, str]]:
     query = (
-        "select r.run_uuid, r.status from runs r join experiments e on r.experiment_id = e.experiment_id "
+        "select r.run_uuid, r.status from runs r join experiments e on r.experiment_id = "
+        "e.experiment_id "
         "where e.name = ? order by r.start_time"
     )
     with sqlite3.connect(project.root / "mlflow.db") as database:

@@ -1,4 +1,7 @@
-"""The past of a project that has moved on: its parameters, code and data are others now. Real git, DVC, MLflow."""
+"""The past of a project that has moved on: its parameters, code and data are others now.
+
+Real git, DVC, MLflow.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ EPSILON = "1e-6"  # of the Charbonnier loss
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """Four models of a first commit, one of changed code that was not committed; then everything moves on."""
+    """Four models of a first commit, one of changed code that was not committed.
+
+    Then everything moves on.
+    """
     before = os.environ.get("DVC_SITE_CACHE_DIR")
     os.environ["DVC_SITE_CACHE_DIR"] = str(tmp_path_factory.mktemp("site-cache"))
     root = project_with_pictures(tmp_path_factory.mktemp("past") / "project", with_code=True)

@@ -1,4 +1,7 @@
-"""One training in two processes on the CPU, started by torch's own launcher: as in one process, and never hanging."""
+"""One training in two processes on the CPU, started by torch's own launcher.
+
+As in one process, and never hanging.
+"""
 
 from __future__ import annotations
 

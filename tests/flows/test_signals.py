@@ -1,7 +1,7 @@
 """`atelier run` on a real terminal, told to end at each stage; the next run goes on from there.
 
-One sequence of stages, with another signal at each, belongs to CI. The whole matrix, every signal at
-every stage (8 minutes): ATELIER_ALL_SIGNALS=1 pytest -s tests/flows/test_signals.py
+One sequence of stages, with another signal at each, belongs to CI. The whole matrix, every signal
+at every stage (8 minutes): ATELIER_ALL_SIGNALS=1 pytest -s tests/flows/test_signals.py
 """
 
 import os

@@ -1,4 +1,7 @@
-"""Trainings that are killed or asked to stop, with real processes and real MLflow: nothing is lost, nothing differs."""
+"""Trainings that are killed or asked to stop, with real processes and real MLflow.
+
+Nothing is lost, nothing differs.
+"""
 
 from __future__ import annotations
 

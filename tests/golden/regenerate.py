@@ -1,4 +1,7 @@
-"""Losses of the first twenty steps of each loop, on images that need no data; see test_golden.py."""
+"""Losses of the first twenty steps of each loop, on images that need no data.
+
+See test_golden.py.
+"""
 
 import json
 import tempfile
@@ -65,7 +68,9 @@ CASES = {
 
 
 def blobs(border=0):
-    """Sixty images of four classes: a bright disc on a dark ramp, its corner by class, the rest from a fixed seed.
+    """Sixty images of four classes.
+
+    A bright disc on a dark ramp, its corner by class, the rest from a fixed seed.
 
     They have 28 pixels a side, and a border where a network needs more.
     """

@@ -1,7 +1,8 @@
 """Twenty steps of each loop give the losses they always gave.
 
-A change of a network, a loss, a schedule or the order of random numbers shows up here. If it is meant, write the new
-losses with `python -m tests.golden.regenerate` in the repository's folder, and say in the commit why they changed.
+A change of a network, a loss, a schedule or the order of random numbers shows up here. If it is
+meant, write the new losses with `python -m tests.golden.regenerate` in the repository's folder, and
+say in the commit why they changed.
 """
 
 import json

@@ -1,4 +1,7 @@
-"""What takes the stack too long for `make ci`: missed ticks, kills to the end, ten quiet minutes. By hand."""
+"""What takes the stack too long for `make ci`.
+
+Missed ticks, kills to the end, ten quiet minutes. By hand.
+"""
 
 import os
 import signal

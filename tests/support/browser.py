@@ -38,7 +38,10 @@ class Browser:
 
 @contextmanager
 def open_browser(folder):
-    """A browser whose every request goes to a proxy that only takes note of it; skips where there is none."""
+    """A browser whose every request goes to a proxy that only takes note of it.
+
+    Skips where there is none.
+    """
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         pytest.skip(f"no browser here: none of {', '.join(NAMES)} (apt-get install chromium)")

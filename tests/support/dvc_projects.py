@@ -78,7 +78,10 @@ def objects_in(store):
 
 
 def params_text(datasets):
-    """A valid params.yaml with these datasets, for commands that train nothing; the first one is its model's."""
+    """A valid params.yaml with these datasets, for commands that train nothing.
+
+    The first one is its model's.
+    """
     model = {
         "kind": "classification", "dataset": next(iter(datasets)), "network": {"name": "cnn", "width": 4},
         "training": {"kimg": 1, "batch_size": 4, "lr": 1e-3},

@@ -1,4 +1,6 @@
-"""Runs many `atelier` commands in one process, since importing Prefect takes seconds; see test_mistakes.py.
+"""Runs many `atelier` commands in one process, since importing Prefect takes seconds.
+
+See test_mistakes.py.
 
 The working directory is a project, in which `photo-denoise/1` is registered, untrained.
 """

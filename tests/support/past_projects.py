@@ -1,4 +1,7 @@
-"""A copy of this repository with a past: its own code, data, parameters and registered versions of tiny models."""
+"""A copy of this repository with a past.
+
+Its own code, data, parameters and registered versions of tiny models.
+"""
 
 import json
 import os
@@ -71,7 +74,10 @@ def add_pictures(root, numbers):
 
 
 def project_with_pictures(root, with_code):
-    """A git repository with DVC set up and sixty pictures: a copy of this one, or one that only uses Atelier."""
+    """A git repository with DVC set up and sixty pictures.
+
+    A copy of this one, or one that only uses Atelier.
+    """
     (root / ".dvc").mkdir(parents=True)
     if with_code:
         shutil.copytree(

@@ -13,7 +13,10 @@ from atelier.data.sources.pictures import Candidate, content_hash
 
 @cache
 def photographs(size=96):
-    """Square patches of the pictures that come with scikit-image: uint8 HWC, all distinct, none of empty sky."""
+    """Square patches of the pictures that come with scikit-image.
+
+    Uint8 HWC, all distinct, none of empty sky.
+    """
     patches, (motorcycle, _, _) = [], skimage.data.stereo_motorcycle()
     for picture in (
         skimage.data.astronaut(),
@@ -54,7 +57,10 @@ NEAR = (compressed, halved, darker, flatter)
 
 
 class Folder:
-    """Candidates, and the pixels that validation may ask for: what reading a source leaves behind."""
+    """Candidates, and the pixels that validation may ask for.
+
+    What reading a source leaves behind.
+    """
 
     def __init__(self):
         self.candidates, self.images = [], []
@@ -83,10 +89,13 @@ class Folder:
 
 
 def messy_folder():
-    """Sixty photographs of two classes, of which some come again: exactly, nearly, or under the other class.
+    """Sixty photographs of two classes, of which some come again.
+
+    Exactly, nearly, or under the other class.
 
     Returns:
-        The folder, and the number of pictures that are to be quarantined for each reason (where all is one split).
+        The folder, and the number of pictures that are to be quarantined for each reason (where all
+        is one split).
     """
     folder, originals = Folder(), photographs()[:60]
     for number, patch in enumerate(originals):

@@ -1,4 +1,7 @@
-"""One Prefect server for a whole test run, shared by its workers: the first who needs it starts it."""
+"""One Prefect server for a whole test run, shared by its workers.
+
+The first who needs it starts it.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ START_SECONDS = 120
 
 
 def api_of(folder: Path) -> str:
-    """Address of the API of the server whose state is in `folder`; it is started if it isn't yet."""
+    """Address of the API of the server whose state is in `folder`.
+
+    It is started if it isn't yet.
+    """
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,8 +1,9 @@
 """Real processes that need not import torch, MLflow and the like again: forked from one that has.
 
-Commands, trainings and victims of kills are processes of their own here, with their own environment,
-working directory, exit code and signals. What they don't pay is the start of Python and the imports
-of other people's packages: four seconds of CPU time each. Atelier itself is imported afresh by each.
+Commands, trainings and victims of kills are processes of their own here, with their own
+environment, working directory, exit code and signals. What they don't pay is the start of Python
+and the imports of other people's packages: four seconds of CPU time each. Atelier itself is
+imported afresh by each.
 """
 
 from __future__ import annotations

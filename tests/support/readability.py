@@ -9,7 +9,8 @@ from pathlib import Path
 from tests.support.places import REPOSITORY
 
 COLUMNS = 100
-# What a fingerprint hashes by its text: renamed and rewritten only with a change that alters it anyway.
+# What a fingerprint hashes by its text: renamed and rewritten only with a change that alters it
+# anyway.
 CLOSURE = (
     "src/atelier/losses.py",
     "src/atelier/pictures.py",

@@ -49,7 +49,8 @@ RECIPES = {
     "crnn": {"kind": "restoration", "degradation": [MASK], "network": CRNN, "loss": "charbonnier"},
     "translation": TRANSLATION,
 }
-# Networks of "gan" in place of its own; the loss `wasserstein` with gp_weight draws random numbers of its own.
+# Networks of "gan" in place of its own; the loss `wasserstein` with gp_weight draws random numbers
+# of its own.
 RESNET = {"name": "resnet", "width": 4, "attention": True}
 RESNET_GAN = {"generator": {**RESNET, "latent_dim": 8}, "discriminator": RESNET}
 R3 = {"name": "r3", "width": 4, "blocks": 1}
@@ -65,7 +66,10 @@ EVALUATION = {
 
 
 def tiny_params(models=RECIPES, training=None):
-    """Params as `load_params` would give them; `training` is written over the training of every recipe."""
+    """Params as `load_params` would give them.
+
+    `training` is written over the training of every recipe.
+    """
     rhythm = {**TRAINING, **RHYTHM, **(training or {})}
     raw = {
         "seed": 7,

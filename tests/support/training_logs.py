@@ -1,4 +1,7 @@
-"""What the tests of the loops share: a log of what a training reported, and the comparison of two results."""
+"""What the tests of the loops share.
+
+A log of what a training reported, and the comparison of two results.
+"""
 
 import numpy as np
 import torch
@@ -9,7 +12,10 @@ class Interrupted(Exception):
 
 
 class Log(dict):
-    """What a training logged, {images_seen: values}, but for the clock; may stop it as Ctrl-C would."""
+    """What a training logged, {images_seen: values}, but for the clock.
+
+    May stop it as Ctrl-C would.
+    """
 
     def __init__(self, stop_at=None):
         self.stop_at = stop_at

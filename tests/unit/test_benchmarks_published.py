@@ -120,7 +120,10 @@ def test_resizing_keeps_a_constant_and_a_mirrored_picture_mirrored(scale):
 
 
 def test_halving_has_the_weights_of_imresize():
-    """Half of Keys' kernel at 1/4, 3/4, 5/4 and 7/4 to both sides; at the border the picture goes on mirrored."""
+    """Half of Keys' kernel at 1/4, 3/4, 5/4 and 7/4 to both sides.
+
+    At the border the picture goes on mirrored.
+    """
     taps = np.array([0.43359375, 0.11328125, -0.03515625, -0.01171875])
     impulse_HW = np.tile(np.eye(16)[7], (16, 1))
     inside = protocols.resized(impulse_HW, 0.5)[4]

@@ -1,4 +1,7 @@
-"""The documentation names only what exists: make targets, commands and their options, parameters, files."""
+"""The documentation names only what exists.
+
+Make targets, commands and their options, parameters, files.
+"""
 
 from __future__ import annotations
 

@@ -81,7 +81,8 @@ def test_least_squares_pulls_real_logits_to_one_and_fake_ones_to_zero_but_to_one
 
 def test_hinge_discriminator_is_two_multi_margin_losses(logits):
     real, fake = logits
-    # Of two classes scored (0, s), torch's loss is max(0, 1 - s) / 2 for the second, max(0, 1 + s) / 2 for the first.
+    # Of two classes scored (0, s), torch's loss is max(0, 1 - s) / 2 for the second, max(0, 1 + s)
+    # / 2 for the first.
     scores_B2 = torch.stack((torch.zeros(32), torch.cat((real, fake))), dim=1)
     labels_B = torch.arange(2).flip(0).repeat_interleave(16)
     expected = 4 * F.multi_margin_loss(scores_B2, labels_B)  # mean over both halves, each halved

@@ -1,4 +1,7 @@
-"""What a user sees who makes a mistake: one message, exit code 1 or 2, no traceback, and nothing half-written."""
+"""What a user sees who makes a mistake.
+
+One message, exit code 1 or 2, no traceback, and nothing half-written.
+"""
 
 import json
 import re
@@ -99,7 +102,8 @@ def change(project, old, new):
     (project / "params.yaml").write_text(text.replace(old, new, 1))
 
 
-# -- params.yaml: refused before anything is imported ----------------------------------------------------------------
+# -- params.yaml: refused before anything is imported
+# ----------------------------------------------------------------
 
 
 def test_an_unknown_key_is_named_with_the_nearest(project):
@@ -107,7 +111,8 @@ def test_an_unknown_key_is_named_with_the_nearest(project):
     code, message = refused(project, "run")
     assert code == 2
     assert message == (
-        "error: params.yaml: 1 mistake, nothing was run:\n  sed: unknown key. Did you mean 'seed'?\n"
+        "error: params.yaml: 1 mistake, nothing was run:\n  sed: unknown key. Did you mean "
+        "'seed'?\n"
     )
     assert not (project / ".atelier").exists()
 
@@ -139,7 +144,8 @@ def test_a_command_outside_of_a_project_says_so(tmp_path):
     code, message = refused(tmp_path, "plan")
     assert code == 2
     assert message == (
-        f"error: {tmp_path} is not in a project: no params.yaml here or above. Change to the folder that has one.\n"
+        f"error: {tmp_path} is not in a project: no params.yaml here or above. Change to the "
+        "folder that has one.\n"
     )
 
 
@@ -156,7 +162,8 @@ def test_an_option_that_does_not_exist_is_a_usage_error(project):
     assert "Traceback" not in done.stdout + done.stderr
 
 
-# -- registry -------------------------------------------------------------------------------------------------------
+# -- registry
+# -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -179,7 +186,8 @@ def test_a_registry_that_cannot_be_reached_is_named(project, uri, expected):
     assert re.search(expected, message), message
 
 
-# -- data, names and files: one process for all ----------------------------------------------------------------------
+# -- data, names and files: one process for all
+# ----------------------------------------------------------------------
 
 UNKNOWN = "no model 'photo-denois' is registered. Did you mean 'photo-denoise'?"
 NOT_WANTED = "'photo-denois' is not a model of params.yaml. Did you mean 'photo-denoise'?"
@@ -288,7 +296,10 @@ def projects(template, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def session(projects, tmp_path_factory, prefect_api):
-    """{command or mistake: (code, output, errors)} and {project: what it holds that it didn't hold before}."""
+    """{command or mistake: (code, output, errors)} and {project.
+
+    What it holds that it didn't hold before}.
+    """
     empty = str(tmp_path_factory.mktemp("empty"))
     server = {"PREFECT_API_URL": prefect_api}
     offline = {**server, "PATH": empty, "https_proxy": CLOSED, "HTTPS_PROXY": CLOSED}

@@ -301,7 +301,8 @@ TABLE = {
     "a damaged profile": (with_profile(profile(ADOBE_RGB)[:150]), COLOURS),
     "a profile of another space": (with_profile(profile(None, 1.0)), COLOURS),
 }
-# In a profile of 8 bits some saturated colours lie outside sRGB: littlecms and the definition clip alike.
+# In a profile of 8 bits some saturated colours lie outside sRGB: littlecms and the definition clip
+# alike.
 TOLERANCE = {name: 2.0 if "Adobe" in name or "P3" in name else 1.01 for name in TABLE}
 
 REFUSED = {

@@ -168,7 +168,8 @@ def test_a_picture_beside_the_splits_makes_them_classes_but_that_is_said(tmp_pat
     places, _, warnings = found_in(tmp_path, {"preview.png": encoded((20, 20), 99), **SPLIT}, kind)
     assert places["test/cat/1.png"] == ("test", None)
     assert warnings == (
-        "folders called test and train are not taken for splits: 1 pictures do not lie in such a folder at the top: "
+        "folders called test and train are not taken for splits: 1 pictures do not lie in such a "
+        "folder at the top: "
         "preview.png",
     )
 

@@ -1,4 +1,7 @@
-"""A folder as people have them: 300 files, 40 of them with a defect of one of 12 kinds; every one has to be found."""
+"""A folder as people have them: 300 files, 40 of them with a defect of one of 12 kinds.
+
+Every one has to be found.
+"""
 
 import io
 import os
@@ -96,7 +99,10 @@ def defective_files(next_patch):
 
 
 def fill(folder, patches, seed=1):
-    """Write the 300 files; returns {name: reason}, and for pairs of which either may go {names: reason}."""
+    """Write the 300 files; returns {name.
+
+    Reason}, and for pairs of which either may go {names: reason}.
+    """
     order = random.Random(seed).sample(range(len(patches)), len(patches))
     unused = iter(order)
 

@@ -24,7 +24,8 @@ FIRST = {
     number: ("cat" if number % 2 else "dog", "test" if number < 2 else "train")
     for number in range(10)
 }
-# One removed, one relabelled, one moved, and three of a class that shifts the numbers of the others.
+# One removed, one relabelled, one moved, and three of a class that shifts the numbers of the
+# others.
 SECOND = {number: place for number, place in FIRST.items() if number != 9}
 SECOND |= {
     0: ("cat", "test"),

@@ -1,4 +1,7 @@
-"""What stops an ingest: too much that is unusable, full disks, kills; what was stored before stays."""
+"""What stops an ingest: too much that is unusable, full disks, kills.
+
+What was stored before stays.
+"""
 
 import os
 import random

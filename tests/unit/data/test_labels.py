@@ -85,8 +85,8 @@ def test_paths_in_a_local_code_page_are_explained_unless_the_files_are_called_so
     table = "file,label\nÄpfel.png,cat\n".encode(encoding)
     message = refused(tmp_path, table, "Äpfel.png")
     assert (
-        "its first row names '\\udcc4pfel.png', which is no UTF-8, and a picture is called 'Äpfel.png'. Save it"
-        in message
+        "its first row names '\\udcc4pfel.png', which is no UTF-8, and a picture is called "
+        "'Äpfel.png'. Save it" in message
     )
     name = os.fsdecode("Äpfel.png".encode(encoding))
     assert classes(tmp_path, table, name)[name] == "cat"

@@ -26,7 +26,10 @@ def write(
     image_type=STRUCT,
     column="image",
 ):
-    """A file as the Hugging Face hub has it: pictures in a struct, class names in the schema's metadata."""
+    """A file as the Hugging Face hub has it.
+
+    Pictures in a struct, class names in the schema's metadata.
+    """
     rows = (
         pictures
         if image_type != STRUCT

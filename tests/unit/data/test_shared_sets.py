@@ -1,4 +1,7 @@
-"""Real sets as people have them, where `../shared/data` is at hand: every picture is read, without a special case."""
+"""Real sets as people have them, where `../shared/data` is at hand.
+
+Every picture is read, without a special case.
+"""
 
 from itertools import islice
 

@@ -28,7 +28,8 @@ def pairs(stored):
     return {row.sha256: (names[row.label], row.split) for row in rows}
 
 
-# -- what is written is read again -----------------------------------------------------------------------------------
+# -- what is written is read again
+# -----------------------------------------------------------------------------------
 
 
 @given(
@@ -118,7 +119,8 @@ def test_views_stay_valid_when_pages_are_given_back(tmp_path, monkeypatch):
         np.testing.assert_array_equal(view, by_hash[sha256])
 
 
-# -- versions: shards are append-only --------------------------------------------------------------------------------
+# -- versions: shards are append-only
+# --------------------------------------------------------------------------------
 
 
 def shards_of(project):
@@ -225,7 +227,8 @@ def test_format_1_is_still_read(tmp_path):
     assert pairs(stored) == {content_hash(pixels): ("cat", "train")}
 
 
-# -- what is wrong is named ------------------------------------------------------------------------------------------
+# -- what is wrong is named
+# ------------------------------------------------------------------------------------------
 
 
 def shorten(name, by):

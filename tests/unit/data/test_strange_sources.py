@@ -1,4 +1,7 @@
-"""Ten thousand damaged and strange files: an answer to each, and not a byte of the user's is changed."""
+"""Ten thousand damaged and strange files.
+
+An answer to each, and not a byte of the user's is changed.
+"""
 
 import hashlib
 import os

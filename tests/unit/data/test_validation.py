@@ -73,7 +73,8 @@ def test_order_and_names_change_nothing(seed, dataset):
 @given(seed=st.integers(0, 2**32), share=st.floats(0.1, 0.9))
 def test_an_image_that_is_stored_keeps_its_split_and_its_place_when_more_come(seed, share):
     folder, _ = messy_folder()
-    # An image under two labels is taken out whenever the second comes: it is a defect of what is stored.
+    # An image under two labels is taken out whenever the second comes: it is a defect of what is
+    # stored.
     clean = [item for item in folder.candidates if item.name < "0074"]
     first = run(
         folder, MIXED, candidates=random.Random(seed).sample(clean, round(share * len(clean)))
@@ -236,8 +237,8 @@ def test_new_pictures_of_another_brightness_are_noticed_and_usual_ones_are_not()
     assert run(folder, means=means).warnings == []
     (warning,) = run(folder, means=means / 3).warnings
     assert (
-        f"the 40 new pictures have a mean brightness of {means.mean():.1f}, the stored ones {means.mean() / 3:.1f}"
-        in warning
+        f"the 40 new pictures have a mean brightness of {means.mean():.1f}, the stored ones "
+        f"{means.mean() / 3:.1f}" in warning
     )
     stored = dict.fromkeys((item.sha256 for item in folder.candidates), "train")
     assert run(folder, splits=stored, means=means / 3).warnings == []  # none of them is new

@@ -15,7 +15,8 @@ pytestmark = pytest.mark.service
 @pytest.fixture(scope="module")
 def pushed(tmp_path_factory):
     """A project whose data is tracked, committed and pushed; tests work on copies."""
-    # DVC remembers remotes by their path outside of the project; a folder of our own, so that nothing is left behind.
+    # DVC remembers remotes by their path outside of the project; a folder of our own, so that
+    # nothing is left behind.
     os.environ["DVC_SITE_CACHE_DIR"] = str(tmp_path_factory.mktemp("site-cache"))
     project = new_project(tmp_path_factory.mktemp("dvc") / "project")
     for number in range(3):

@@ -66,7 +66,8 @@ def test_downsample_is_linear_and_autograd_gives_its_adjoint():
         A_x_BChw.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
     )
     (At_v_BCHW,) = torch.autograd.grad((A_x_BChw * v_BChw).sum(), x_BCHW)
-    # Equal only if A is linear: At_v is the transposed Jacobian at x, and an affine or curved A leaves a remainder.
+    # Equal only if A is linear: At_v is the transposed Jacobian at x, and an affine or curved A
+    # leaves a remainder.
     torch.testing.assert_close((A_x_BChw * v_BChw).sum(), (x_BCHW * At_v_BCHW).sum())
 
 

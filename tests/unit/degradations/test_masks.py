@@ -54,7 +54,8 @@ def test_a_stroke_is_one_thing_as_wide_as_asked():
     hidden_B1HW = hidden_pixels(torch.Size((50, 1, 67, 71)), [{"strokes": {"width": 6}}], range(50))
     for hidden_HW in hidden_B1HW[:, 0].numpy():
         assert ndimage.label(hidden_HW, np.ones((3, 3)))[1] == 1
-        # The centre line is 3 pixels from the edge wherever no bend adds to it and the border cuts nothing off.
+        # The centre line is 3 pixels from the edge wherever no bend adds to it and the border cuts
+        # nothing off.
         assert 2 <= ndimage.distance_transform_edt(np.pad(hidden_HW, 1))[1:-1, 1:-1].max() <= 7
     areas_B = hidden_B1HW.sum(dim=(1, 2, 3)).float()
     assert areas_B.min() >= 8 and areas_B.std() > 20

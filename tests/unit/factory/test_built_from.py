@@ -233,7 +233,8 @@ def test_an_interrupted_extended_training_ends_bit_identical(
     assert list(file.parent.glob("checkpoint-*.pt"))
     assert file.stat().st_size == IMAGES * 28 * 28
     kept, dataset = file.read_bytes(), read_dataset(project.root, "fashion")
-    file.unlink()  # whether it is still there or drawn again: the same version gives the same images
+    # Whether it is still there or drawn again: the same version gives the same images.
+    file.unlink()
 
     brought_up(project, params, "extended")
     (version,) = registry.versions("extended")

@@ -45,12 +45,16 @@ def evaluated(name, *overrides, version="m/1", data="d0", extractor="fashion-cla
     return evaluation_inputs(params(*overrides), name, version, {"fashion": data}, extractor)
 
 
-# -- code ------------------------------------------------------------------------------------------------------------
+# -- code
+# ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A copy of the package that may be edited; `package(file, old, new)` gives the files whose hash changed."""
+    """A copy of the package that may be edited.
+
+    `package(file, old, new)` gives the files whose hash changed.
+    """
     copy = tmp_path / "atelier"
     shutil.copytree(
         REPOSITORY / "src" / "atelier", copy, ignore=shutil.ignore_patterns("__pycache__")
@@ -192,7 +196,10 @@ def test_an_evaluation_covers_every_metric_and_no_gan():
 
 
 def test_every_import_of_a_hashed_module_is_hashed():
-    """Against the files themselves, by text: nothing that a training imports may be left out, but what is ignored."""
+    """Against the files themselves, by text.
+
+    Nothing that a training imports may be left out, but what is ignored.
+    """
     for entry in (*TRAINING_MODULES.values(), EVALUATION_MODULE):
         hashed = module_hashes(entry)
         for file in hashed:
@@ -208,7 +215,8 @@ def test_every_import_of_a_hashed_module_is_hashed():
             ast.parse(source(file))
 
 
-# -- what a training depends on --------------------------------------------------------------------------------------
+# -- what a training depends on
+# --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -249,7 +257,8 @@ def test_a_training_depends_on_what_it_sees_of_the_data(override):
     assert reason.startswith(f"params: {key}")
 
 
-# -- what an evaluation depends on -----------------------------------------------------------------------------------
+# -- what an evaluation depends on
+# -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -333,7 +342,8 @@ def test_the_extractor_scores_the_models_of_its_own_dataset(tmp_path):
     ]
 
 
-# -- reasons ---------------------------------------------------------------------------------------------------------
+# -- reasons
+# ---------------------------------------------------------------------------------------------------------
 
 
 def test_reasons_name_the_parameter_with_both_values():

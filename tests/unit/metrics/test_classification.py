@@ -1,4 +1,7 @@
-"""Accuracy, macro recall and macro F1: against torchmetrics, by hand, and the coverage of their intervals."""
+"""Accuracy, macro recall and macro F1.
+
+Against torchmetrics, by hand, and the coverage of their intervals.
+"""
 
 from itertools import pairwise
 

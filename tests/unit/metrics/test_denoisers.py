@@ -26,7 +26,8 @@ def psnr(x_hat_HWC, x_HWC):
 def test_a_denoiser_takes_the_noise_out_the_same_way_each_time(name, colour):
     if name not in INSTALLED:
         pytest.skip(
-            f"{name} is not installed (pip install 'atelier[baselines]', or bm3d for non-commercial use)"
+            f"{name} is not installed (pip install 'atelier[baselines]', or bm3d for "
+            "non-commercial use)"
         )
     x_HWC = picture(colour)
     y_HWC = x_HWC + np.random.default_rng(0).normal(0, 0.1, x_HWC.shape)

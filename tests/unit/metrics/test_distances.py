@@ -146,15 +146,16 @@ def test_kid_covers_zero_between_equal_distributions():
         for i in range(300)
     ]
     assert 0.84 < np.mean([score.low <= 0 <= score.high for score in scores]) < 0.96
-    # Unbiased: the mean over experiments is 0 within 4 standard errors, and about half of them are negative.
+    # Unbiased: the mean over experiments is 0 within 4 standard errors, and about half of them are
+    # negative.
     values = np.array([score.value for score in scores])
     assert abs(values.mean()) < 4 * values.std() / np.sqrt(300)
     assert 0.35 < np.mean(values < 0) < 0.8
 
 
 def test_kid_deals_sorted_images_at_random():
-    # Real and generated sets hold the same two clusters, each sorted the other way round: blocks in order would compare
-    # one cluster with the other.
+    # Real and generated sets hold the same two clusters, each sorted the other way round: blocks in
+    # order would compare one cluster with the other.
     clusters = np.vstack([_features(200), _features(200, shift=3.0, seed=1)])
     score = kid(clusters, clusters[::-1], 0.95, seed=0)
     apart = polynomial_mmd2(clusters[:200], clusters[200:])

@@ -119,7 +119,8 @@ def test_rarest_class_by_hand():
         0.4
     )
     missing = rarest_class(np.arange(99) % 3, 4, 0.95)
-    # Never seen among 99 images is not proof of absence: Wilson's upper end is z^2 / (n + z^2), times 4 classes.
+    # Never seen among 99 images is not proof of absence: Wilson's upper end is z^2 / (n + z^2),
+    # times 4 classes.
     assert (missing.value, missing.low) == (0.0, 0.0)
     assert missing.high == pytest.approx(4 * 1.96**2 / (99 + 1.96**2), rel=1e-4)
 

@@ -109,14 +109,17 @@ def test_share_of_nothing_is_refused():
 
 def test_importing_the_metrics_imports_nothing_heavy():
     code = (
-        "import sys, atelier.metrics.generation, atelier.metrics.pixels, atelier.metrics.directions;"
-        "sys.exit(str({'torch', 'torchmetrics', 'scipy', 'skimage', 'pandas'} & set(sys.modules) or ''))"
+        "import sys, atelier.metrics.generation, atelier.metrics.pixels, "
+        "atelier.metrics.directions;"
+        "sys.exit(str({'torch', 'torchmetrics', 'scipy', 'skimage', 'pandas'} & set(sys.modules) "
+        "or ''))"
     )
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert finished.stderr.strip() == ""
 
 
-# -- exceedances of an order statistic -------------------------------------------------------------------------------
+# -- exceedances of an order statistic
+# -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

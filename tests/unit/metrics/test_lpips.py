@@ -1,4 +1,7 @@
-"""LPIPS by weights that are given: what the network sees, what is refused; a scripted stand-in measures."""
+"""LPIPS by weights that are given: what the network sees, what is refused.
+
+A scripted stand-in measures.
+"""
 
 import hashlib
 

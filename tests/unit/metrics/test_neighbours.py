@@ -1,4 +1,7 @@
-"""Scores from nearest neighbours: against brute force, by hand, and the memorisation test's rate of false alarms."""
+"""Scores from nearest neighbours.
+
+Against brute force, by hand, and the memorisation test's rate of false alarms.
+"""
 
 import numpy as np
 import pytest
@@ -23,7 +26,8 @@ def _values(real, fake):
     return {name: score.value for name, score in neighbour_scores(real, fake, 0.95).items()}
 
 
-# -- precision, recall, density, coverage ----------------------------------------------------------------------------
+# -- precision, recall, density, coverage
+# ----------------------------------------------------------------------------
 
 
 def test_all_four_equal_brute_force_across_chunks(monkeypatch):
@@ -60,7 +64,8 @@ def test_equal_and_disjoint_sets():
 
 
 def test_two_samples_of_one_distribution_have_the_density_and_coverage_of_the_paper():
-    # Naeem et al. 2020, section 3.3: 1, and 1 - (N - 1) ... (N - k) / ((2N - 1) ... (2N - k)), which is about 1 - 2^-k.
+    # Naeem et al. 2020, section 3.3: 1, and 1 - (N - 1) ... (N - k) / ((2N - 1) ... (2N - k)),
+    # which is about 1 - 2^-k.
     values = [
         _values(_features(500, seed=2 * i), _features(500, seed=2 * i + 1)) for i in range(20)
     ]
@@ -117,7 +122,8 @@ def test_sets_without_neighbours_are_refused():
         memorisation(np.empty(0), np.ones(10), 0.95)
 
 
-# -- memorisation ----------------------------------------------------------------------------------------------------
+# -- memorisation
+# ----------------------------------------------------------------------------------------------------
 
 
 def test_the_nearest_training_image_and_its_closeness_equal_brute_force(monkeypatch):

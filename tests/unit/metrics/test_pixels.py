@@ -1,4 +1,7 @@
-"""MSE, PSNR, SSIM, MS-SSIM: against scikit-image and torchmetrics, on odd sizes, by protocols; what is refused."""
+"""MSE, PSNR, SSIM, MS-SSIM: against scikit-image and torchmetrics, on odd sizes, by protocols.
+
+What is refused.
+"""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -201,7 +204,8 @@ def test_every_protocol_has_a_text_of_its_own():
     texts = [AS_STORED.text, *(protocol.text for protocol in protocols)]
     assert len(set(texts)) == 6
     assert AS_STORED.text == (
-        "images in [0, 1], restored one clipped to it, no rounding to 8 bits, all channels, no border removed"
+        "images in [0, 1], restored one clipped to it, no rounding to 8 bits, all channels, no "
+        "border removed"
     )
     for protocol in protocols:
         assert all(protocol.text in text for text in protocol.texts.values())

@@ -1,4 +1,7 @@
-"""Every generator and discriminator: golden parameter count, shapes, range, independence of the batch, and parts."""
+"""Every generator and discriminator.
+
+Golden parameter count, shapes, range, independence of the batch, and parts.
+"""
 
 import ast
 import importlib.util
@@ -57,7 +60,10 @@ def num_parameters(module):
 
 
 def randomise(module):
-    """Moves every weight and running statistic off its initial value: zero-initialised layers would hide mistakes."""
+    """Moves every weight and running statistic off its initial value.
+
+    Zero-initialised layers would hide mistakes.
+    """
     rng = torch.Generator().manual_seed(0)
     for name, tensor in module.state_dict().items():
         if tensor.is_floating_point():
@@ -66,7 +72,8 @@ def randomise(module):
     return module
 
 
-# The sums of the layers' sizes, counted by hand: a change makes registered models of the old shape incomparable.
+# The sums of the layers' sizes, counted by hand: a change makes registered models of the old shape
+# incomparable.
 @pytest.mark.parametrize(
     ("module", "golden"),
     [
@@ -219,7 +226,8 @@ def test_a_bundle_builds_the_generator_again_from_its_own_source(name, tmp_path)
     assert torch.equal(rebuilt(z_BZ, labels_B), model(z_BZ, labels_B))
 
 
-# -- resnet -----------------------------------------------------------------------------------------------------------
+# -- resnet
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_attention_starts_as_the_identity_and_is_scaled_dot_products():
@@ -272,7 +280,8 @@ def test_the_class_acts_through_the_normalisation_alone():
     assert not torch.allclose(*model(z_BZ, torch.tensor([0, 1])))
 
 
-# -- r3 ---------------------------------------------------------------------------------------------------------------
+# -- r3
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def test_r3_blocks_start_as_the_identity_and_keep_nothing_between_batches():

@@ -8,7 +8,8 @@ from atelier.networks.classifiers import CLASSIFIERS, build_classifier
 CLASSIFIER = {"channels": 1, "num_classes": 10, "image_size": 28, "width": 8}
 
 
-# The sum of the layers' sizes, counted by hand: a change makes registered models of the old shape incomparable.
+# The sum of the layers' sizes, counted by hand: a change makes registered models of the old shape
+# incomparable.
 def test_golden_parameter_count():
     assert (
         sum(parameter.numel() for parameter in build_classifier("cnn", **CLASSIFIER).parameters())

@@ -239,7 +239,8 @@ def test_a_new_doubling_leaves_no_checkerboard():
     )
     inner_BFhw = double(flat_BFhw)[:, :, 1:-1, 1:-1]
     torch.testing.assert_close(inner_BFhw, inner_BFhw[:, :, :1, :1].expand_as(inner_BFhw))
-    # Nearest neighbours double a kernel's rows and columns with (1, 1), so alternating sums are zero along both.
+    # Nearest neighbours double a kernel's rows and columns with (1, 1), so alternating sums are
+    # zero along both.
     signs_4 = torch.tensor([1.0, -1.0, 1.0, -1.0])
     for alternating in (double.weight @ signs_4, signs_4 @ double.weight):
         torch.testing.assert_close(alternating, torch.zeros_like(alternating))

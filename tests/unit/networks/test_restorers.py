@@ -1,4 +1,7 @@
-"""Every restorer of the build table: golden parameter count, shapes, where it starts, what it sees, and noise level."""
+"""Every restorer of the build table.
+
+Golden parameter count, shapes, where it starts, what it sees, and noise level.
+"""
 
 import ast
 import importlib
@@ -18,7 +21,8 @@ from atelier.networks.restorers import (
     residual,
 )
 
-CONFIGS = {  # configuration -> golden number of parameters, the sum of the layers' sizes counted by hand
+# Configuration -> golden number of parameters, the sum of the layers' sizes counted by hand.
+CONFIGS = {
     "cnn": ({"name": "cnn", "width": 8, "depth": 4}, 2_916),
     "crnn": ({"name": "crnn", "width": 8, "iterations": 3}, 22_876),
     "crnn, lstm": ({"name": "crnn", "width": 8, "iterations": 3, "cell": "lstm"}, 27_500),
@@ -203,7 +207,8 @@ def test_twelve_steps_from_the_start_move_every_parameter(key):
     ] == []
 
 
-# -- recurrence ------------------------------------------------------------------------------------------------------
+# -- recurrence
+# ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("key", ["crnn", "crnn, lstm"])
@@ -247,7 +252,8 @@ def test_the_first_weights_and_draws_of_a_gru_are_what_they_were_before_there_wa
     assert torch.rand(1).item() == pytest.approx(0.74836171, abs=1e-7)
 
 
-# -- noise level -----------------------------------------------------------------------------------------------------
+# -- noise level
+# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("key", CONFIGS)
@@ -324,7 +330,8 @@ def test_edges_of_a_drawing_are_no_noise(cells, seed):
     assert convolutional._estimated_sigma(drawing_BCHW).item() < 1e-6
 
 
-# -- files that are stored with a model ------------------------------------------------------------------------------
+# -- files that are stored with a model
+# ------------------------------------------------------------------------------
 
 
 def test_helpers_that_the_files_repeat_are_equal():

@@ -1,4 +1,7 @@
-"""The rules of what runs by itself, without a server: late ticks, dead runs, ticks when clocks change."""
+"""The rules of what runs by itself, without a server.
+
+Late ticks, dead runs, ticks when clocks change.
+"""
 
 import asyncio
 import os

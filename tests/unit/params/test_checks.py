@@ -57,11 +57,13 @@ def problems(tmp_path):
 IMPOSSIBLE = [
     (
         [("kind: restoration\n    dataset: fashion", "kind: restoration\n    dataset: fashon")],
-        "models.fashion-denoise.dataset = 'fashon' is not one of the datasets. Did you mean 'fashion'?",
+        "models.fashion-denoise.dataset = 'fashon' is not one of the datasets. Did you mean "
+        "'fashion'?",
     ),
     (
         [("confidence: 0.95", "confidence: 0.95\n  pixels: {border: 9}")],
-        "evaluation.pixels.border = 9 leaves 10 of 28 pixels of test images of datasets.fashion, SSIM needs 11. Lower "
+        "evaluation.pixels.border = 9 leaves 10 of 28 pixels of test images of datasets.fashion, "
+        "SSIM needs 11. Lower "
         "it to 8 or less.",
     ),
     (
@@ -71,17 +73,20 @@ IMPOSSIBLE = [
             ("image_size: 28", "image_size: 68"),
             ("lr: 2e-3", "crop_size: 16, lr: 2e-3"),
         ],
-        "evaluation.pixels.border = 27 leaves 10 of 64 pixels of test images of datasets.photos, SSIM needs 11. Lower "
+        "evaluation.pixels.border = 27 leaves 10 of 64 pixels of test images of datasets.photos, "
+        "SSIM needs 11. Lower "
         "it to 26 or less.",
     ),
     (
         [("floors: {psnr_gain: 0.0}", "floors: {ms_ssim: 0.8}")],
-        "promotion.restoration: ms_ssim needs images of 161 pixels without the border, those of datasets.fashion have "
+        "promotion.restoration: ms_ssim needs images of 161 pixels without the border, those of "
+        "datasets.fashion have "
         "28. Use ssim.",
     ),
     (
         [("restoration: {metric: psnr", "restoration: {metric: lpips")],
-        "promotion.restoration: lpips is measured only with weights. Give evaluation.lpips a path and its sha256, or "
+        "promotion.restoration: lpips is measured only with weights. Give evaluation.lpips a path "
+        "and its sha256, or "
         "use another metric.",
     ),
     (
@@ -99,34 +104,42 @@ IMPOSSIBLE = [
             ("\nmodels:", PHOTOS),
             ("kind: gan\n    dataset: fashion", "kind: gan\n    dataset: photos"),
         ],
-        "models.fashion-gan: a GAN is scored on the features of evaluation.features, which learns 'fashion', not "
-        "'photos'. Train a classifier on 'photos' and name it there, or write efficientnet_lite0 or inception.",
+        "models.fashion-gan: a GAN is scored on the features of evaluation.features, which learns "
+        "'fashion', not "
+        "'photos'. Train a classifier on 'photos' and name it there, or write efficientnet_lite0 "
+        "or inception.",
     ),
     (
         [("image_size: 28", "image_size: 30")],
-        "models.fashion-gan: the generator doubles its resolution twice, so datasets.fashion.image_size = 30 must be "
+        "models.fashion-gan: the generator doubles its resolution twice, so "
+        "datasets.fashion.image_size = 30 must be "
         "a multiple of 4.",
     ),
     (
         PROGRESSIVE,
-        "models.fashion-gan: a progressive GAN doubles its resolution from 8 pixels on, so datasets.fashion.image_size "
-        "= 28 must be 16, 32, 64, 128 or 256. Set it to 32, and datasets.fashion.min_size to 28: smaller pictures are "
+        "models.fashion-gan: a progressive GAN doubles its resolution from 8 pixels on, so "
+        "datasets.fashion.image_size "
+        "= 28 must be 16, 32, 64, 128 or 256. Set it to 32, and datasets.fashion.min_size to 28: "
+        "smaller pictures are "
         "enlarged.",
     ),
     (
         [*PROGRESSIVE, ("image_size: 28", "min_size: 20, image_size: 30")],
-        "models.fashion-gan: a progressive GAN doubles its resolution from 8 pixels on, so datasets.fashion.image_size "
+        "models.fashion-gan: a progressive GAN doubles its resolution from 8 pixels on, so "
+        "datasets.fashion.image_size "
         "= 30 must be 16, 32, 64, 128 or 256. Set it to 32.",
     ),
     (
         [*PROGRESSIVE, ("image_size: 28", "image_size: 40")],
-        "models.fashion-gan: a progressive GAN doubles its resolution from 8 pixels on, so datasets.fashion.image_size "
+        "models.fashion-gan: a progressive GAN doubles its resolution from 8 pixels on, so "
+        "datasets.fashion.image_size "
         "= 40 must be 16, 32, 64, 128 or 256. Set it to 32.",
     ),
     *(
         (
             [one, ("image_size: 28", "image_size: 32")],
-            f"models.fashion-gan: the generator {names[0]!r} and the discriminator {names[1]!r} can't grow together. "
+            f"models.fashion-gan: the generator {names[0]!r} and the discriminator {names[1]!r} "
+            "can't grow together. "
             "Name 'progressive' in both, or in neither.",
         )
         for one, names in zip(
@@ -140,34 +153,41 @@ IMPOSSIBLE = [
                 "{mask: {size: 12}}]\n    network: {noise_level: true, ",
             )
         ],
-        "models.fashion-inpaint.network.noise_level: the level is known only where `noise` is the last step. Remove it",
+        "models.fashion-inpaint.network.noise_level: the level is known only where `noise` is the "
+        "last step. Remove it",
     ),
     (
         [("{mask: {size: 12}}", "{mask: {size: 28}}")],
-        "models.fashion-inpaint.degradation.0.mask.size = 28 must be smaller than datasets.fashion.image_size = 28.",
+        "models.fashion-inpaint.degradation.0.mask.size = 28 must be smaller than "
+        "datasets.fashion.image_size = 28.",
     ),
     (
         [("{mask: {size: 12}}", "{mask: {size: [4, 28], count: 2}}")],
-        "models.fashion-inpaint.degradation.0.mask.size = [4, 28] must be smaller than datasets.fashion.image_size = "
+        "models.fashion-inpaint.degradation.0.mask.size = [4, 28] must be smaller than "
+        "datasets.fashion.image_size = "
         "28.",
     ),
     (
         [("{mask: {size: 12}}", "{strokes: {width: 28}}")],
-        "models.fashion-inpaint.degradation.0.strokes.width = 28.0 must be smaller than datasets.fashion.image_size = "
+        "models.fashion-inpaint.degradation.0.strokes.width = 28.0 must be smaller than "
+        "datasets.fashion.image_size = "
         "28.",
     ),
     (
         [("{noise: {sigma: 0.2}}", "{decolourise: {}}")],
-        "models.fashion-denoise.degradation.0: decolourise changes nothing, because datasets.fashion.channels = 1. "
+        "models.fashion-denoise.degradation.0: decolourise changes nothing, because "
+        "datasets.fashion.channels = 1. "
         "Remove it.",
     ),
     (
         [("{noise: {sigma: 0.2}}", "{downsample: {factor: 3}}")],
-        "models.fashion-denoise.degradation.0.downsample.factor = 3 must divide datasets.fashion.image_size = 28.",
+        "models.fashion-denoise.degradation.0.downsample.factor = 3 must divide "
+        "datasets.fashion.image_size = 28.",
     ),
     (
         [("{noise: {sigma: 0.2}}", "{downsample: {factor: 2}}, {noise: {sigma: 0.2}}")],
-        "models.fashion-denoise.degradation.0: downsample must be the last step. Move it to the end.",
+        "models.fashion-denoise.degradation.0: downsample must be the last step. Move it to the "
+        "end.",
     ),
     (
         [
@@ -175,7 +195,8 @@ IMPOSSIBLE = [
             ("kind: restoration\n    dataset: fashion", "kind: restoration\n    dataset: photos"),
             ("{noise: {sigma: 0.2}}", "{noise: {sigma: 0.2}}, {downsample: {factor: 2}}"),
         ],
-        "models.fashion-denoise.degradation.1.downsample.factor = 2 must divide datasets.photos.image_size = 65.",
+        "models.fashion-denoise.degradation.1.downsample.factor = 2 must divide "
+        "datasets.photos.image_size = 65.",
     ),
     (
         [("metric: psnr", "metric: pnsr")],
@@ -183,15 +204,18 @@ IMPOSSIBLE = [
     ),
     (
         [("{accuracy: 0.85}", "{acuracy: 0.85}")],
-        "promotion.classification.floors.acuracy: 'acuracy' is not measured there. Did you mean 'accuracy'?",
+        "promotion.classification.floors.acuracy: 'acuracy' is not measured there. Did you mean "
+        "'accuracy'?",
     ),
     (
         [("image_size: 28, ", "")],
         [
-            "models.fashion-classifier: a classifier needs images of one size. Add datasets.fashion.image_size.",
+            "models.fashion-classifier: a classifier needs images of one size. Add "
+            "datasets.fashion.image_size.",
             "models.fashion-gan: a GAN needs images of one size. Add datasets.fashion.image_size.",
             *(
-                f"models.fashion-{name}.training.crop_size: missing. Add it, because datasets.fashion keeps each "
+                f"models.fashion-{name}.training.crop_size: missing. Add it, because "
+                "datasets.fashion keeps each "
                 "picture's own size."
                 for name in ("denoise", "inpaint")
             ),
@@ -204,11 +228,13 @@ IMPOSSIBLE = [
     ),
     (
         [("kimg: 300", "kimg: 300, crop_size: 29")],
-        "models.fashion-classifier.training.crop_size = 29 must not be larger than datasets.fashion.image_size = 28.",
+        "models.fashion-classifier.training.crop_size = 29 must not be larger than "
+        "datasets.fashion.image_size = 28.",
     ),
     (
         [*OWN_SIZE, ("lr: 2e-3", "crop_size: 65, lr: 2e-3")],
-        "models.fashion-denoise.training.crop_size = 65 must not be larger than datasets.photos.min_size = 64.",
+        "models.fashion-denoise.training.crop_size = 65 must not be larger than "
+        "datasets.photos.min_size = 64.",
     ),
     (
         [
@@ -216,7 +242,8 @@ IMPOSSIBLE = [
             ("lr: 2e-3", "crop_size: 33, lr: 2e-3"),
             ("{noise: {sigma: 0.2}}", "{downsample: {factor: 2}}"),
         ],
-        "models.fashion-denoise.degradation.0.downsample.factor = 2 must divide training.crop_size = 33.",
+        "models.fashion-denoise.degradation.0.downsample.factor = 2 must divide training.crop_size "
+        "= 33.",
     ),
     (
         [
@@ -224,7 +251,8 @@ IMPOSSIBLE = [
             ("lr: 2e-3", "crop_size: 32, lr: 2e-3"),
             ("{noise: {sigma: 0.2}}", "{mask: {size: 32}}"),
         ],
-        "models.fashion-denoise.degradation.0.mask.size = 32 must be smaller than training.crop_size = 32.",
+        "models.fashion-denoise.degradation.0.mask.size = 32 must be smaller than "
+        "training.crop_size = 32.",
     ),
     (
         [
@@ -233,25 +261,30 @@ IMPOSSIBLE = [
             ("{noise: {sigma: 0.2}}", "{mask: {size: 63}}"),
             ("confidence:", "max_side: 63\n  confidence:"),
         ],
-        "models.fashion-denoise.degradation.0.mask.size = 63 must be smaller than evaluation.max_side = 63.",
+        "models.fashion-denoise.degradation.0.mask.size = 63 must be smaller than "
+        "evaluation.max_side = 63.",
     ),
     (
         [("augment: {flip: true}", "augment: {crop: 28}")],
-        "models.fashion-classifier.training.augment.crop = 28 must be smaller than datasets.fashion.image_size = 28.",
+        "models.fashion-classifier.training.augment.crop = 28 must be smaller than "
+        "datasets.fashion.image_size = 28.",
     ),
     (
         [("augment: {flip: true}", "crop_size: 20, augment: {cutout: 20}")],
-        "models.fashion-classifier.training.augment.cutout = 20 must be smaller than training.crop_size = 20.",
+        "models.fashion-classifier.training.augment.cutout = 20 must be smaller than "
+        "training.crop_size = 20.",
     ),
     (
         [
             (
                 "kimg: 500",
-                "kimg: 500, augment: {flip: true, quarter_turns: true, rotate: 5, crop: 2, cutout: 4}",
+                "kimg: 500, augment: {flip: true, quarter_turns: true, rotate: 5, crop: 2, cutout: "
+                "4}",
             )
         ],
         [
-            f"models.fashion-gan.training.augment.{name}: a GAN learns to draw what it is shown, so its images would "
+            f"models.fashion-gan.training.augment.{name}: a GAN learns to draw what it is shown, "
+            "so its images would "
             "be changed alike. Remove it; a GAN can only flip."
             for name in ("quarter_turns", "rotate", "crop", "cutout")
         ],
@@ -264,12 +297,14 @@ IMPOSSIBLE = [
                 "data: {limit: 127}\n    network: {name: cnn, width: 24}",
             ),
         ],
-        "models.fashion-classifier.data.limit = 127 must not be smaller than training.batch_size = 128.",
+        "models.fashion-classifier.data.limit = 127 must not be smaller than training.batch_size = "
+        "128.",
     ),
     (
         [("metric: kid_classifier", "metric: psnr")],
         "promotion.gan.metric: 'psnr' is not measured there. Known: fd_classifier, kid_classifier, "
-        "precision_classifier, recall_classifier, density_classifier, coverage_classifier, memorisation, "
+        "precision_classifier, recall_classifier, density_classifier, coverage_classifier, "
+        "memorisation, "
         "is_classifier, class_balance, rarest_class, class_accuracy, cas",
     ),
 ]
@@ -285,7 +320,8 @@ OTHER_FEATURES = [
     *(
         (
             [(FEATURES, f"features: {given}")],
-            f"evaluation.features: {given!r} is none of classifier:MODEL, classifier:MODEL/VERSION, efficientnet_lite0 "
+            f"evaluation.features: {given!r} is none of classifier:MODEL, "
+            "classifier:MODEL/VERSION, efficientnet_lite0 "
             "and inception.",
         )
         for given in ("efficientnet", "classifier:a/0", "classifier:a@champion")
@@ -293,8 +329,10 @@ OTHER_FEATURES = [
     (
         [(FEATURES, "features: inception")],
         [
-            f"promotion.gan.{key}: {metric!r} is not measured with evaluation.features = inception. Measured are: fid, "
-            "kid_inception, precision_inception, recall_inception, density_inception, coverage_inception, memorisation."
+            f"promotion.gan.{key}: {metric!r} is not measured with evaluation.features = "
+            "inception. Measured are: fid, "
+            "kid_inception, precision_inception, recall_inception, density_inception, "
+            "coverage_inception, memorisation."
             for key, metric in (
                 ("metric", "kid_classifier"),
                 ("floors.class_balance", "class_balance"),
@@ -308,13 +346,15 @@ OTHER_FEATURES = [
             ("num_images: 10000", "num_images: 1280"),
             ("{metric: kid_classifier, floors: {class_balance: 0.9, cas: 0.5}}", "{metric: fd_efficientnet}"),
         ],
-        "promotion.gan.metric: 'fd_efficientnet' needs more images than efficientnet_lite0 has features, 1280, but "
+        "promotion.gan.metric: 'fd_efficientnet' needs more images than efficientnet_lite0 has "
+        "features, 1280, but "
         "evaluation.num_images = 1280. Raise it, or use kid_efficientnet.",
     ),
     (
         [(FEATURES, FEATURES + "\n  efficientnet_side: 96\n  inception: {path: weights/inception.pt}")],
         [
-            f"evaluation.{key}: evaluation.features names another extractor, so it has no effect. Remove it."
+            f"evaluation.{key}: evaluation.features names another extractor, so it has no effect. "
+            "Remove it."
             for key in ("efficientnet_side", "inception")
         ],
     ),
@@ -325,7 +365,8 @@ OTHER_FEATURES = [
     (
         [("floors: {psnr_gain: 0.0}", "floors: {accuracy_gain: 0.0}"), (FEATURES, "features: efficientnet_lite0"),
          ("gan: {metric: kid_classifier, floors: {class_balance: 0.9, cas: 0.5}}", "gan: {metric: kid_efficientnet}")],
-        "promotion.restoration.floors.accuracy_gain: 'accuracy_gain' is not measured with evaluation.features = "
+        "promotion.restoration.floors.accuracy_gain: 'accuracy_gain' is not measured with "
+        "evaluation.features = "
         "efficientnet_lite0. Measured are: mse, psnr, ssim, ms_ssim, lpips, psnr_gain.",
     ),
 ]  # fmt: skip
@@ -366,13 +407,15 @@ MISTAKEN_AUGMENTS = [
     (
         "{colour: true, probability: 1.0, target: 0.5, adapt_kimg: 100}",
         [
-            ": probability 1.0 does not adapt. Remove target and adapt_kimg, or write `probability: adaptive`."
+            ": probability 1.0 does not adapt. Remove target and adapt_kimg, or write "
+            "`probability: adaptive`."
         ],
     ),
     (
         "{probability: adaptive}",
         [
-            ": it changes nothing. Add `translation: 0.125, cutout: 0.5, colour: true`, or flip or quarter_turns, or "
+            ": it changes nothing. Add `translation: 0.125, cutout: 0.5, colour: true`, or flip or "
+            "quarter_turns, or "
             "remove it."
         ],
     ),
@@ -518,9 +561,11 @@ def test_the_gate_knows_the_direction_of_every_metric_that_is_measured():
         )
 
 
-# -- every leaf is read somewhere ------------------------------------------------------------------------------------
+# -- every leaf is read somewhere
+# ------------------------------------------------------------------------------------
 
-# What the values of a record are called where they are read, `training.kimg` or `model.training.kimg`.
+# What the values of a record are called where they are read, `training.kimg` or
+# `model.training.kimg`.
 VARIABLES = {
     records.Dataset: {"dataset", "form"},
     records.Source: {"source", "self"},

@@ -148,7 +148,8 @@ ONE_MISTAKE = [
     (
         "kind: gan",
         "kind: gam",
-        "fashion-gan.kind = 'gam' is not one of ['classification', 'gan', 'restoration', 'translation'].",
+        "fashion-gan.kind = 'gam' is not one of ['classification', 'gan', 'restoration', "
+        "'translation'].",
     ),
     ("    kind: gan\n", "", "models.fashion-gan.kind: missing. Add it."),
     (
@@ -161,12 +162,14 @@ ONE_MISTAKE = [
     (
         "loss: relativistic",
         "loss: wgan",
-        "models.fashion-gan.loss = 'wgan' is not one of ['minimax', 'non-saturating', 'relativistic', 'least-squa",
+        "models.fashion-gan.loss = 'wgan' is not one of ['minimax', 'non-saturating', "
+        "'relativistic', 'least-squa",
     ),
     (
         "loss: relativistic\n    r1_gamma: 1.0\n    r2_gamma: 1.0",
         "loss: wasserstein\n    r1_gamma: 0.0\n    r2_gamma: 0.0",
-        "models.fashion-gan: loss 'wasserstein' grows without end unless the discriminator's slope is held: add `gp_w",
+        "models.fashion-gan: loss 'wasserstein' grows without end unless the discriminator's slope "
+        "is held: add `gp_w",
     ),
     ("device: auto", "", "device: missing. Add it."),
     ("fashion-gan:", "Fashion_GAN:", "models.Fashion_GAN = 'Fashion_GAN' does not match ^[a-z0-9][a-z0-9-]*$."),

@@ -1,4 +1,7 @@
-"""Models that are built from another one or compared with one: what is refused, and in which order they are made."""
+"""Models that are built from another one or compared with one.
+
+What is refused, and in which order they are made.
+"""
 
 import pytest
 
@@ -41,7 +44,8 @@ def load(folder, changes):
 IMPOSSIBLE = [
     (
         [extend("fashion-inpaint")],
-        "models.fashion-denoise.data.extend.gan: 'fashion-inpaint' is a restoration model, not a GAN. "
+        "models.fashion-denoise.data.extend.gan: 'fashion-inpaint' is a restoration model, not a "
+        "GAN. "
         "Known: fashion-gan.",
     ),
     (
@@ -59,8 +63,10 @@ IMPOSSIBLE = [
     ),
     (
         [extend("fashion-gan"), PHOTOS, ("restoration\n    dataset: fashion", "restoration\n    dataset: photos")],
-        "models.fashion-denoise.data.extend.gan: 'fashion-gan' learns 'fashion', this model 'photos'. Name a GAN of "
-        "the same dataset: another one's images may differ in size, or show what is test data here.",
+        "models.fashion-denoise.data.extend.gan: 'fashion-gan' learns 'fashion', this model "
+        "'photos'. Name a GAN of "
+        "the same dataset: another one's images may differ in size, or show what is test data "
+        "here.",
     ),
     (
         [
@@ -69,13 +75,16 @@ IMPOSSIBLE = [
             ("restoration\n    dataset: fashion", "restoration\n    dataset: photos"),
             ("lr: 2e-3", "crop_size: 32, lr: 2e-3"),
         ],
-        "models.fashion-denoise.data.extend: a GAN draws images of one size. Add datasets.photos.image_size, or remove "
+        "models.fashion-denoise.data.extend: a GAN draws images of one size. Add "
+        "datasets.photos.image_size, or remove "
         "it.",
     ),
     (
         [extend("fashion-gan"), (INPAINT, f"data: {{extend: fashion-gan}}\n    {INPAINT}"), refine("fashion-denoise")],
-        "models.fashion-gan: each of fashion-gan -> fashion-denoise -> fashion-gan would have to be made before "
-        "itself. Name a version instead of an alias (fashion-denoise/1), or remove one of their `extend`, `refine` and "
+        "models.fashion-gan: each of fashion-gan -> fashion-denoise -> fashion-gan would have to "
+        "be made before "
+        "itself. Name a version instead of an alias (fashion-denoise/1), or remove one of their "
+        "`extend`, `refine` and "
         "`compare_with`.",
     ),
     (
@@ -84,32 +93,38 @@ IMPOSSIBLE = [
     ),
     (
         [refine("fashion-classifier")],
-        "models.fashion-gan.refine: 'fashion-classifier' is a classification model, not a restorer. "
+        "models.fashion-gan.refine: 'fashion-classifier' is a classification model, not a "
+        "restorer. "
         "Known: fashion-denoise, fashion-inpaint.",
     ),
     (
         [refine("fashion-denoise"), ("[{noise: {sigma: 0.2}}]", "[{downsample: {factor: 2}}]")],
-        "models.fashion-gan.refine: 'fashion-denoise' undoes downsample, so it would enlarge the images. Name a "
+        "models.fashion-gan.refine: 'fashion-denoise' undoes downsample, so it would enlarge the "
+        "images. Name a "
         "restorer that keeps them.",
     ),
     (
         [refine("fashion-denoise"), PHOTOS, ("restoration\n    dataset: fashion", "restoration\n    dataset: photos")],
-        "models.fashion-gan.refine: 'fashion-denoise' restores images of datasets.photos.channels = 3, the GAN draws "
+        "models.fashion-gan.refine: 'fashion-denoise' restores images of datasets.photos.channels "
+        "= 3, the GAN draws "
         "images of datasets.fashion.channels = 1. Name a restorer of the same channels.",
     ),
     (
         [denoise("compare_with: fashion-denoise")],
-        "models.fashion-denoise.compare_with = 'fashion-denoise' is not another restoration model of this file. "
+        "models.fashion-denoise.compare_with = 'fashion-denoise' is not another restoration model "
+        "of this file. "
         "Known: fashion-inpaint.",
     ),
     (
         [denoise("compare_with: fashion-gan")],
-        "models.fashion-denoise.compare_with = 'fashion-gan' is not another restoration model of this file. "
+        "models.fashion-denoise.compare_with = 'fashion-gan' is not another restoration model of "
+        "this file. "
         "Known: fashion-inpaint.",
     ),
     (
         [denoise("compare_with: fashion-inpaint")],
-        "models.fashion-denoise.compare_with: 'fashion-inpaint' restores something else. Both need the same dataset "
+        "models.fashion-denoise.compare_with: 'fashion-inpaint' restores something else. Both need "
+        "the same dataset "
         "and degradation.",
     ),
 ]  # fmt: skip

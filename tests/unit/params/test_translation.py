@@ -42,12 +42,14 @@ def load(folder, changes):
 IMPOSSIBLE = [
     (
         [translation("degradation: [{downsample: {factor: 2}}]")],
-        "models.unpaired.degradation.0: a translation keeps the size of its images, so it can't undo downsample. "
+        "models.unpaired.degradation.0: a translation keeps the size of its images, so it can't "
+        "undo downsample. "
         "Remove it, or take kind: restoration.",
     ),
     (
         [translation("degradation: [{mask: {size: 28}}]")],
-        "models.unpaired.degradation.0.mask.size = 28 must be smaller than datasets.fashion.image_size = 28.",
+        "models.unpaired.degradation.0.mask.size = 28 must be smaller than "
+        "datasets.fashion.image_size = 28.",
     ),
     (
         [translation(f"{NOISY}, data: {{limit: 63}}")],
@@ -61,21 +63,25 @@ IMPOSSIBLE = [
                 "network: {noise_level: true, name: cnn, width: 8, depth: 3}",
             ),
         ],
-        "models.unpaired.network.noise_level: nobody tells a translation the level of the noise. Remove it.",
+        "models.unpaired.network.noise_level: nobody tells a translation the level of the noise. "
+        "Remove it.",
     ),
     (
         [translation("degradation: [{noise: {sigma: 0.2}}], damaged: fashion")],
-        "models.unpaired: a translation learns either from a dataset of damaged pictures or from a degradation: give "
+        "models.unpaired: a translation learns either from a dataset of damaged pictures or from a "
+        "degradation: give "
         "exactly one of `damaged: DATASET` and `degradation: [...]`.",
     ),
     (
         [translation("data: {}")],
-        "models.unpaired: a translation learns either from a dataset of damaged pictures or from a degradation: give "
+        "models.unpaired: a translation learns either from a dataset of damaged pictures or from a "
+        "degradation: give "
         "exactly one of `damaged: DATASET` and `degradation: [...]`.",
     ),
     (
         [translation("damaged: scan"), SCANS, UNPAIRED_GATE],
-        "models.unpaired.damaged = 'scan' is not another one of the datasets. Did you mean 'scans'?",
+        "models.unpaired.damaged = 'scan' is not another one of the datasets. Did you mean "
+        "'scans'?",
     ),
     (
         [translation("damaged: fashion"), SCANS, UNPAIRED_GATE],
@@ -88,21 +94,26 @@ IMPOSSIBLE = [
             UNPAIRED_GATE,
         ],
         [
-            "models.unpaired.damaged: datasets.scans.channels = 3 must be that of the clean pictures, "
+            "models.unpaired.damaged: datasets.scans.channels = 3 must be that of the clean "
+            "pictures, "
             "datasets.fashion.channels = 1.",
-            "models.unpaired.damaged: datasets.scans.image_size = 32 must be that of the clean pictures, "
+            "models.unpaired.damaged: datasets.scans.image_size = 32 must be that of the clean "
+            "pictures, "
             "datasets.fashion.image_size = 28.",
         ],
     ),
     (
         [translation("damaged: fashion", dataset="scans"), SCANS, UNPAIRED_GATE],
-        "models.unpaired.damaged: what is made of pictures without originals is scored on the features of "
-        "evaluation.features, which learns 'fashion', not 'scans'. Train a classifier on 'scans' and name it "
+        "models.unpaired.damaged: what is made of pictures without originals is scored on the "
+        "features of "
+        "evaluation.features, which learns 'fashion', not 'scans'. Train a classifier on 'scans' "
+        "and name it "
         "there, or write efficientnet_lite0 or inception.",
     ),
     (
         [translation("damaged: scans"), SCANS],
-        "models.unpaired.damaged: without originals there is no psnr, which promotion.translation asks for. Use "
+        "models.unpaired.damaged: without originals there is no psnr, which promotion.translation "
+        "asks for. Use "
         "fd_classifier or kid_classifier there.",
     ),
 ]

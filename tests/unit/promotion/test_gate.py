@@ -49,11 +49,15 @@ def restorer(name, psnr_N, gain=1.0, **slices):
 
 
 def images(rng, count=400):
-    """PSNR of images by some restorer: they differ much more among each other than two restorers do."""
+    """PSNR of images by some restorer.
+
+    They differ much more among each other than two restorers do.
+    """
     return rng.normal(25, 3, count)
 
 
-# -- floors ----------------------------------------------------------------------------------------------------------
+# -- floors
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_first_version_needs_no_proof():
@@ -101,7 +105,8 @@ def test_a_champion_that_was_not_measured_stays():
     assert quality.reasons == ("not proven better: a/1 has no psnr",)
 
 
-# -- the paired test -------------------------------------------------------------------------------------------------
+# -- the paired test
+# -------------------------------------------------------------------------------------------------
 
 
 def test_a_small_gain_on_every_image_is_proven_although_images_differ_much():
@@ -198,13 +203,17 @@ def test_no_two_versions_beat_each_other(seed, shift):
     assert sum(beats) <= 1
 
 
-# -- how often it is wrong -------------------------------------------------------------------------------------------
+# -- how often it is wrong
+# -------------------------------------------------------------------------------------------
 
 PAIRS = 200
 
 
 def share_promoted(gate, draw, alpha=ALPHA):
-    """Of simulated pairs, how many of the second versions are promoted; `draw` gives the scores of two versions."""
+    """Of simulated pairs, how many of the second versions are promoted.
+
+    `draw` gives the scores of two versions.
+    """
     rng = np.random.default_rng(20261123)
     promoted = 0
     for _ in range(PAIRS):
@@ -270,7 +279,10 @@ def test_a_true_gain_of_a_tenth_of_a_decibel_is_found_nine_times_in_ten():
 
 
 def test_half_of_the_gains_of_a_size_that_has_even_odds_are_found():
-    """A true gain of 1.645 standard errors is found in half of the cases, as the theory says: no more, no less."""
+    """A true gain of 1.645 standard errors is found in half of the cases, as the theory says.
+
+    No more, no less.
+    """
 
     def on_the_edge(rng):
         hard = images(rng)
@@ -281,7 +293,8 @@ def test_half_of_the_gains_of_a_size_that_has_even_odds_are_found():
     assert share_promoted(PSNR, on_the_edge) == pytest.approx(0.5, abs=monte_carlo_error(0.5))
 
 
-# -- slices ----------------------------------------------------------------------------------------------------------
+# -- slices
+# ----------------------------------------------------------------------------------------------------------
 
 SLICED = Gate(metric="psnr", slice_margin=0.2)
 CLASSES = ["shirt", "shoe"] * 200

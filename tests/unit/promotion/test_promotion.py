@@ -51,7 +51,8 @@ CONFIG = {"name": "cnn", "channels": 1, "width": 4, "depth": 2}
 def made(tmp_path_factory, migrated_database, tracking_at):
     """A project with pushed data and four evaluated and inspected versions of a tiny restorer.
 
-    In its folder are the registry before any of them was judged (0.db) and after that of the first, second and third.
+    In its folder are the registry before any of them was judged (0.db) and after that of the first,
+    second and third.
     """
     root = new_project(tmp_path_factory.mktemp("promotion") / "project")
     (root / "data" / "fashion").mkdir(parents=True)
@@ -128,7 +129,10 @@ def after(count):
 
 @pytest.fixture
 def project(made, tmp_path, tracking_at, judged):
-    """A copy of that project, whose registry can be changed; MLflow's files are shared by all copies."""
+    """A copy of that project, whose registry can be changed.
+
+    MLflow's files are shared by all copies.
+    """
     root = tmp_path / "project"
     shutil.copytree(made, root, ignore=shutil.ignore_patterns("mlruns", "*.db"))
     shutil.copy(made / f"{judged}.db", root / "mlflow.db")
@@ -172,7 +176,8 @@ def decided(registry):
     ]
 
 
-# -- the gate's decisions --------------------------------------------------------------------------------------------
+# -- the gate's decisions
+# --------------------------------------------------------------------------------------------
 
 
 @after(2)
@@ -223,7 +228,8 @@ def test_manual_approval_waits_for_a_person(project, registry, params):
         )
 
 
-# -- what is refused, each with its own reason -----------------------------------------------------------------------
+# -- what is refused, each with its own reason
+# -----------------------------------------------------------------------
 
 
 def refused(project, registry, params, number):
@@ -338,7 +344,8 @@ def test_a_healthy_version_is_loaded_queried_and_timed(registry):
     assert 0 < found["milliseconds"] < 60_000 and found["load_seconds"] > 0
 
 
-# -- people's decisions ----------------------------------------------------------------------------------------------
+# -- people's decisions
+# ----------------------------------------------------------------------------------------------
 
 
 @after(2)
@@ -461,7 +468,8 @@ def test_an_alias_that_was_moved_by_hand_is_shown(project, registry, params):
     ]
 
 
-# -- what comes again, and what is gone ------------------------------------------------------------------------------
+# -- what comes again, and what is gone
+# ------------------------------------------------------------------------------
 
 
 @after(2)
@@ -557,7 +565,8 @@ def test_a_champion_whose_run_is_gone_stops_what_needs_it_and_nothing_else(
         for version in registry.versions(MODEL)[1:3]
     ] == [
         [
-            f"run {lost.run_id} was deleted in MLflow (until `mlflow gc`: mlflow runs restore --run-id {lost.run_id})"
+            f"run {lost.run_id} was deleted in MLflow (until `mlflow gc`: mlflow runs restore "
+            f"--run-id {lost.run_id})"
         ],
         [],
     ]
@@ -599,7 +608,8 @@ def test_a_strangers_run_in_an_experiment_of_the_ledgers_name_is_no_entry(
     assert decided(registry) == [("promoted", 1), ("promoted", 2)]
 
 
-# -- two at once, and kills ------------------------------------------------------------------------------------------
+# -- two at once, and kills
+# ------------------------------------------------------------------------------------------
 
 
 @after(1)
@@ -689,7 +699,8 @@ def test_there_is_exactly_one_champion_at_every_moment(project, registry, params
     assert set(seen) == {1}
 
 
-# -- the ledger ------------------------------------------------------------------------------------------------------
+# -- the ledger
+# ------------------------------------------------------------------------------------------------------
 
 
 @after(2)

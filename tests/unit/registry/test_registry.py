@@ -59,7 +59,8 @@ def registered(registry, tmp_path_factory):
     return made
 
 
-# -- runs ----------------------------------------------------------------------------------------------------------
+# -- runs
+# ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [None, "FAILED", "KILLED"])
@@ -190,7 +191,8 @@ def test_artifacts_lie_in_the_project_folder(registry, run_id, stored):
     assert stored().info.artifact_uri.startswith((root / "mlruns").as_uri())
 
 
-# -- versions ------------------------------------------------------------------------------------------------------
+# -- versions
+# ------------------------------------------------------------------------------------------------------
 
 
 def test_versions_are_counted_from_one_and_sorted(registry, registered):
@@ -288,7 +290,8 @@ def test_a_reference_to_nothing_is_answered_with_what_there_is(
         registry.resolve(reference)
 
 
-# -- failures ------------------------------------------------------------------------------------------------------
+# -- failures
+# ------------------------------------------------------------------------------------------------------
 
 
 def assert_unreachable(uri, tracking_at, folder):

@@ -28,7 +28,8 @@ def floats(pixels_HWC):
     return np.moveaxis(pixels_HWC.astype(np.float32) / 255, -1, 0)[None]
 
 
-# -- pixels and grids ------------------------------------------------------------------------------------------------
+# -- pixels and grids
+# ------------------------------------------------------------------------------------------------
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3]), st.integers(0, 2**32))
@@ -80,7 +81,8 @@ def read(path, channels):
     return read_picture(path, channels, tell=print)
 
 
-# -- files -----------------------------------------------------------------------------------------------------------
+# -- files
+# -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -160,12 +162,16 @@ def test_a_name_without_the_ending_of_a_picture_is_refused(tmp_path):
             encode_picture(noise(3, 3, 3), tmp_path / name)
 
 
-# -- restoring files -------------------------------------------------------------------------------------------------
+# -- restoring files
+# -------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """A fresh recurrent restorer in its bundle: an untrained one returns its input, so results can be checked."""
+    """A fresh recurrent restorer in its bundle.
+
+    An untrained one returns its input, so results can be checked.
+    """
     config = {"name": "crnn", "channels": 3, "width": 4, "iterations": 2}
     trained = Trained(build_restorer(**config).eval(), config, 0)
     info = DatasetInfo(28, 3, 0, (), {"train": 1, "validation": 1, "test": 1})

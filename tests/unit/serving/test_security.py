@@ -1,4 +1,7 @@
-"""What is loaded from the registry is never unpickled (checkpoints: test_training_checkpoint); names lead nowhere."""
+"""What is loaded from the registry is never unpickled (checkpoints: test_training_checkpoint).
+
+Names lead nowhere.
+"""
 
 import os
 import pickle
@@ -75,7 +78,10 @@ def test_a_pickle_in_place_of_the_weights_is_refused_and_not_run(registry, versi
 def test_a_model_that_was_turned_into_a_pickled_one_is_refused_and_not_run(
     registry, version, tmp_path, monkeypatch
 ):
-    """Whoever can write MLflow's files can't make the loader unpickle; code of the bundle they could change as well."""
+    """Whoever can write MLflow's files can't make the loader unpickle.
+
+    Code of the bundle they could change as well.
+    """
     monkeypatch.setenv(
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false"
     )  # as project.set_environment does

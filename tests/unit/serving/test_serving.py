@@ -143,7 +143,10 @@ json.dump({"refusals": refusals, "modules": sorted(modules)}, open("seen.json", 
 
 @pytest.fixture(scope="module")
 def networks():
-    """Networks with no weight at its initial value: a layer that starts at zero would hide mistakes."""
+    """Networks with no weight at its initial value.
+
+    A layer that starts at zero would hide mistakes.
+    """
     made = {}
     for name, (kind, config) in MODELS.items():
         torch.manual_seed(0)

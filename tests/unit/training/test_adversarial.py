@@ -1,4 +1,7 @@
-"""What adversarial restorers are trained with: the opponent, its pool, and images of which no two belong together."""
+"""What adversarial restorers are trained with.
+
+The opponent, its pool, and images of which no two belong together.
+"""
 
 import numpy as np
 import pytest
@@ -25,7 +28,8 @@ def session(folder):
     return Session(CPU, 7, Checkpoints(folder, "tiny"), ignore, ignore)
 
 
-# -- the pool --------------------------------------------------------------------------------------------------------
+# -- the pool
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_a_pool_that_is_not_full_shows_the_new_images():
@@ -40,7 +44,8 @@ def test_a_full_pool_shows_new_and_former_images_half_and_half_and_each_at_most_
     assert new.float().mean().item() == pytest.approx(0.5, abs=0.03)  # four standard errors
     former = shown[~new]
     assert len(set(former.tolist())) == len(former)
-    # An image is taken out with probability 1/2 * 1/50 at each later one: it waits for 100 on average.
+    # An image is taken out with probability 1/2 * 1/50 at each later one: it waits for 100 on
+    # average.
     waits = torch.arange(50, 4000)[~new] - former
     assert 80 < waits.mean() < 120
 
@@ -67,7 +72,8 @@ def test_a_pool_goes_on_from_its_state_and_holds_copies():
     assert min(image.item() for image in kept["images"]) >= 0
 
 
-# -- the opponent ----------------------------------------------------------------------------------------------------
+# -- the opponent
+# ----------------------------------------------------------------------------------------------------
 
 
 def learnt(opponent, real, fake):
@@ -146,7 +152,8 @@ def test_an_opponent_changes_what_a_restorer_learns_by_its_weight(fashion, tmp_p
     assert not torch.allclose(trained[0], trained[2], atol=1e-3, rtol=0)
 
 
-# -- unpaired images -------------------------------------------------------------------------------------------------
+# -- unpaired images
+# -------------------------------------------------------------------------------------------------
 
 
 def all_of(batches, num_images):

@@ -170,7 +170,8 @@ def test_pictures_outside_of_every_class_are_refused_in_any_split():
         require_labels(OnlyInTest(whole.info, whole.images_NHWC, whole.labels_N))
 
 
-# -- crops and a part of the data --------------------------------------------------------------------------------------
+# -- crops and a part of the data
+# --------------------------------------------------------------------------------------
 
 
 def located(sizes):
@@ -324,7 +325,10 @@ def test_a_training_is_watched_on_its_own_images_where_there_are_no_others(of_ow
 
 
 def test_batches_cut_out_on_the_device_are_the_same(of_own_size, fashion):
-    """Where the pixels fit onto a GPU they are copied there once; the cutting is the same on a CPU."""
+    """Where the pixels fit onto a GPU they are copied there once.
+
+    The cutting is the same on a CPU.
+    """
     for dataset, crop_size in ((of_own_size, 16), (fashion, None), (fashion, 20)):
         stored, resident = (
             Batches(

@@ -150,7 +150,10 @@ def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(checkpoints, file):
 
 @pytest.fixture
 def damaged(checkpoints, file, caplog):
-    """Replaces the newest of two checkpoints by other bytes; the one before must be used, and the newest be named."""
+    """Replaces the newest of two checkpoints by other bytes.
+
+    The one before must be used, and the newest be named.
+    """
     older = state_of(5)
     checkpoints.save(older)
     checkpoints.save(state_of(7))

@@ -130,7 +130,8 @@ def test_a_training_that_fails_again_and_again_ends_with_the_reason(tmp_path):
     for _ in range(3):
         setting.step(math.nan)
     assert [note for _, note in setting.notes] == [
-        f"the loss became nan after 0.0 kimg: back to 0.0 kimg, on at {rate} times the learning rate"
+        f"the loss became nan after 0.0 kimg: back to 0.0 kimg, on at {rate} times the learning "
+        "rate"
         for rate in (0.5, 0.25, 0.125)
     ]
     with pytest.raises(

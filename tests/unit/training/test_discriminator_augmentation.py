@@ -1,4 +1,7 @@
-"""What a discriminator sees of images: each change by its own, differentiable and as probable as asked."""
+"""What a discriminator sees of images.
+
+Each change by its own, differentiable and as probable as asked.
+"""
 
 import math
 
@@ -69,7 +72,8 @@ def translations(x_BCHW, most):
     ]
 
 
-# -- each change ------------------------------------------------------------------------------------------------------
+# -- each change
+# ------------------------------------------------------------------------------------------------------
 
 
 def test_without_parameters_images_generator_and_log_stay_as_they_are(x_BCHW):
@@ -117,7 +121,10 @@ def test_real_and_generated_images_get_changes_of_their_own(x_BCHW):
 
 
 def test_changes_of_an_image_are_independent_of_each_other(x_BCHW):
-    """Of two changes with probability p neither is done to (1 - p)^2 of the images: a generator can't hide in them."""
+    """Of two changes with probability p neither is done to (1 - p)^2 of the images.
+
+    A generator can't hide in them.
+    """
     draws_BKN = torch.rand(4000, *DRAWS, generator=torch.Generator().manual_seed(3))
     images_BCHW = x_BCHW[:1].expand(4000, -1, -1, -1)
     wanted = DiscriminatorAugment(probability=1.0, translation=0.125, cutout=0.5)
@@ -218,7 +225,8 @@ def test_the_three_colour_changes_are_done_or_not_one_by_one():
     assert len(done_B3.unique(dim=0)) == 8
 
 
-# -- gradients --------------------------------------------------------------------------------------------------------
+# -- gradients
+# --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("wanted", [*EACH, ALL], ids=ids)
@@ -271,7 +279,8 @@ def test_a_gradient_penalty_reaches_the_discriminator_through_the_changes(x_BCHW
     assert slope.grad > 0
 
 
-# -- the adaptive probability -----------------------------------------------------------------------------------------
+# -- the adaptive probability
+# -----------------------------------------------------------------------------------------
 
 
 def watched(logits, num_steps=1, batch_size=100, **wanted):
@@ -307,7 +316,8 @@ def test_the_probability_falls_while_the_discriminator_is_in_doubt():
     augment = watched((SURE, UNSURE), 50)
     for _ in range(20):
         augment.observe(torch.linspace(*OVERLAP, 100), torch.linspace(*UNSURE, 100))
-    # The signal is the mean of four minibatches, so it falls below 0.6 in the second step: 51 up, 19 down.
+    # The signal is the mean of four minibatches, so it falls below 0.6 in the second step: 51 up,
+    # 19 down.
     assert augment.probability == pytest.approx(0.51 - 0.19)
     assert augment.values()["overfitting"] == pytest.approx(0.1)
 

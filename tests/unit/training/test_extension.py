@@ -126,7 +126,10 @@ def test_every_stored_and_every_generated_image_is_seen_once_an_epoch(fashion, d
 
 
 def test_a_restorer_is_validated_on_stored_images_alone(fashion, drawn, tmp_path):
-    """A dataset without validation images is watched on training images: those that were photographed."""
+    """A dataset without validation images is watched on training images.
+
+    Those that were photographed.
+    """
     train = fashion.images("train")[:20]
     stored = ArrayImages(INFO, train, np.zeros(20, np.int64))
     samples = []

@@ -1,4 +1,7 @@
-"""The growth of a progressive GAN in training: its schedule, what real images look like meanwhile, and resuming."""
+"""The growth of a progressive GAN in training.
+
+Its schedule, what real images look like meanwhile, and resuming.
+"""
 
 import numpy as np
 import pytest

@@ -8,10 +8,12 @@ from tests.support.tiny import tiny_model, train
 
 NO_PENALTY = {"r1_gamma": 0.0, "r2_gamma": 0.0}
 PROVOKED = {
-    # The original game, whose generator learns nothing from a discriminator that is sure, without anything to hold it.
+    # The original game, whose generator learns nothing from a discriminator that is sure, without
+    # anything to hold it.
     "g_signal = .* discriminator saturation": (5e-3, {"loss": "minimax", **NO_PENALTY}),
     "logits = .* divergence": (0.1, {"loss": "hinge", **NO_PENALTY}),
-    # A penalty so strong that the discriminator says the same of all images: nothing drives the generated ones apart.
+    # A penalty so strong that the discriminator says the same of all images: nothing drives the
+    # generated ones apart.
     "diversity = .* mode collapse": (
         1e-3,
         {"loss": "non-saturating", "r1_gamma": 1e6, "r2_gamma": 0.0},

@@ -118,7 +118,10 @@ class Whole:
 
 @pytest.fixture(scope="module")
 def whole(model, fashion, tmp_path_factory):
-    """One training of each model for all tests that look at it; its folder is copied to go on from."""
+    """One training of each model for all tests that look at it.
+
+    Its folder is copied to go on from.
+    """
     folder = tmp_path_factory.mktemp("whole")
     log = Log()
     samples = {}
@@ -390,7 +393,10 @@ def fails_at(step, loss):
 
 
 def failing_loss(side, patch):
-    """Break one loss at step 7; returns the model that meets it. A GAN's are called once more a step, for its log."""
+    """Break one loss at step 7; returns the model that meets it.
+
+    A GAN's are called once more a step, for its log.
+    """
     if side == "cross_entropy":
         patch.setattr(functional, "cross_entropy", fails_at(7, functional.cross_entropy))
         return tiny_model("classifier")

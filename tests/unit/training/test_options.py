@@ -1,4 +1,7 @@
-"""The options of a training that change how it is computed: precision, parts, compilation, the kind of budget."""
+"""The options of a training that change how it is computed.
+
+Precision, parts, compilation, the kind of budget.
+"""
 
 import numpy as np
 import pytest
