@@ -1,4 +1,4 @@
-"""10,000 generated images: all our scores from one pass, against FD, KID and IS from separate torchmetrics objects.
+"""10,000 generated images: all our scores from one pass, against torchmetrics' FD, KID and IS.
 
     OMP_NUM_THREADS=1 python benchmarks/evaluation_speed.py    # two minutes
 
@@ -75,7 +75,7 @@ def trained(recipe: ClassificationModel, dataset: StoredDataset, kimg: float) ->
 def ours(
     extractor: Extractor, dataset: StoredDataset, fake_MCHW: Tensor, kept: Path
 ) -> dict[str, float]:
-    """FD, KID, precision, recall, density, coverage, IS and the balance of the classes, with their intervals."""
+    """FD, KID, precision, recall, density, coverage, IS and class balance, with intervals."""
     real_ND, fake_MD = (
         real_features(extractor, dataset, "test", NUM_IMAGES, kept),
         extractor.of(fake_MCHW),
@@ -113,7 +113,7 @@ def theirs(classifier: Any, real_NCHW: Tensor, fake_MCHW: Tensor) -> dict[str, f
 
 
 def more_than_theirs(extractor: Extractor, dataset: StoredDataset, fake_MCHW: Tensor) -> float:
-    """Seconds of CPU time for precision, recall, density and coverage, which torchmetrics has not."""
+    """CPU seconds for precision, recall, density and coverage, which torchmetrics has not."""
     with tempfile.TemporaryDirectory() as kept:
         real_ND, fake_MD = (
             real_features(extractor, dataset, "test", NUM_IMAGES, Path(kept)),

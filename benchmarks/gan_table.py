@@ -50,7 +50,7 @@ SCORES = ("kid_classifier", "fd_classifier", "cas", "class_accuracy")
 
 
 class HeldOutAsTest:
-    """A dataset whose source has a validation split and no test split, with the first in place of the second."""
+    """A dataset of a source without a test split, with the validation split in its place."""
 
     def __init__(self, stored: StoredDataset) -> None:
         self.name = stored.name
@@ -215,7 +215,10 @@ def one(
 
 def table(lines: list[dict[str, Any]]) -> str:
     """A Markdown table, the best KID first."""
-    text = "| dataset | network | loss | augmented | min | KID | CAS | class accuracy | kimg | images/s | ended early |\n"
+    text = (
+        "| dataset | network | loss | augmented | min | KID | CAS | class accuracy | kimg "
+        "| images/s | ended early |\n"
+    )
     text += "|---|---|---|---|---|---|---|---|---|---|---|\n"
     for line in sorted(
         lines, key=lambda line: (line["dataset"], line["minutes"], line["kid_classifier"][0])

@@ -1,4 +1,4 @@
-"""How many copies of photographs are recognised, and how many distinct pictures are taken for copies.
+"""How many copies of photographs are recognised, and how many pictures are taken for copies.
 
 `python benchmarks/near_duplicates.py [FOLDER]`: the table of docs/decisions/0007. FOLDER holds the
 sets of pictures that ../shared/data/SOURCES.md lists (default: ../shared/data); what is not there

@@ -161,7 +161,7 @@ def keys(distance: Values) -> Values:
 
 
 def baseline_psnr(y_hw: Values, x_HW: Grey, task: Task) -> float:
-    """Of the task's baseline; noise is published as it is, neither clipped nor rounded (that would give 0.2 dB)."""
+    """Of the task's baseline; noise is neither clipped nor rounded (that would give 0.2 dB)."""
     scored = task.scored if task.sigma is None else replace(task.scored, clip=False, round=False)
     return psnr(task.baseline(y_hw), x_HW, scored)
 

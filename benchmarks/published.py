@@ -1,4 +1,4 @@
-"""Score a registered restorer of grey pictures by the protocol of published tables, picture by picture.
+"""Score a registered restorer of grey pictures by the protocol of published tables.
 
     python benchmarks/published.py denoise@champion --task denoise --sigma 25 --pictures
     ../shared/data/set12 python benchmarks/published.py enlarge/2 --task enlarge --factor 2
@@ -65,7 +65,7 @@ def fitting(served: Any, version: Version, task: Task) -> Any:
 def table(
     folder: Path, task: Task, network: Any, denoisers: Mapping[str, Denoiser] | None = None
 ) -> list[list[float]]:
-    """Print a Markdown table; returns for each picture the PSNR of the baselines, then of every estimate.
+    """Print a Markdown table; returns each picture's PSNR: the baselines', then every estimate's.
 
     Args:
         folder: of the pictures.

@@ -1,4 +1,4 @@
-"""Training throughput of every recipe in params.yaml, and the time of the commands that only read. `make bench`.
+"""Training throughput of every recipe in params.yaml, and the time of reading commands.
 
 Rates are also given relative to the classifier's, measured in the same run: machines differ, ratios
 less.

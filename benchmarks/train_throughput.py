@@ -1,4 +1,4 @@
-"""Our training loops against loops written by hand, and every network against the machine's matrix products.
+"""Our training loops against loops by hand, every network against the machine's products.
 
 `python benchmarks/train_throughput.py [--threads N] [--quick]` in a project whose data `atelier
 run` has ingested; five minutes, quick: one and a half. The loops are the real ones, with MLflow,
@@ -57,7 +57,7 @@ class Enough(Exception):
 
 
 class Flops(TorchDispatchMode):
-    """Counts floating-point operations of convolutions and products, backward passes included, by torch's formulas.
+    """Counts operations of convolutions and products, backward passes included, by torch.
 
     torch's own FlopCounterMode also follows the modules, by hooks that second derivatives don't go
     through (2.13).

@@ -35,7 +35,8 @@ LONGEST_FILES = (
 
 @pytest.fixture(scope="session")
 def fashion_source() -> Path:
-    """A folder that holds the real Fashion-MNIST files, fetched into the repository's own cache if need be."""
+    """A folder that holds the real Fashion-MNIST files, fetched into the repository's own cache if
+    need be."""
     cache = REPOSITORY / ".atelier" / "sources" / "fashion-mnist"
     try:
         fashion_mnist.read_files(REPOSITORY, None)

@@ -49,7 +49,8 @@ class SmallProject:
         return atelier(self.root, *arguments, **environment)
 
     def program(self, name: str, *arguments: str) -> Finished:
-        """Run a program of this environment (atelier, dvc, ...) as a person does, from its start."""
+        """Run a program of this environment (atelier, dvc, ...) as a person does, from its
+        start."""
         done = subprocess.run(
             [str(Path(sys.executable).with_name(name)), *arguments],
             cwd=self.root,
@@ -67,7 +68,8 @@ class SmallProject:
 
 
 def new_project(root: Path, change: Callable[[dict], None]) -> SmallProject:
-    """A git repository with the shipped params.yaml, after `change`, and the shipped DVC configuration."""
+    """A git repository with the shipped params.yaml, after `change`, and the shipped DVC
+    configuration."""
     (root / ".dvc").mkdir(parents=True)
     shutil.copy(REPOSITORY / ".dvc" / "config", root / ".dvc")
     for name in (".gitignore", ".dvcignore"):

@@ -181,6 +181,7 @@ def test_checkout_goes_to_a_version_and_back(project, tmp_path):
 
 
 def test_help_answers_without_loading_anything_heavy(project):
-    code = "import sys, atelier.cli; assert not {'dvc', 'torch', 'numpy', 'mlflow'} & set(sys.modules), sys.modules"
+    heavy = "{'dvc', 'torch', 'numpy', 'mlflow'}"
+    code = f"import sys, atelier.cli; assert not {heavy} & set(sys.modules), sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert "checkout" in atelier(project, "--help").stdout

@@ -69,9 +69,12 @@ def endpoint(tmp_path_factory):
 def client(endpoint):
     """What talks to the server for the tests."""
     return boto3.client(
-        "s3", endpoint_url=endpoint, region_name=KEYS["region"],
-        aws_access_key_id=KEYS["access_key_id"], aws_secret_access_key=KEYS["secret_access_key"],
-    )  # fmt: skip
+        "s3",
+        endpoint_url=endpoint,
+        region_name=KEYS["region"],
+        aws_access_key_id=KEYS["access_key_id"],
+        aws_secret_access_key=KEYS["secret_access_key"],
+    )
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,18 @@ class Browser:
 
     def __init__(self, program, folder, port, asked):
         self._command = [
-            program, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={folder}",
-            "--disable-background-networking", "--disable-component-update", "--no-first-run",
-            f"--proxy-server=http://127.0.0.1:{port}", "--proxy-bypass-list=<-loopback>",
-        ]  # fmt: skip
+            program,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            f"--user-data-dir={folder}",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--no-first-run",
+            f"--proxy-server=http://127.0.0.1:{port}",
+            "--proxy-bypass-list=<-loopback>",
+        ]
         self.asked = asked
 
     def _run(self, *words):

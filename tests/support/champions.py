@@ -1,4 +1,5 @@
-"""Champions by decree, for tests of what is built on champions in projects without DVC, which the gate would refuse."""
+"""Champions by decree, for tests of what is built on champions in projects without DVC, which the
+gate would refuse."""
 
 from atelier import promotion
 from atelier.promotion.aliases import propose

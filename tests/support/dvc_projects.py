@@ -83,9 +83,11 @@ def params_text(datasets):
     The first one is its model's.
     """
     model = {
-        "kind": "classification", "dataset": next(iter(datasets)), "network": {"name": "cnn", "width": 4},
+        "kind": "classification",
+        "dataset": next(iter(datasets)),
+        "network": {"name": "cnn", "width": 4},
         "training": {"kimg": 1, "batch_size": 4, "lr": 1e-3},
-    }  # fmt: skip
+    }
     evaluation = {
         "features": "classifier:small",
         "num_images": 100,

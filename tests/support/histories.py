@@ -9,10 +9,18 @@ PIXEL = Thumbnail("data:image/webp;base64,UklGRg==", 4, 3)
 def run_of(number, text="plain", status="FINISHED", **changes):
     """A run; `text` is whatever people or data put into it."""
     values = {
-        "run_id": f"{text}{number}", "status": status, "deleted": False, "started": "2026-11-23T19:00:00Z", "ended": "",
-        "tags": {"prefect.flow_run_id": text}, "params": {"kind": text, text: text},
-        "metrics": {"minutes": 2.0, "images_per_second": 731.0}, "datasets": (), "experiment_id": "5", "notes": "",
-    }  # fmt: skip
+        "run_id": f"{text}{number}",
+        "status": status,
+        "deleted": False,
+        "started": "2026-11-23T19:00:00Z",
+        "ended": "",
+        "tags": {"prefect.flow_run_id": text},
+        "params": {"kind": text, text: text},
+        "metrics": {"minutes": 2.0, "images_per_second": 731.0},
+        "datasets": (),
+        "experiment_id": "5",
+        "notes": "",
+    }
     return RunRecord(**{**values, **changes})
 
 
@@ -23,9 +31,13 @@ def line_of(number, value=None, *, model="m", text="plain", aliases=(), day=None
     version = Version(model, number, f"{text}{number}", created, aliases, tags)
     score = None if value is None else {"value": value, "low": value - 1, "high": value + 1}
     values = {
-        "version": version, "run": run_of(number, text), "score": score, "was_champion": "champion" in aliases,
-        "verdicts": (Verdict("promoted", (text,), created, text),), "comparable": True,
-    }  # fmt: skip
+        "version": version,
+        "run": run_of(number, text),
+        "score": score,
+        "was_champion": "champion" in aliases,
+        "verdicts": (Verdict("promoted", (text,), created, text),),
+        "comparable": True,
+    }
     return Line(**{**values, **changes})
 
 
@@ -49,9 +61,17 @@ def change(day, before, after, action="promoted"):
 def model_of(lines, decisions=(), text="plain", **changes):
     """A restorer."""
     values = {
-        "name": text, "kind": "restoration", "metric": "psnr", "better": "higher", "lines": tuple(lines),
-        "decisions": tuple(decisions), "warnings": (), "remarks": (), "caption": "Clean and restored", "pictures": (),
-    }  # fmt: skip
+        "name": text,
+        "kind": "restoration",
+        "metric": "psnr",
+        "better": "higher",
+        "lines": tuple(lines),
+        "decisions": tuple(decisions),
+        "warnings": (),
+        "remarks": (),
+        "caption": "Clean and restored",
+        "pictures": (),
+    }
     return ModelHistory(**{**values, **changes})
 
 
@@ -63,9 +83,16 @@ def history_with(text):
     )
     lines.append(line_of(14, model=text, text=text, verdicts=(), run=None))
     model = model_of(
-        lines, [change(13, 12, 13)], text, kind=text, metric=text, warnings=(text,), remarks=(text,), caption=text,
+        lines,
+        [change(13, 12, 13)],
+        text,
+        kind=text,
+        metric=text,
+        warnings=(text,),
+        remarks=(text,),
+        caption=text,
         pictures=((lines[0], PIXEL), (lines[12], PIXEL)),
-    )  # fmt: skip
+    )
     failures = [
         (text, run_of(20, text, "FAILED", notes=f"- {text}\n- {text}\n")),
         (f"{text}-", run_of(21, text, "KILLED")),

@@ -7,9 +7,14 @@ from atelier.data.store import LOCAL_NOTES
 from atelier.params import Dataset
 
 PHOTOS = Dataset(
-    source="folder", path="raw", image_size=16, channels=3, test_fraction=0.25, validation_fraction=0.25,
+    source="folder",
+    path="raw",
+    image_size=16,
+    channels=3,
+    test_fraction=0.25,
+    validation_fraction=0.25,
     max_quarantined=0.5,
-)  # fmt: skip
+)
 OWN_SIZE = PHOTOS.model_copy(update={"image_size": None, "min_size": 16})
 
 

@@ -51,9 +51,15 @@ def write_params(root, **changes):
     models = {name: {**model, "training": {**TRAINING, **RHYTHM}} for name, model in MODELS.items()}
     gates = {"classification": "accuracy", "gan": "kid_classifier", "restoration": "psnr"}
     params = {
-        "seed": 7, "device": "cpu", "threads": 1, "datasets": {"photos": PHOTOS}, "models": models,
-        "evaluation": EVALUATION, "promotion": {kind: {"metric": metric} for kind, metric in gates.items()}, **changes,
-    }  # fmt: skip
+        "seed": 7,
+        "device": "cpu",
+        "threads": 1,
+        "datasets": {"photos": PHOTOS},
+        "models": models,
+        "evaluation": EVALUATION,
+        "promotion": {kind: {"metric": metric} for kind, metric in gates.items()},
+        **changes,
+    }
     with (root / "params.yaml").open("w") as file:
         YAML().dump(json.loads(json.dumps(params)), file)
     return params
@@ -94,7 +100,8 @@ def project_with_pictures(root, with_code):
 
 
 def bring_up(root, *models, code=None):
-    """Train, evaluate and judge, as the flow does, by the project's own code or another folder's."""
+    """Train, evaluate and judge, as the flow does, by the project's own code or another
+    folder's."""
     variables = environment(code or root)
     done = processes.run(bring_up_models, *models, folder=root, environment=variables)
     assert done.returncode == 0, done.stderr

@@ -80,7 +80,7 @@ class Folder:
                 perceptual_hash(pixels_HWC),
                 float(pixels_HWC.mean()),
                 float(pixels_HWC.std()),
-            )  # fmt: skip
+            )
         )
         return self.candidates[-1]
 

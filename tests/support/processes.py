@@ -82,7 +82,8 @@ def started(
     folder: Path,
     environment: dict[str, str] | None = None,
 ) -> Iterator[Started]:
-    """A process, leader of a group of its own, that calls `action` in a folder and an environment."""
+    """A process, leader of a group of its own, that calls `action` in a folder and an
+    environment."""
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         for file in ("output", "errors"):

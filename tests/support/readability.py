@@ -26,11 +26,12 @@ CLOSURE = (
     "src/atelier/evaluation/",
 )
 # Participles that don't end in -ed; `read` and `put` are verbs as well.
-IRREGULAR = {
-    "begun", "bound", "built", "chosen", "cut", "done", "drawn", "driven", "found", "given", "gone", "held", "hidden",
-    "kept", "known", "laid", "left", "lent", "lost", "made", "meant", "met", "paid", "seen", "sent", "shown", "split",
-    "spent", "spoken", "sworn", "taken", "taught", "told", "thrown", "torn", "understood", "woven", "written",
-}  # fmt: skip
+IRREGULAR = set(
+    "begun bound built chosen done drawn driven found given gone held hidden kept known laid left "
+    "lent lost made meant met paid seen sent shown spent spoken sworn taken taught told thrown "
+    "torn "
+    "understood woven written".split()
+)
 NO_PARTICIPLES = {"need", "seed", "speed", "feed", "embed", "split", "cut"}
 # `checked_out` is named by what became of something; `paired_units` are units.
 PARTICLES = {"anew", "by", "from", "here", "in", "now", "off", "on", "out", "up"}

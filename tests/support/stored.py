@@ -1,4 +1,5 @@
-"""Datasets stored through the real writer without a source, and the three stages of an ingest in a row."""
+"""Datasets stored through the real writer without a source, and the three stages of an ingest in a
+row."""
 
 from atelier.data.ingest import stages
 from atelier.data.ingest.reading import picture_statistics
@@ -52,7 +53,8 @@ def store_pictures(project, name, dataset, pictures, class_names=(), before=None
 def stored_dataset(
     project, pictures, labels=None, splits=None, name="made", image_size=16, before=None
 ):
-    """`store_pictures` of HWC pictures that are all train and of no class, unless labels and splits are given."""
+    """`store_pictures` of HWC pictures that are all train and of no class, unless labels and splits
+    are given."""
     labels, splits = labels or [""] * len(pictures), splits or ["train"] * len(pictures)
     dataset = Dataset(
         source="folder", path="raw", image_size=image_size, channels=pictures[0].shape[-1]

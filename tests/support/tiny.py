@@ -1,4 +1,5 @@
-"""Models so small that a step takes milliseconds, with everything in them that the large ones have."""
+"""Models so small that a step takes milliseconds, with everything in them that the large ones
+have."""
 
 import json
 

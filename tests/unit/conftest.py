@@ -51,7 +51,8 @@ def fashion(fashion_source, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory):
-    """A stored dataset of 60 pieces of real colour photographs, each with a size of its own; 18 are the test split."""
+    """A stored dataset of 60 pieces of real colour photographs, each with a size of its own; 18 are
+    the test split."""
     rng = np.random.default_rng(0)
     sources = [
         skimage.data.astronaut(),

@@ -1,4 +1,5 @@
-"""The protocols of published tables, on tiny pictures and, where `../shared/data` is, against published figures."""
+"""The protocols of published tables, on tiny pictures and, where `../shared/data` is, against
+published figures."""
 
 import numpy as np
 import pytest
@@ -134,7 +135,7 @@ def test_halving_has_the_weights_of_imresize():
     )
 
 
-def test_every_estimate_of_a_recurrent_restorer_is_scored_and_the_untrained_one_is_the_noisy_picture(
+def test_every_estimate_of_a_recurrent_restorer_is_scored_the_untrained_one_is_the_noisy_picture(
     folder, capsys
 ):
     task = protocols.denoising(25)

@@ -41,8 +41,7 @@ def no_variables(monkeypatch):
             del os.environ[name]
 
 
-# -- where
-# -----------------------------------------------------------------------------------------------------------
+# -- where -------------------------------------------------------------------------------------
 
 
 def test_a_project_is_found_from_any_folder_inside(project, monkeypatch):
@@ -75,8 +74,7 @@ def test_checkpoints_of_two_fingerprints_never_meet(project):
     assert project.checkpoints("m", "a" * 64) != project.checkpoints("n", "a" * 64)
 
 
-# -- one at a time
-# ---------------------------------------------------------------------------------------------------
+# -- one at a time -----------------------------------------------------------------------------
 
 
 def hold(project):
@@ -128,8 +126,7 @@ def test_a_folder_that_cannot_be_written_is_told_in_words(project):
         pytest.fail("there is nowhere to lock")
 
 
-# -- environment
-# -----------------------------------------------------------------------------------------------------
+# -- environment -------------------------------------------------------------------------------
 
 
 def test_the_environment_points_into_the_project_and_is_silent(project, no_variables):
@@ -151,8 +148,7 @@ def test_what_the_user_has_set_is_never_changed(project, no_variables, monkeypat
     assert {os.environ[name] for name in names} == {"mine"}
 
 
-# -- provenance
-# ------------------------------------------------------------------------------------------------------
+# -- provenance --------------------------------------------------------------------------------
 
 
 def git(root, *arguments):

@@ -41,9 +41,15 @@ def screen():
 
 def entry(text):
     return {
-        "model": "m", "version": 1, "aliases": [text], "created": "now", "metrics": {}, "verdict": "rejected",
-        "reasons": [text], "built_from": text,
-    }  # fmt: skip
+        "model": "m",
+        "version": 1,
+        "aliases": [text],
+        "created": "now",
+        "metrics": {},
+        "verdict": "rejected",
+        "reasons": [text],
+        "built_from": text,
+    }
 
 
 @given(text=TEXTS)

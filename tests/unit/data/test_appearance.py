@@ -1,4 +1,5 @@
-"""Pixels mean something: every kind of picture against values computed without Pillow's conversions."""
+"""Pixels mean something: every kind of picture against values computed without Pillow's
+conversions."""
 
 import io
 import struct
@@ -102,7 +103,8 @@ def with_profile(profile, pixels_HWC=COLOURS, file_format="PNG"):
 
 
 def profile(colorants, gamma=2.2):
-    """An ICC profile (version 2) of a space by its matrix and a power, or of grey by a power only."""
+    """An ICC profile (version 2) of a space by its matrix and a power, or of grey by a power
+    only."""
 
     def fixed(*values):
         return b"".join(struct.pack(">i", round(value * 65536)) for value in values)

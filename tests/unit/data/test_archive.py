@@ -265,7 +265,8 @@ def test_a_wrong_checksum_at_the_end_of_a_compressed_tar_file_is_seen(tmp_path, 
 
 
 def test_the_checksum_is_looked_at_where_the_tar_file_ends_with_a_block(tmp_path):
-    """Of 5 MiB in blocks of 1 MiB, a reader that stops at the end mark never gets to the trailer."""
+    """Of 5 MiB in blocks of 1 MiB, a reader that stops at the end mark never gets to the
+    trailer."""
     content = np.random.default_rng(0).bytes(5 * 2**20 - 3 * 512)
     whole = bytearray(packed([("a.png", content)], "tar.gz"))
     assert list(items_of(tmp_path, bytes(whole))) == ["a.png"]

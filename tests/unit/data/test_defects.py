@@ -129,13 +129,17 @@ def fill(folder, patches, seed=1):
     )
     for number, file_format in enumerate(("PNG", "BMP", "TIFF")):
         patch = next_patch()
-        pair = (write(f"train/a/twin-{number}.png", encoded(patch, "PNG")),
-                write(f"train/a/twin-{number}-copy.{file_format.lower()}", encoded(patch, file_format)))  # fmt: skip
+        pair = (
+            write(f"train/a/twin-{number}.png", encoded(patch, "PNG")),
+            write(f"train/a/twin-{number}-copy.{file_format.lower()}", encoded(patch, file_format)),
+        )
         either[pair] = "exact duplicate"
     for number, quality in enumerate((40, 60, 90)):
         patch = next_patch()
-        pair = (write(f"train/b/again-{number}.png", encoded(patch, "PNG")),
-                write(f"train/b/again-{number}.jpg", encoded(patch, "JPEG", quality=quality)))  # fmt: skip
+        pair = (
+            write(f"train/b/again-{number}.png", encoded(patch, "PNG")),
+            write(f"train/b/again-{number}.jpg", encoded(patch, "JPEG", quality=quality)),
+        )
         either[pair] = "near duplicate"
     for number in range(2):
         patch = next_patch()
@@ -149,11 +153,11 @@ def fill(folder, patches, seed=1):
                 "two labels"
             )
     number = 0
-    while (
-        sum(len(files) for _, _, files in os.walk(folder)) + 1 < NUM_FILES
-    ):  # os.walk lists folder.png as a folder
+    # os.walk lists folder.png as a folder.
+    while sum(len(files) for _, _, files in os.walk(folder)) + 1 < NUM_FILES:
         number += 1
-        name = f"{('train', 'train', 'train', 'test')[number % 4]}/{'ab'[number // 4 % 2]}/{number:03d}.png"
+        split = ("train", "train", "train", "test")[number % 4]
+        name = f"{split}/{'ab'[number // 4 % 2]}/{number:03d}.png"
         write(name, encoded(next_patch(), "PNG"))
     return reasons, either
 

@@ -246,8 +246,9 @@ def test_the_list_has_counts_of_every_version_and_the_working_copy(project, know
     )
     assert now["datasets"]["photos"] == {"train": 11, "validation": 1, "test": 1}
     assert newest["datasets"] == {
-        "photos": {"train": 10, "validation": 1, "test": 1}, "sketches": {"train": 1, "validation": 0, "test": 0},
-    }  # fmt: skip
+        "photos": {"train": 10, "validation": 1, "test": 1},
+        "sketches": {"train": 1, "validation": 0, "test": 0},
+    }
     assert oldest["datasets"] == {"photos": {"train": 8, "validation": 0, "test": 2}}
     assert [newest["md5"], oldest["md5"]] == [commit.md5 for commit in known]
 
@@ -274,8 +275,10 @@ def test_the_status_has_counts_by_class_and_split_and_where_the_bytes_are(projec
     assert (found["clean"], found["in_remote"]) == (False, True)
     photos, sketches, wanted = found["datasets"]
     assert photos["images"] == {
-        "bird": {"train": 4}, "cat": {"train": 3, "validation": 1, "test": 1}, "dog": {"train": 4},
-    }  # fmt: skip
+        "bird": {"train": 4},
+        "cat": {"train": 3, "validation": 1, "test": 1},
+        "dog": {"train": 4},
+    }
     assert (sketches["state"], sketches["reasons"]) == ("unused", ["not in params.yaml"])
     assert sketches["images"] == {"": {"train": 1}}
     assert (wanted["state"], wanted["images"]) == ("missing", {})
@@ -316,7 +319,8 @@ def test_a_picture_in_quarantine_is_found_with_its_reason(project):
     [
         (
             "broken.png",
-            r"may be one of 2 pictures.*\n  photos  truncated or damaged  a/broken.png\n  photos  empty",
+            r"may be one of 2 pictures.*\n  photos  truncated or damaged  a/broken.png\n"
+            "  photos  empty",
         ),
         ("none.png", "no picture 'none.png' in now"),
         (HASHES[1][:3], "no picture"),  # too short
@@ -341,5 +345,8 @@ def test_a_damaged_data_dvc_in_history_hides_no_other_version(project, tmp_path)
     commit(tmp_path / "project", "removed")
     found = history.commits(tmp_path / "project")
     assert [(item.subject, item.md5 is None) for item in found] == [
-        ("removed", True), ("a merge conflict", True), ("more data", False), ("first data", False),
-    ]  # fmt: skip
+        ("removed", True),
+        ("a merge conflict", True),
+        ("more data", False),
+        ("first data", False),
+    ]

@@ -28,8 +28,7 @@ def project(tmp_path):
     return tmp_path
 
 
-# -- what is stored
-# --------------------------------------------------------------------------------------------------
+# -- what is stored ----------------------------------------------------------------------------
 
 
 def test_every_picture_is_stored_with_its_class(tmp_path):
@@ -69,7 +68,7 @@ def test_several_sources_become_one_dataset(project):
             "sources": ({"source": "folder", "path": "raw"}, {"source": "folder", "path": "more"}),
             "image_size": 16,
             "channels": 3,
-        }  # fmt: skip
+        }
     )
     ingest_all_stages(project, "photos", both)
     stored = read_dataset(project, "photos")
@@ -83,8 +82,7 @@ def test_several_sources_become_one_dataset(project):
         ingest_all_stages(project, "photos", twice)
 
 
-# -- the same input gives the same bytes
-# -----------------------------------------------------------------------------
+# -- the same input gives the same bytes -------------------------------------------------------
 
 
 def test_neither_order_nor_cores_nor_names_change_a_byte(tmp_path, monkeypatch):
@@ -126,8 +124,7 @@ def test_a_second_ingest_writes_nothing(project):
         assert (path.stat().st_mtime_ns, path.stat().st_ino) == (stat.st_mtime_ns, stat.st_ino)
 
 
-# -- versions
-# --------------------------------------------------------------------------------------------------------
+# -- versions ----------------------------------------------------------------------------------
 
 
 def test_more_pictures_are_added_in_new_shards_and_every_image_keeps_its_split(project):
@@ -217,8 +214,7 @@ def test_an_ingest_repairs_what_was_damaged(project, damage):
     assert [content_hash(images[row]) for row in range(40)] == stored.manifest.sha256
 
 
-# -- what is stale, and why
-# ------------------------------------------------------------------------------------------
+# -- what is stale, and why --------------------------------------------------------------------
 
 
 def test_the_state_tells_what_is_stale_and_why(project):

@@ -218,7 +218,8 @@ from atelier.data.sources.opening import open_source
 from atelier.params import Source
 
 def peak_kib():  # of this process alone; getrusage starts with what the parent had
-    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+    lines = open("/proc/self/status")
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 
 before = peak_kib()
 items = open_source(Path({str(tmp_path)!r}), Source(source="parquet", path="set")).items

@@ -22,15 +22,31 @@ pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason=f"{SHARED} is not he
         ({"source": "folder", "path": "bsds500_color"}, 3, 400, 0, {"train": 200, "test": 200}),
         ({"source": "folder", "path": "bsd400_gray180"}, 1, 400, 0, {None: 400}),
         (
-            {"source": "archive", "path": "grocery64/train.zip", "labels": "train/labels.csv", "label_column": "fine"},
-            3, 2640, 81, {"train": 2640},
+            {
+                "source": "archive",
+                "path": "grocery64/train.zip",
+                "labels": "train/labels.csv",
+                "label_column": "fine",
+            },
+            3,
+            2640,
+            81,
+            {"train": 2640},
         ),
         (
-            {"source": "archive", "path": "grocery64/val.zip", "labels": "val/labels.csv", "label_column": "coarse"},
-            3, 296, 37, {"validation": 296},
+            {
+                "source": "archive",
+                "path": "grocery64/val.zip",
+                "labels": "val/labels.csv",
+                "label_column": "coarse",
+            },
+            3,
+            296,
+            37,
+            {"validation": 296},
         ),
     ],
-)  # fmt: skip
+)
 def test_every_picture_is_read(tmp_path, keys, channels, count, num_classes, splits):
     keys = {**keys, "path": str(SHARED / keys["path"])}
     items = list(open_source(tmp_path, Source(**keys)).items)

@@ -28,8 +28,7 @@ def pairs(stored):
     return {row.sha256: (names[row.label], row.split) for row in rows}
 
 
-# -- what is written is read again
-# -----------------------------------------------------------------------------------
+# -- what is written is read again -------------------------------------------------------------
 
 
 @given(
@@ -119,8 +118,7 @@ def test_views_stay_valid_when_pages_are_given_back(tmp_path, monkeypatch):
         np.testing.assert_array_equal(view, by_hash[sha256])
 
 
-# -- versions: shards are append-only
-# --------------------------------------------------------------------------------
+# -- versions: shards are append-only ----------------------------------------------------------
 
 
 def shards_of(project):
@@ -218,17 +216,19 @@ def test_format_1_is_still_read(tmp_path):
     header = "sha256,name,label,split,height,width,channels,shard,offset"
     (tmp_path / "manifest.csv").write_text(f"{header}\n{row}\n")
     described = {
-        "format_version": 1, "params": {"image_size": 16, "channels": 1}, "source_digest": "x", "class_names": ["cat"],
+        "format_version": 1,
+        "params": {"image_size": 16, "channels": 1},
+        "source_digest": "x",
+        "class_names": ["cat"],
         "counts": {"train": 1, "validation": 0, "test": 0},
-    }  # fmt: skip
+    }
     (tmp_path / "dataset.json").write_text(json.dumps(described))
     stored = open_version("old", lambda file: tmp_path / file)
     np.testing.assert_array_equal(stored.images("train")[0], pixels)
     assert pairs(stored) == {content_hash(pixels): ("cat", "train")}
 
 
-# -- what is wrong is named
-# ------------------------------------------------------------------------------------------
+# -- what is wrong is named --------------------------------------------------------------------
 
 
 def shorten(name, by):

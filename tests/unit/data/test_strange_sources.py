@@ -31,9 +31,27 @@ OTHERS = [
     b"%PDF-1.7",
 ]
 STEMS = [
-    "a", "Icon\r", "two\nlines", "a,b", 'quo"te', "[bold]", "<b>", "x|y", "Statue No. 3 front", "p.png?w=640",
-    "\u00e9", "e\u0301", "gr\udcfcn", "\udcff\udc9c", "-rf", "$HOME", "CON", "a" * 200, " ", "\u202egnp",
-]  # fmt: skip
+    "a",
+    "Icon\r",
+    "two\nlines",
+    "a,b",
+    'quo"te',
+    "[bold]",
+    "<b>",
+    "x|y",
+    "Statue No. 3 front",
+    "p.png?w=640",
+    "\u00e9",
+    "e\u0301",
+    "gr\udcfcn",
+    "\udcff\udc9c",
+    "-rf",
+    "$HOME",
+    "CON",
+    "a" * 200,
+    " ",
+    "\u202egnp",
+]
 ENDINGS = [
     ".png",
     ".PNG",
@@ -51,14 +69,31 @@ ENDINGS = [
     ".dng",
 ]
 FOLDERS = [
-    "", "cat", "1", "01", "train/cat", "test", "train/gr\udcfcn", "__MACOSX", ".hidden", "val/dog", "x/y/z", "a b",
-]  # fmt: skip
+    "",
+    "cat",
+    "1",
+    "01",
+    "train/cat",
+    "test",
+    "train/gr\udcfcn",
+    "__MACOSX",
+    ".hidden",
+    "val/dog",
+    "x/y/z",
+    "a b",
+]
 TABLES = [
-    b"file,label\na.png,cat\n", b"\xef\xbb\xbffile;label\r\na.png;cat\r\n", "file,label\na.png,cat\n".encode("utf-16"),
-    b"file\tlabel\na.png\tgr\xfcn\n", b'file,label\n"a.png,cat\n', b"file,label,label\n",
-    b"", b"\0\0\0", b"label\ncat\n",
+    b"file,label\na.png,cat\n",
+    b"\xef\xbb\xbffile;label\r\na.png;cat\r\n",
+    "file,label\na.png,cat\n".encode("utf-16"),
+    b"file\tlabel\na.png\tgr\xfcn\n",
+    b'file,label\n"a.png,cat\n',
+    b"file,label,label\n",
+    b"",
+    b"\0\0\0",
+    b"label\ncat\n",
     b"file, label\nnone.png, cat\n",
-]  # fmt: skip
+]
 
 
 class Echo:
@@ -81,9 +116,8 @@ def content(draw):
 
 
 def names(draw):
-    return f"{draw.choice(FOLDERS)}/{draw.choice(STEMS)}{draw.randrange(50) or ''}{draw.choice(ENDINGS)}".strip(
-        "/"
-    )
+    stem = f"{draw.choice(STEMS)}{draw.randrange(50) or ''}"
+    return f"{draw.choice(FOLDERS)}/{stem}{draw.choice(ENDINGS)}".strip("/")
 
 
 def write(folder, files):

@@ -1,4 +1,5 @@
-"""Levels of a degradation: they are those that were really drawn, found again in what they did to the images."""
+"""Levels of a degradation: they are those that were really drawn, found again in what they did to
+the images."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,5 @@
-"""Every kind of degradation: its statistics, its range, its draws, and the adjoint of the linear ones."""
+"""Every kind of degradation: its statistics, its range, its draws, and the adjoint of the linear
+ones."""
 
 import io
 import math
@@ -88,8 +89,7 @@ def test_each_image_draws_its_own(values, name):
     assert any(not torch.equal(trained_BCHW[0], other_CHW) for other_CHW in trained_BCHW[1:])
 
 
-# -- adjoint
-# ---------------------------------------------------------------------------------------------------------
+# -- adjoint -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [name for name, step in STEPS.items() if step.linear])
@@ -142,8 +142,7 @@ def test_a_step_without_an_adjoint_says_so_and_is_not_linear(values, name):
     assert (doubled_BCHW - 2 * once_BCHW).abs().max() > 0.01
 
 
-# -- noise
-# -----------------------------------------------------------------------------------------------------------
+# -- noise -------------------------------------------------------------------------------------
 
 
 def test_a_range_of_noise_is_drawn_uniformly_and_its_level_is_known():
@@ -201,8 +200,7 @@ def test_speckle_grows_with_the_brightness():
         assert noise_BCHW.mean().item() == pytest.approx(0, abs=0.005)
 
 
-# -- resolution, colour, JPEG
-# ----------------------------------------------------------------------------------------
+# -- resolution, colour, JPEG ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4])

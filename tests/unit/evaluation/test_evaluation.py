@@ -163,8 +163,7 @@ def test_an_evaluation_does_not_depend_on_its_chunks(every, request, monkeypatch
         assert score.value == pytest.approx(evaluated.scores[name].value, rel=1e-4, abs=1e-6)
 
 
-# -- classification
-# ------------------------------------------------------------------------------------------------
+# -- classification ----------------------------------------------------------------------------
 
 
 def test_accuracy_is_the_share_of_right_answers(fashion, classifier, seen):
@@ -184,8 +183,7 @@ def test_each_class_has_its_recall(fashion, seen):
     assert weighted == pytest.approx(seen.scores["accuracy"].value)
 
 
-# -- restoration
-# ---------------------------------------------------------------------------------------------------
+# -- restoration -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -329,8 +327,7 @@ def test_another_restorer_is_told_the_noise_level_if_it_asks_for_it(fashion):
     assert value == pytest.approx(alone.scores["psnr"].value, rel=1e-6)
 
 
-# -- generation
-# ----------------------------------------------------------------------------------------------------
+# -- generation --------------------------------------------------------------------------------
 
 
 def test_real_training_images_are_the_floor(generated):

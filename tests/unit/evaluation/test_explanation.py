@@ -24,7 +24,8 @@ NOISE, HALF = [{"noise": {"sigma": 0.1}}], [{"downsample": {"factor": 2}}]
 
 
 def test_details_of_the_middle_come_from_where_the_network_takes_them():
-    """A network that shows the left neighbour at a distance of ten pixels takes the patch from there."""
+    """A network that shows the left neighbour at a distance of ten pixels takes the patch from
+    there."""
 
     class Shift(nn.Module):
         def forward(self, y_BCHW):

@@ -88,8 +88,7 @@ def images(count=7, channels=1, size=28):
     return np.random.default_rng(0).random((count, channels, size, size), np.float32)
 
 
-# -- each extractor
-# --------------------------------------------------------------------------------------------------
+# -- each extractor ----------------------------------------------------------------------------
 
 
 @ALL
@@ -169,8 +168,7 @@ def test_efficientnet_tells_what_to_install_where_it_is_missing(monkeypatch):
         efficientnet_extractor(64, EFFICIENTNET_SHA256, "", CPU)
 
 
-# -- weights that are not what they should be
-# ------------------------------------------------------------------------
+# -- weights that are not what they should be --------------------------------------------------
 
 
 def test_another_file_is_not_opened(inception_file, tmp_path):
@@ -205,8 +203,7 @@ def test_a_pickle_in_place_of_torchscript_runs_no_code_even_with_the_right_check
     assert not mark.exists()
 
 
-# -- features of real images are kept
-# --------------------------------------------------------------------------------
+# -- features of real images are kept ----------------------------------------------------------
 
 
 class Counting:
@@ -291,8 +288,7 @@ def test_a_folder_that_cant_be_written_costs_only_time(fashion, tmp_path):
         assert counting.take(fashion, tmp_path / "file" / "features")[1] == 250
 
 
-# -- evaluations with them
-# -------------------------------------------------------------------------------------------
+# -- evaluations with them ---------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,8 @@ def doubling():
 
 @pytest.fixture(scope="module")
 def of_photos(photos, doubling):
-    """The evaluation of a network on photographs of differing sizes, at most 64 pixels of a side."""
+    """The evaluation of a network on photographs of differing sizes, at most 64 pixels of a
+    side."""
     return evaluate_restorer(doubling, [MASK, HALF], photos, None, PROTOCOL)
 
 

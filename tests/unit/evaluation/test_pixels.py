@@ -1,4 +1,5 @@
-"""Restorers scored by a pixel protocol, by class and level, and beside denoisers that are installed."""
+"""Restorers scored by a pixel protocol, by class and level, and beside denoisers that are
+installed."""
 
 import hashlib
 from dataclasses import replace
@@ -41,8 +42,7 @@ def of_range(fashion, cnn):
     return evaluate_restorer(cnn, [MASK, RANGE], fashion, None, protocol_of())
 
 
-# -- the protocol
-# ----------------------------------------------------------------------------------------------------
+# -- the protocol ------------------------------------------------------------------------------
 
 
 def test_every_score_in_pixels_is_of_the_protocol_that_was_asked_for_and_says_so(photos):
@@ -127,8 +127,7 @@ def test_ms_ssim_is_scored_on_the_pictures_that_are_large_enough(large, cnn):
     assert "ms_ssim" not in small.scores and "ms_ssim" not in small.units
 
 
-# -- slices
-# ----------------------------------------------------------------------------------------------------------
+# -- slices ------------------------------------------------------------------------------------
 
 
 def test_each_class_and_each_level_has_its_scores(fashion, of_range):
@@ -177,8 +176,7 @@ def test_a_slice_of_one_image_has_no_row(large):
     assert found == set(counts[counts > 1].index)
 
 
-# -- denoisers
-# -------------------------------------------------------------------------------------------------------
+# -- denoisers ---------------------------------------------------------------------------------
 
 
 def test_non_local_means_and_the_model_are_compared_on_the_same_first_images(fashion, cnn):
@@ -235,8 +233,7 @@ def test_images_that_a_denoiser_can_not_work_on_have_no_row_of_it(fashion, cnn, 
     assert not evaluated.table.slice.str.startswith("first:").any()
 
 
-# -- published figures
-# -----------------------------------------------------------------------------------------------
+# -- published figures -------------------------------------------------------------------------
 
 
 def pictures_of(name):

@@ -1,4 +1,5 @@
-"""Models that are built from versions of others, from the plan to the registered version, with a real MLflow."""
+"""Models that are built from versions of others, from the plan to the registered version, with a
+real MLflow."""
 
 import json
 import os
@@ -171,9 +172,12 @@ def test_what_is_registered_but_does_not_fit_is_refused(
 
 @pytest.mark.parametrize(
     ("reference", "message"),
-    [("classifier/1", "is a classification model. Name a restorer"), ("double/1", "would enlarge the images 2 times"),
-     ("colour/1", "restores images of 3 channels, those of fashion have 1. Name another")],
-)  # fmt: skip
+    [
+        ("classifier/1", "is a classification model. Name a restorer"),
+        ("double/1", "would enlarge the images 2 times"),
+        ("colour/1", "restores images of 3 channels, those of fashion have 1. Name another"),
+    ],
+)
 def test_what_can_not_refine_is_refused_before_the_gan_is_trained(
     project, registry, tmp_path, reference, message
 ):
@@ -242,9 +246,13 @@ def test_an_interrupted_extended_training_ends_bit_identical(
 
     served = registry.load(registry.version("gan", 1)).unwrap_python_model()
     draw_images(
-        lambda count, seed: served.predict(None, pd.DataFrame({"num_images": [count], "seed": [seed]})),
-        (IMAGES, 28, 28, 1), params.seed, tmp_path / "generated.bin",
-    )  # fmt: skip
+        lambda count, seed: served.predict(
+            None, pd.DataFrame({"num_images": [count], "seed": [seed]})
+        ),
+        (IMAGES, 28, 28, 1),
+        params.seed,
+        tmp_path / "generated.bin",
+    )
     assert (tmp_path / "generated.bin").read_bytes() == kept
     drawn = read_images(tmp_path / "generated.bin", dataset.info)
     checkpoints = Checkpoints(tmp_path, "whole")

@@ -45,8 +45,7 @@ def evaluated(name, *overrides, version="m/1", data="d0", extractor="fashion-cla
     return evaluation_inputs(params(*overrides), name, version, {"fashion": data}, extractor)
 
 
-# -- code
-# ------------------------------------------------------------------------------------------------------------
+# -- code --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -215,16 +214,22 @@ def test_every_import_of_a_hashed_module_is_hashed():
             ast.parse(source(file))
 
 
-# -- what a training depends on
-# --------------------------------------------------------------------------------------
+# -- what a training depends on ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize(
     "override",
-    ["evaluation.num_images=500", "evaluation.cas_kimg=3", "evaluation.confidence=0.9", "device=cpu", "threads=1",
-     "promotion.gan.floors={}", "datasets.fashion.path=raw"],
-)  # fmt: skip
+    [
+        "evaluation.num_images=500",
+        "evaluation.cas_kimg=3",
+        "evaluation.confidence=0.9",
+        "device=cpu",
+        "threads=1",
+        "promotion.gan.floors={}",
+        "datasets.fashion.path=raw",
+    ],
+)
 def test_a_training_does_not_depend_on_how_it_is_scored_or_where_it_runs(name, override):
     assert trained(name, override) == trained(name)
 
@@ -257,8 +262,7 @@ def test_a_training_depends_on_what_it_sees_of_the_data(override):
     assert reason.startswith(f"params: {key}")
 
 
-# -- what an evaluation depends on
-# -----------------------------------------------------------------------------------
+# -- what an evaluation depends on -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -304,8 +308,11 @@ def test_the_degradation_of_the_test_images_matters_to_its_restorer_alone():
 
 def test_the_largest_side_matters_where_pictures_keep_their_size(tmp_path):
     assert evaluated("fashion-denoise", "evaluation.max_side=100") == evaluated("fashion-denoise")
-    own = ["datasets.photos={source: folder, path: raw, channels: 1}", "models.fashion-denoise.dataset=photos",
-           "models.fashion-denoise.training.crop_size=32"]  # fmt: skip
+    own = [
+        "datasets.photos={source: folder, path: raw, channels: 1}",
+        "models.fashion-denoise.dataset=photos",
+        "models.fashion-denoise.training.crop_size=32",
+    ]
     larger = evaluated("fashion-denoise", *own, "evaluation.max_side=100")
     assert differences(evaluated("fashion-denoise", *own), larger) == [
         "params: max_side 512 -> 100"
@@ -342,8 +349,7 @@ def test_the_extractor_scores_the_models_of_its_own_dataset(tmp_path):
     ]
 
 
-# -- reasons
-# ---------------------------------------------------------------------------------------------------------
+# -- reasons -----------------------------------------------------------------------------------
 
 
 def test_reasons_name_the_parameter_with_both_values():

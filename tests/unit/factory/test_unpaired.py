@@ -1,4 +1,5 @@
-"""A restorer of really damaged pictures, from the plan to the verdict, with two datasets and a real MLflow."""
+"""A restorer of really damaged pictures, from the plan to the verdict, with two datasets and a real
+MLflow."""
 
 import json
 

@@ -1,4 +1,5 @@
-"""Classical restorers: each does its one thing, to odd sizes and to every combination of degradations."""
+"""Classical restorers: each does its one thing, to odd sizes and to every combination of
+degradations."""
 
 import numpy as np
 import pytest

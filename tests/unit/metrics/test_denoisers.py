@@ -1,4 +1,5 @@
-"""Non-local means and BM3D: chosen where they fit and are installed, and better than the noisy image."""
+"""Non-local means and BM3D: chosen where they fit and are installed, and better than the noisy
+image."""
 
 import numpy as np
 import pytest

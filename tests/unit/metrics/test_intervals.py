@@ -118,8 +118,7 @@ def test_importing_the_metrics_imports_nothing_heavy():
     assert finished.stderr.strip() == ""
 
 
-# -- exceedances of an order statistic
-# -------------------------------------------------------------------------------
+# -- exceedances of an order statistic ---------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,7 @@ def _values(real, fake):
     return {name: score.value for name, score in neighbour_scores(real, fake, 0.95).items()}
 
 
-# -- precision, recall, density, coverage
-# ----------------------------------------------------------------------------
+# -- precision, recall, density, coverage ------------------------------------------------------
 
 
 def test_all_four_equal_brute_force_across_chunks(monkeypatch):
@@ -122,8 +121,7 @@ def test_sets_without_neighbours_are_refused():
         memorisation(np.empty(0), np.ones(10), 0.95)
 
 
-# -- memorisation
-# ----------------------------------------------------------------------------------------------------
+# -- memorisation ------------------------------------------------------------------------------
 
 
 def test_the_nearest_training_image_and_its_closeness_equal_brute_force(monkeypatch):
@@ -145,7 +143,8 @@ def test_a_copy_is_at_no_distance_whatever_its_duplicates():
 
 
 def _simulated(seed, share_copied=0.0, spread=1.0, num=300):
-    """Memorisation of a generator that draws from the data's distribution, or a narrower one, and copies a share."""
+    """Memorisation of a generator that draws from the data's distribution, or a narrower one, and
+    copies a share."""
     rng = np.random.default_rng(seed)
     train, held_out, fake = (
         rng.normal(size=(count, 6)).astype(np.float32) for count in (2000, num, num)
@@ -169,7 +168,8 @@ def test_false_alarms_on_200_generators_that_dont_memorise_are_as_rare_as_said(s
 
 
 def test_distance_alone_would_take_typical_images_for_copies():
-    """Why closeness is a ratio: a generator that draws what is common has training images nearby, and copied none."""
+    """Why closeness is a ratio: a generator that draws what is common has training images nearby,
+    and copied none."""
     rng = np.random.default_rng(0)
     train, held_out = rng.normal(size=(2, 1000, 6))
     nearest = [

@@ -68,11 +68,16 @@ def test_ssim_equals_scikit_image(size):
     x_hat, x = _images(*size)
     expected = [
         structural_similarity(
-            a.astype(np.float64), b.astype(np.float64), data_range=1.0, channel_axis=0,
-            gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
+            a.astype(np.float64),
+            b.astype(np.float64),
+            data_range=1.0,
+            channel_axis=0,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
         )
         for a, b in zip(x_hat, x, strict=True)
-    ]  # fmt: skip
+    ]
     assert ssim_N(x_hat, x) == pytest.approx(expected, rel=1e-9)
 
 
@@ -199,8 +204,16 @@ def test_luma_of_rounded_images_is_rounded_too():
 
 
 def test_every_protocol_has_a_text_of_its_own():
-    protocols = [replace(AS_STORED, **{key: value}) for key, value in
-                 (("luma", True), ("border", 2), ("border", 3), ("round", True), ("clip", False))]  # fmt: skip
+    protocols = [
+        replace(AS_STORED, **{key: value})
+        for key, value in (
+            ("luma", True),
+            ("border", 2),
+            ("border", 3),
+            ("round", True),
+            ("clip", False),
+        )
+    ]
     texts = [AS_STORED.text, *(protocol.text for protocol in protocols)]
     assert len(set(texts)) == 6
     assert AS_STORED.text == (

@@ -226,8 +226,7 @@ def test_a_bundle_builds_the_generator_again_from_its_own_source(name, tmp_path)
     assert torch.equal(rebuilt(z_BZ, labels_B), model(z_BZ, labels_B))
 
 
-# -- resnet
-# -----------------------------------------------------------------------------------------------------------
+# -- resnet ------------------------------------------------------------------------------------
 
 
 def test_attention_starts_as_the_identity_and_is_scaled_dot_products():
@@ -280,8 +279,7 @@ def test_the_class_acts_through_the_normalisation_alone():
     assert not torch.allclose(*model(z_BZ, torch.tensor([0, 1])))
 
 
-# -- r3
-# ---------------------------------------------------------------------------------------------------------------
+# -- r3 ----------------------------------------------------------------------------------------
 
 
 def test_r3_blocks_start_as_the_identity_and_keep_nothing_between_batches():

@@ -1,4 +1,5 @@
-"""The classifiers: golden parameter count, shapes and gradients (restorers and GANs have files of their own)."""
+"""The classifiers: golden parameter count, shapes and gradients (restorers and GANs have files of
+their own)."""
 
 import pytest
 import torch

@@ -207,8 +207,7 @@ def test_twelve_steps_from_the_start_move_every_parameter(key):
     ] == []
 
 
-# -- recurrence
-# ------------------------------------------------------------------------------------------------------
+# -- recurrence --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("key", ["crnn", "crnn, lstm"])
@@ -252,8 +251,7 @@ def test_the_first_weights_and_draws_of_a_gru_are_what_they_were_before_there_wa
     assert torch.rand(1).item() == pytest.approx(0.74836171, abs=1e-7)
 
 
-# -- noise level
-# -----------------------------------------------------------------------------------------------------
+# -- noise level -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("key", CONFIGS)
@@ -330,8 +328,7 @@ def test_edges_of_a_drawing_are_no_noise(cells, seed):
     assert convolutional._estimated_sigma(drawing_BCHW).item() < 1e-6
 
 
-# -- files that are stored with a model
-# ------------------------------------------------------------------------------
+# -- files that are stored with a model --------------------------------------------------------
 
 
 def test_helpers_that_the_files_repeat_are_equal():

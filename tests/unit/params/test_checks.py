@@ -344,14 +344,22 @@ OTHER_FEATURES = [
         [
             (FEATURES, "features: efficientnet_lite0"),
             ("num_images: 10000", "num_images: 1280"),
-            ("{metric: kid_classifier, floors: {class_balance: 0.9, cas: 0.5}}", "{metric: fd_efficientnet}"),
+            (
+                "{metric: kid_classifier, floors: {class_balance: 0.9, cas: 0.5}}",
+                "{metric: fd_efficientnet}",
+            ),
         ],
         "promotion.gan.metric: 'fd_efficientnet' needs more images than efficientnet_lite0 has "
         "features, 1280, but "
         "evaluation.num_images = 1280. Raise it, or use kid_efficientnet.",
     ),
     (
-        [(FEATURES, FEATURES + "\n  efficientnet_side: 96\n  inception: {path: weights/inception.pt}")],
+        [
+            (
+                FEATURES,
+                FEATURES + "\n  efficientnet_side: 96\n  inception: {path: weights/inception.pt}",
+            )
+        ],
         [
             f"evaluation.{key}: evaluation.features names another extractor, so it has no effect. "
             "Remove it."
@@ -363,13 +371,19 @@ OTHER_FEATURES = [
         "evaluation.inception.sha256 = 'abc' does not match ^[0-9a-f]{64}$.",
     ),
     (
-        [("floors: {psnr_gain: 0.0}", "floors: {accuracy_gain: 0.0}"), (FEATURES, "features: efficientnet_lite0"),
-         ("gan: {metric: kid_classifier, floors: {class_balance: 0.9, cas: 0.5}}", "gan: {metric: kid_efficientnet}")],
+        [
+            ("floors: {psnr_gain: 0.0}", "floors: {accuracy_gain: 0.0}"),
+            (FEATURES, "features: efficientnet_lite0"),
+            (
+                "gan: {metric: kid_classifier, floors: {class_balance: 0.9, cas: 0.5}}",
+                "gan: {metric: kid_efficientnet}",
+            ),
+        ],
         "promotion.restoration.floors.accuracy_gain: 'accuracy_gain' is not measured with "
         "evaluation.features = "
         "efficientnet_lite0. Measured are: mse, psnr, ssim, ms_ssim, lpips, psnr_gain.",
     ),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("replacements", "expected"), OTHER_FEATURES)
@@ -561,8 +575,7 @@ def test_the_gate_knows_the_direction_of_every_metric_that_is_measured():
         )
 
 
-# -- every leaf is read somewhere
-# ------------------------------------------------------------------------------------
+# -- every leaf is read somewhere --------------------------------------------------------------
 
 # What the values of a record are called where they are read, `training.kimg` or
 # `model.training.kimg`.
@@ -610,7 +623,8 @@ STEP_RECORDS = {
 
 
 def read_attributes():
-    """(last word before the dot, attribute) of every `a.b` read in src/ and flows/, but in records and checks."""
+    """(last word before the dot, attribute) of every `a.b` read in src/ and flows/, but in records
+    and checks."""
     files = [path for folder in ("src", "flows") for path in (REPOSITORY / folder).rglob("*.py")]
     return attributes_in(
         path for path in files if path.parent.name != "params" or path.name == "references.py"

@@ -116,35 +116,91 @@ ONE_MISTAKE = [
         "kimg: 300, kigm: 3,",
         "models.fashion-classifier.training.kigm: unknown key. Did you mean 'kimg'?",
     ),
-    ("depth: 6", "depth: 6, dept: 6", "models.fashion-denoise.network.dept: unknown key. Did you mean 'depth'?"),
+    (
+        "depth: 6",
+        "depth: 6, dept: 6",
+        "models.fashion-denoise.network.dept: unknown key. Did you mean 'depth'?",
+    ),
     (
         "iterations: 4",
         "iterations: 4, iteration: 4",
         "models.fashion-inpaint.network.iteration: unknown key. Did you mean 'iterations'?",
     ),
     ("{sigma: 0.2}", "{sigma: 0.2, sgma: 1}", "noise.sgma: unknown key. Did you mean 'sigma'?"),
-    ("{noise:", "{nose:", "models.fashion-denoise.degradation.0.nose: unknown key. Did you mean 'noise'?"),
+    (
+        "{noise:",
+        "{nose:",
+        "models.fashion-denoise.degradation.0.nose: unknown key. Did you mean 'noise'?",
+    ),
     ("seed: 7", "seed: 7\nxyz: 1", "xyz: unknown key. Known: seed, device, threads,"),
-    ("kimg: 300", 'kimg: "300"', "models.fashion-classifier.training.kimg = '300': should be a valid number."),
-    ("width: 24", "width: 24.5", "models.fashion-classifier.network.width = 24.5: should be a valid integer"),
-    ("flip: true", "flip: yes", "models.fashion-classifier.training.augment.flip = 'yes': should be a valid boolean"),
-    ("{flip: true}", "{flop: true}", "classifier.training.augment.flop: unknown key. Did you mean 'flip'?"),
-    ("{flip: true}", "{rotate: 90}", "training.augment.rotate = 90: should be less than or equal to 45."),
-    ("kimg: 300,", "kimg: 300, crop_size: 8,", "training.crop_size = 8: should be greater than or equal to 16."),
-    ("    network:", "    data: {limit: 0}\n    network:", "classifier.data.limit = 0: should be greater than or"),
+    (
+        "kimg: 300",
+        'kimg: "300"',
+        "models.fashion-classifier.training.kimg = '300': should be a valid number.",
+    ),
+    (
+        "width: 24",
+        "width: 24.5",
+        "models.fashion-classifier.network.width = 24.5: should be a valid integer",
+    ),
+    (
+        "flip: true",
+        "flip: yes",
+        "models.fashion-classifier.training.augment.flip = 'yes': should be a valid boolean",
+    ),
+    (
+        "{flip: true}",
+        "{flop: true}",
+        "classifier.training.augment.flop: unknown key. Did you mean 'flip'?",
+    ),
+    (
+        "{flip: true}",
+        "{rotate: 90}",
+        "training.augment.rotate = 90: should be less than or equal to 45.",
+    ),
+    (
+        "kimg: 300,",
+        "kimg: 300, crop_size: 8,",
+        "training.crop_size = 8: should be greater than or equal to 16.",
+    ),
+    (
+        "    network:",
+        "    data: {limit: 0}\n    network:",
+        "classifier.data.limit = 0: should be greater than or",
+    ),
     ("channels: 1", "channels: '1'", "datasets.fashion.channels = '1' is not one of [1, 3]."),
     ("seed: 7", "seed: -1", "seed = -1: should be greater than or equal to 0."),
     ("seed: 7", "seed: 2147483648", "seed = 2147483648: should be less than 2147483648."),
-    ("lr: 3e-3", "lr: .inf", "models.fashion-classifier.training.lr = inf: should be a finite number."),
-    ("lr: 3e-3", "lr: .nan", "models.fashion-classifier.training.lr = nan: should be a finite number."),
+    (
+        "lr: 3e-3",
+        "lr: .inf",
+        "models.fashion-classifier.training.lr = inf: should be a finite number.",
+    ),
+    (
+        "lr: 3e-3",
+        "lr: .nan",
+        "models.fashion-classifier.training.lr = nan: should be a finite number.",
+    ),
     ("lr: 3e-3", "lr: 0", "models.fashion-classifier.training.lr = 0: should be greater than 0."),
-    ("sigma: 0.2", "sigma: 20", "models.fashion-denoise.degradation.0.noise.sigma = 20: should be less than or equal"),
+    (
+        "sigma: 0.2",
+        "sigma: 20",
+        "models.fashion-denoise.degradation.0.noise.sigma = 20: should be less than or equal",
+    ),
     ("[0.0, 0.99]", "[0.0, 1]", "models.fashion-gan.training.betas.1 = 1: should be less than 1."),
     ("[0.0, 0.99]", "[0.0]", "models.fashion-gan.training.betas.1: missing. Add it."),
     ("confidence: 0.95", "confidence: 95", "evaluation.confidence = 95: should be less than 1."),
     ("device: auto", "device: gpu", "device = 'gpu' does not match ^(auto|cpu|cuda"),
-    ("threads: auto", "threads: 0", "threads = 0 is not one of ['auto'] and should be greater than or equal to 1."),
-    ("threads: auto", "threads: all", "threads = 'all' is not one of ['auto'] and should be a valid integer."),
+    (
+        "threads: auto",
+        "threads: 0",
+        "threads = 0 is not one of ['auto'] and should be greater than or equal to 1.",
+    ),
+    (
+        "threads: auto",
+        "threads: all",
+        "threads = 'all' is not one of ['auto'] and should be a valid integer.",
+    ),
     (
         "kind: gan",
         "kind: gam",
@@ -157,7 +213,11 @@ ONE_MISTAKE = [
         "name: u-net",
         "network.name = 'u-net' is not one of ['cnn', 'crnn', 'unet', 'nafnet', 'resnet_sr'].",
     ),
-    ("iterations: 4", "iterations: 4, cell: GRU", "inpaint.network.cell = 'GRU' is not one of ['gru', 'lstm']."),
+    (
+        "iterations: 4",
+        "iterations: 4, cell: GRU",
+        "inpaint.network.cell = 'GRU' is not one of ['gru', 'lstm'].",
+    ),
     ("depth: 6", "depth: 6, noise_level: 1", "network.noise_level = 1: should be a valid boolean"),
     (
         "loss: relativistic",
@@ -172,30 +232,82 @@ ONE_MISTAKE = [
         "is held: add `gp_w",
     ),
     ("device: auto", "", "device: missing. Add it."),
-    ("fashion-gan:", "Fashion_GAN:", "models.Fashion_GAN = 'Fashion_GAN' does not match ^[a-z0-9][a-z0-9-]*$."),
+    (
+        "fashion-gan:",
+        "Fashion_GAN:",
+        "models.Fashion_GAN = 'Fashion_GAN' does not match ^[a-z0-9][a-z0-9-]*$.",
+    ),
     ("evaluation:", "  empty:\nevaluation:", "models.empty = None: should be an object."),
-    ("source: fashion-mnist", "source: folder", "datasets.fashion: source 'folder' needs a path: add `path: ...`."),
+    (
+        "source: fashion-mnist",
+        "source: folder",
+        "datasets.fashion: source 'folder' needs a path: add `path: ...`.",
+    ),
     (
         "{noise: {sigma: 0.2}}",
         "{noise: {sigma: 0.2}, mask: {size: 3}}",
         "missing_pixels, downsample, jpeg, decolourise; this one has ['mask', 'noise'].",
     ),
-    ("{sigma: 0.2}", "{sigma: [0.1, 2]}", "degradation.0.noise.sigma = 2: should be less than or equal to 1."),
-    ("{sigma: 0.2}", "{sigma: [0.2, 0.1]}", "noise.sigma = [0.2, 0.1]: should be a range [low, high] with low below"),
-    ("{sigma: 0.2}", "{sigma: [0.2, 0.2]}", "noise.sigma = [0.2, 0.2]: should be a range [low, high] with low below"),
-    ("{sigma: 0.2}", "{sigma: [0.2]}", "noise.sigma = [0.2]: should be a number or a range [low, high]."),
+    (
+        "{sigma: 0.2}",
+        "{sigma: [0.1, 2]}",
+        "degradation.0.noise.sigma = 2: should be less than or equal to 1.",
+    ),
+    (
+        "{sigma: 0.2}",
+        "{sigma: [0.2, 0.1]}",
+        "noise.sigma = [0.2, 0.1]: should be a range [low, high] with low below",
+    ),
+    (
+        "{sigma: 0.2}",
+        "{sigma: [0.2, 0.2]}",
+        "noise.sigma = [0.2, 0.2]: should be a range [low, high] with low below",
+    ),
+    (
+        "{sigma: 0.2}",
+        "{sigma: [0.2]}",
+        "noise.sigma = [0.2]: should be a number or a range [low, high].",
+    ),
     ("{sigma: 0.2}", "{sigma: ['0', 1]}", "noise.sigma = '0': should be a valid number."),
     ("{sigma: 0.2}", "{sigma: .nan}", "degradation.0.noise.sigma = nan: should be"),
     ("{size: 12}", "{size: [4, 8.5]}", "degradation.0.mask.size = 8.5: should be a valid integer"),
-    ("{size: 12}", "{size: 12, count: 0}", "degradation.0.mask.count = 0: should be greater than or equal to 1."),
-    ("{noise: {sigma: 0.2}}", "{jpeg: {quality: 101}}", "0.jpeg.quality = 101: should be less than or equal to 100."),
-    ("{noise: {sigma: 0.2}}", "{downsample: {factor: 5}}", "downsample.factor = 5 is not one of [2, 3, 4]."),
-    ("{noise: {sigma: 0.2}}", "{motion_blur: {length: 9, angel: 3}}", "angel: unknown key. Did you mean 'angle'?"),
-    ("{noise: {sigma: 0.2}}", "{kernel_blur: {path: k.npz, sha256: 12}}", "kernel_blur.sha256 = 12: should be a valid"),
+    (
+        "{size: 12}",
+        "{size: 12, count: 0}",
+        "degradation.0.mask.count = 0: should be greater than or equal to 1.",
+    ),
+    (
+        "{noise: {sigma: 0.2}}",
+        "{jpeg: {quality: 101}}",
+        "0.jpeg.quality = 101: should be less than or equal to 100.",
+    ),
+    (
+        "{noise: {sigma: 0.2}}",
+        "{downsample: {factor: 5}}",
+        "downsample.factor = 5 is not one of [2, 3, 4].",
+    ),
+    (
+        "{noise: {sigma: 0.2}}",
+        "{motion_blur: {length: 9, angel: 3}}",
+        "angel: unknown key. Did you mean 'angle'?",
+    ),
+    (
+        "{noise: {sigma: 0.2}}",
+        "{kernel_blur: {path: k.npz, sha256: 12}}",
+        "kernel_blur.sha256 = 12: should be a valid",
+    ),
     ("{noise: {sigma: 0.2}}", "{}", "degradation.0: a degradation step has exactly one key of"),
-    ("{noise: {sigma: 0.2}}", "{noise: }", "degradation.0: a degradation step has exactly one key of"),
-    ("[{noise: {sigma: 0.2}}]", "[]", "models.fashion-denoise.degradation = []: tuple should have at least 1 item"),
-]  # fmt: skip
+    (
+        "{noise: {sigma: 0.2}}",
+        "{noise: }",
+        "degradation.0: a degradation step has exactly one key of",
+    ),
+    (
+        "[{noise: {sigma: 0.2}}]",
+        "[]",
+        "models.fashion-denoise.degradation = []: tuple should have at least 1 item",
+    ),
+]
 
 
 @pytest.mark.parametrize(
@@ -303,16 +415,31 @@ def test_overrides_reach_every_depth(load):
         ("seed=[", "-S seed=[: '[' is not a YAML value."),
         ("models=&a [*a]", "is not a YAML value"),
         ("sede.x=1", "-S sede.x=1: there is no sede in params.yaml. Did you mean 'seed'?"),
-        ("models.fashion-gann.training.lr=1", "no models.fashion-gann in params.yaml. Did you mean 'fashion-gan'?"),
-        ("models.fashion-gan.trainin.lr=1", "no models.fashion-gan.trainin in params.yaml. Did you mean 'training'?"),
-        ("models.fashion-gan.training.lrr=1", "models.fashion-gan.training.lrr: unknown key. Did you mean 'lr'?"),
-        ("models.fashion-denoise.degradation.1.noise.sigma=1", "is no models.fashion-denoise.degradation.1 in"),
-        ("models.fashion-denoise.degradation.7={}", "models.fashion-denoise.degradation has no key '7'."),
+        (
+            "models.fashion-gann.training.lr=1",
+            "no models.fashion-gann in params.yaml. Did you mean 'fashion-gan'?",
+        ),
+        (
+            "models.fashion-gan.trainin.lr=1",
+            "no models.fashion-gan.trainin in params.yaml. Did you mean 'training'?",
+        ),
+        (
+            "models.fashion-gan.training.lrr=1",
+            "models.fashion-gan.training.lrr: unknown key. Did you mean 'lr'?",
+        ),
+        (
+            "models.fashion-denoise.degradation.1.noise.sigma=1",
+            "is no models.fashion-denoise.degradation.1 in",
+        ),
+        (
+            "models.fashion-denoise.degradation.7={}",
+            "models.fashion-denoise.degradation has no key '7'.",
+        ),
         ("seed.x=3", "seed has no key 'x'."),
         ("seed=", "seed = None: should be a valid integer."),
         ("seed=1e3", "seed = 1000.0: should be a valid integer."),
     ],
-)  # fmt: skip
+)
 def test_an_override_that_leads_nowhere_is_refused(load, given, expected):
     with pytest.raises(ConfigError, match=re.escape(expected)):
         load(overrides=[given])

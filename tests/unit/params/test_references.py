@@ -62,7 +62,11 @@ IMPOSSIBLE = [
         "^[a-z0-9][a-z0-9-]*(@[a-z][a-z0-9-]*|/[1-9][0-9]*)?$.",
     ),
     (
-        [extend("fashion-gan"), PHOTOS, ("restoration\n    dataset: fashion", "restoration\n    dataset: photos")],
+        [
+            extend("fashion-gan"),
+            PHOTOS,
+            ("restoration\n    dataset: fashion", "restoration\n    dataset: photos"),
+        ],
         "models.fashion-denoise.data.extend.gan: 'fashion-gan' learns 'fashion', this model "
         "'photos'. Name a GAN of "
         "the same dataset: another one's images may differ in size, or show what is test data "
@@ -80,7 +84,11 @@ IMPOSSIBLE = [
         "it.",
     ),
     (
-        [extend("fashion-gan"), (INPAINT, f"data: {{extend: fashion-gan}}\n    {INPAINT}"), refine("fashion-denoise")],
+        [
+            extend("fashion-gan"),
+            (INPAINT, f"data: {{extend: fashion-gan}}\n    {INPAINT}"),
+            refine("fashion-denoise"),
+        ],
         "models.fashion-gan: each of fashion-gan -> fashion-denoise -> fashion-gan would have to "
         "be made before "
         "itself. Name a version instead of an alias (fashion-denoise/1), or remove one of their "
@@ -104,7 +112,11 @@ IMPOSSIBLE = [
         "restorer that keeps them.",
     ),
     (
-        [refine("fashion-denoise"), PHOTOS, ("restoration\n    dataset: fashion", "restoration\n    dataset: photos")],
+        [
+            refine("fashion-denoise"),
+            PHOTOS,
+            ("restoration\n    dataset: fashion", "restoration\n    dataset: photos"),
+        ],
         "models.fashion-gan.refine: 'fashion-denoise' restores images of datasets.photos.channels "
         "= 3, the GAN draws "
         "images of datasets.fashion.channels = 1. Name a restorer of the same channels.",
@@ -127,7 +139,7 @@ IMPOSSIBLE = [
         "the same dataset "
         "and degradation.",
     ),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(

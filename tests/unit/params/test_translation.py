@@ -1,4 +1,5 @@
-"""Combinations of parameters that a restorer from unpaired pictures can't work with, and what is said of them."""
+"""Combinations of parameters that a restorer from unpaired pictures can't work with, and what is
+said of them."""
 
 import pytest
 

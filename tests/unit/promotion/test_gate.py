@@ -56,8 +56,7 @@ def images(rng, count=400):
     return rng.normal(25, 3, count)
 
 
-# -- floors
-# ----------------------------------------------------------------------------------------------------------
+# -- floors ------------------------------------------------------------------------------------
 
 
 def test_the_first_version_needs_no_proof():
@@ -105,8 +104,7 @@ def test_a_champion_that_was_not_measured_stays():
     assert quality.reasons == ("not proven better: a/1 has no psnr",)
 
 
-# -- the paired test
-# -------------------------------------------------------------------------------------------------
+# -- the paired test ---------------------------------------------------------------------------
 
 
 def test_a_small_gain_on_every_image_is_proven_although_images_differ_much():
@@ -203,8 +201,7 @@ def test_no_two_versions_beat_each_other(seed, shift):
     assert sum(beats) <= 1
 
 
-# -- how often it is wrong
-# -------------------------------------------------------------------------------------------
+# -- how often it is wrong ---------------------------------------------------------------------
 
 PAIRS = 200
 
@@ -293,8 +290,7 @@ def test_half_of_the_gains_of_a_size_that_has_even_odds_are_found():
     assert share_promoted(PSNR, on_the_edge) == pytest.approx(0.5, abs=monte_carlo_error(0.5))
 
 
-# -- slices
-# ----------------------------------------------------------------------------------------------------------
+# -- slices ------------------------------------------------------------------------------------
 
 SLICED = Gate(metric="psnr", slice_margin=0.2)
 CLASSES = ["shirt", "shoe"] * 200

@@ -176,8 +176,7 @@ def decided(registry):
     ]
 
 
-# -- the gate's decisions
-# --------------------------------------------------------------------------------------------
+# -- the gate's decisions ----------------------------------------------------------------------
 
 
 @after(2)
@@ -228,8 +227,7 @@ def test_manual_approval_waits_for_a_person(project, registry, params):
         )
 
 
-# -- what is refused, each with its own reason
-# -----------------------------------------------------------------------
+# -- what is refused, each with its own reason -------------------------------------------------
 
 
 def refused(project, registry, params, number):
@@ -344,8 +342,7 @@ def test_a_healthy_version_is_loaded_queried_and_timed(registry):
     assert 0 < found["milliseconds"] < 60_000 and found["load_seconds"] > 0
 
 
-# -- people's decisions
-# ----------------------------------------------------------------------------------------------
+# -- people's decisions ------------------------------------------------------------------------
 
 
 @after(2)
@@ -468,8 +465,7 @@ def test_an_alias_that_was_moved_by_hand_is_shown(project, registry, params):
     ]
 
 
-# -- what comes again, and what is gone
-# ------------------------------------------------------------------------------
+# -- what comes again, and what is gone --------------------------------------------------------
 
 
 @after(2)
@@ -608,8 +604,7 @@ def test_a_strangers_run_in_an_experiment_of_the_ledgers_name_is_no_entry(
     assert decided(registry) == [("promoted", 1), ("promoted", 2)]
 
 
-# -- two at once, and kills
-# ------------------------------------------------------------------------------------------
+# -- two at once, and kills --------------------------------------------------------------------
 
 
 @after(1)
@@ -699,8 +694,7 @@ def test_there_is_exactly_one_champion_at_every_moment(project, registry, params
     assert set(seen) == {1}
 
 
-# -- the ledger
-# ------------------------------------------------------------------------------------------------------
+# -- the ledger --------------------------------------------------------------------------------
 
 
 @after(2)

@@ -16,7 +16,8 @@ MODEL = "fashion-denoise"
 
 @pytest.fixture(scope="module")
 def fresh(registry, tmp_path_factory):
-    """Four versions of a tiny restorer, of which 2 is champion and 1 previous, and a model without any version."""
+    """Four versions of a tiny restorer, of which 2 is champion and 1 previous, and a model without
+    any version."""
     torch.manual_seed(0)
     config = {"name": "cnn", "channels": 1, "width": 4, "depth": 2}
     trained = Trained(build_restorer(**config).eval(), config, 0)
@@ -46,10 +47,19 @@ def test_a_reference_is_a_name_an_alias_or_a_number(fresh):
 @pytest.mark.parametrize(
     ("reference", "expected"),
     [
-        ("fashion-denoize", r"no model 'fashion-denoize' is registered\. Did you mean 'fashion-denoise'\?"),
-        ("fashion-denoise@champoin", r"has no champoin; its aliases: champion, previous\. Name a version"),
+        (
+            "fashion-denoize",
+            r"no model 'fashion-denoize' is registered\. Did you mean 'fashion-denoise'\?",
+        ),
+        (
+            "fashion-denoise@champoin",
+            r"has no champoin; its aliases: champion, previous\. Name a version",
+        ),
         ("fashion-denoise/9", r"fashion-denoise has no version 9; its versions: 1, 2, 3, 4\. See"),
-        ("fashion-denoise/one", r"'fashion-denoise/one' is not a model: write NAME, NAME@ALIAS or NAME/VERSION\."),
+        (
+            "fashion-denoise/one",
+            r"'fashion-denoise/one' is not a model: write NAME, NAME@ALIAS or NAME/VERSION\.",
+        ),
         ("fashion-denoise/-1", r"write NAME, NAME@ALIAS or NAME/VERSION"),
         ("fashion-denoise/", r"write NAME, NAME@ALIAS or NAME/VERSION"),
         ("fashion-denoise@champion/1", r"write NAME, NAME@ALIAS or NAME/VERSION"),
@@ -57,7 +67,7 @@ def test_a_reference_is_a_name_an_alias_or_a_number(fresh):
         ("", r"no model '' is registered\. Known: fashion-denoise, fashion-empty"),
         ("it's", r"no model \"it's\" is registered"),
     ],
-)  # fmt: skip
+)
 def test_a_reference_that_names_nothing_is_refused(fresh, reference, expected):
     with pytest.raises(UsageError, match=expected):
         fresh.resolve(reference)

@@ -42,7 +42,8 @@ def stored(registry, run_id):
 
 @pytest.fixture(scope="module")
 def registered(registry, tmp_path_factory):
-    """Three versions of one model, the first of them registered twice; (folder, run, version) of each."""
+    """Three versions of one model, the first of them registered twice; (folder, run, version) of
+    each."""
     made = []
     for number in (1, 2, 3):
         network = build_classifier(**CONFIG).eval()
@@ -59,8 +60,7 @@ def registered(registry, tmp_path_factory):
     return made
 
 
-# -- runs
-# ----------------------------------------------------------------------------------------------------------
+# -- runs --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [None, "FAILED", "KILLED"])
@@ -191,8 +191,7 @@ def test_artifacts_lie_in_the_project_folder(registry, run_id, stored):
     assert stored().info.artifact_uri.startswith((root / "mlruns").as_uri())
 
 
-# -- versions
-# ------------------------------------------------------------------------------------------------------
+# -- versions ----------------------------------------------------------------------------------
 
 
 def test_versions_are_counted_from_one_and_sorted(registry, registered):
@@ -290,8 +289,7 @@ def test_a_reference_to_nothing_is_answered_with_what_there_is(
         registry.resolve(reference)
 
 
-# -- failures
-# ------------------------------------------------------------------------------------------------------
+# -- failures ----------------------------------------------------------------------------------
 
 
 def assert_unreachable(uri, tracking_at, folder):

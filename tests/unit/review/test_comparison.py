@@ -90,8 +90,7 @@ def test_numbered_blocks_of_other_data_are_no_pairs(scores):
     assert row_of(paired_rows(before, after, True, 0.95))["num_units"] == 60
 
 
-# -- with MLflow
-# ----------------------------------------------------------------------------------------------------
+# -- with MLflow -------------------------------------------------------------------------------
 
 
 def scored_run(registry: Registry, name: str, values, extractor="classifier/1", **params) -> str:
@@ -157,8 +156,7 @@ def test_a_run_that_is_not_there_and_one_run_twice_are_refused(registry, scores)
         compare(registry, side, side)
 
 
-# -- the page
-# -------------------------------------------------------------------------------------------------------
+# -- the page ----------------------------------------------------------------------------------
 
 
 HOSTILE = [

@@ -29,7 +29,8 @@ def bundle(tmp_path_factory):
 
 @pytest.fixture
 def made(registry, bundle, request):
-    """Registers a version that has every link but those to git and DVC, which this folder hasn't."""
+    """Registers a version that has every link but those to git and DVC, which this folder
+    hasn't."""
 
     def make(without=(), **tags):
         name = hashlib.sha256(request.node.name.encode()).hexdigest()[
@@ -42,9 +43,15 @@ def made(registry, bundle, request):
             "packages.txt": "torch==2\n",
         }
         complete = {
-            "fingerprint": digest(inputs), "data.md5": MD5, "params.sha256": digest(PARAMS), "git.commit": "0" * 40,
-            "git.dirty": "false", "seed": "7", "prefect.flow_run_id": "flow", **tags,
-        }  # fmt: skip
+            "fingerprint": digest(inputs),
+            "data.md5": MD5,
+            "params.sha256": digest(PARAMS),
+            "git.commit": "0" * 40,
+            "git.dirty": "false",
+            "seed": "7",
+            "prefect.flow_run_id": "flow",
+            **tags,
+        }
         kept = {key: value for key, value in complete.items() if key not in without}
         run_id = registry.runs.start(name, complete["fingerprint"], kept)
         registry.runs.log_files(

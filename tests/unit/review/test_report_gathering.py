@@ -151,8 +151,7 @@ def test_without_a_ledger_the_tags_tell_the_verdict_whatever_somebody_wrote_ther
     assert json.loads(json.dumps(line.verdicts[0].who)) == ""
 
 
-# -- pictures
-# -------------------------------------------------------------------------------------------------------
+# -- pictures ----------------------------------------------------------------------------------
 
 
 def test_the_champions_and_the_challenger_are_shown_in_order_and_no_more_than_the_limit():

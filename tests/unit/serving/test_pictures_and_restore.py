@@ -28,8 +28,7 @@ def floats(pixels_HWC):
     return np.moveaxis(pixels_HWC.astype(np.float32) / 255, -1, 0)[None]
 
 
-# -- pixels and grids
-# ------------------------------------------------------------------------------------------------
+# -- pixels and grids --------------------------------------------------------------------------
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3]), st.integers(0, 2**32))
@@ -81,8 +80,7 @@ def read(path, channels):
     return read_picture(path, channels, tell=print)
 
 
-# -- files
-# -----------------------------------------------------------------------------------------------------------
+# -- files -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -162,8 +160,7 @@ def test_a_name_without_the_ending_of_a_picture_is_refused(tmp_path):
             encode_picture(noise(3, 3, 3), tmp_path / name)
 
 
-# -- restoring files
-# -------------------------------------------------------------------------------------------------
+# -- restoring files ---------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

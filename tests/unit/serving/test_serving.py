@@ -128,7 +128,8 @@ import json, pickle, sys
 import mlflow, numpy as np
 
 requests = pickle.load(open("requests.pickle", "rb"))
-loaded = {name: mlflow.pyfunc.load_model(f"models:/{name}/1") for name in {model for model, *_ in requests.values()}}
+names = {model for model, *_ in requests.values()}
+loaded = {name: mlflow.pyfunc.load_model(f"models:/{name}/1") for name in names}
 answers, refusals = {}, {}
 for key, (model, data, params) in requests.items():
     try:
@@ -136,7 +137,8 @@ for key, (model, data, params) in requests.items():
     except Exception as error:
         refusals[key] = f"{type(error).__name__}: {error}"
 np.savez("answers.npz", **answers)
-modules = [name for name in sys.modules if name.startswith("atelier") or name in ("mlflow.pyfunc", "safetensors.torch")]
+watched = ("mlflow.pyfunc", "safetensors.torch")
+modules = [name for name in sys.modules if name.startswith("atelier") or name in watched]
 json.dump({"refusals": refusals, "modules": sorted(modules)}, open("seen.json", "w"))
 """
 

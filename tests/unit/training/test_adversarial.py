@@ -28,8 +28,7 @@ def session(folder):
     return Session(CPU, 7, Checkpoints(folder, "tiny"), ignore, ignore)
 
 
-# -- the pool
-# --------------------------------------------------------------------------------------------------------
+# -- the pool ----------------------------------------------------------------------------------
 
 
 def test_a_pool_that_is_not_full_shows_the_new_images():
@@ -72,8 +71,7 @@ def test_a_pool_goes_on_from_its_state_and_holds_copies():
     assert min(image.item() for image in kept["images"]) >= 0
 
 
-# -- the opponent
-# ----------------------------------------------------------------------------------------------------
+# -- the opponent ------------------------------------------------------------------------------
 
 
 def learnt(opponent, real, fake):
@@ -152,8 +150,7 @@ def test_an_opponent_changes_what_a_restorer_learns_by_its_weight(fashion, tmp_p
     assert not torch.allclose(trained[0], trained[2], atol=1e-3, rtol=0)
 
 
-# -- unpaired images
-# -------------------------------------------------------------------------------------------------
+# -- unpaired images ---------------------------------------------------------------------------
 
 
 def all_of(batches, num_images):

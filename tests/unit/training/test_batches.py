@@ -24,7 +24,8 @@ CPU = torch.device("cpu")
 
 
 def numbered(num_images, channels=1, labelled=True):
-    """Images whose pixels and label tell their number, so that an order can be read from a batch."""
+    """Images whose pixels and label tell their number, so that an order can be read from a
+    batch."""
     numbers = np.arange(num_images)
     info = DatasetInfo(16, channels, num_images if labelled else 0, (), {"train": num_images})
     images_NHWC = np.broadcast_to(
@@ -170,12 +171,12 @@ def test_pictures_outside_of_every_class_are_refused_in_any_split():
         require_labels(OnlyInTest(whole.info, whole.images_NHWC, whole.labels_N))
 
 
-# -- crops and a part of the data
-# --------------------------------------------------------------------------------------
+# -- crops and a part of the data --------------------------------------------------------------
 
 
 def located(sizes):
-    """Images whose pixels tell image, row and column, so that a crop's place can be read from it."""
+    """Images whose pixels tell image, row and column, so that a crop's place can be read from
+    it."""
     grids = [np.mgrid[0:height, 0:width].astype(np.uint8) for height, width in sizes]
     return [
         np.stack([np.full_like(rows, n), rows, columns], axis=-1)

@@ -72,8 +72,7 @@ def translations(x_BCHW, most):
     ]
 
 
-# -- each change
-# ------------------------------------------------------------------------------------------------------
+# -- each change -------------------------------------------------------------------------------
 
 
 def test_without_parameters_images_generator_and_log_stay_as_they_are(x_BCHW):
@@ -132,7 +131,7 @@ def test_changes_of_an_image_are_independent_of_each_other(x_BCHW):
     assert 0.84 - 0.03 < share_changed(images_BCHW, result_BCHW) < 0.84 + 0.03
 
 
-def test_half_of_the_flips_mirror_left_to_right_and_more_images_stay_than_not_even_at_probability_one(
+def test_half_of_the_flips_mirror_left_to_right_and_more_images_stay_than_not(
     x_BCHW,
 ):
     mirrored = (
@@ -225,8 +224,7 @@ def test_the_three_colour_changes_are_done_or_not_one_by_one():
     assert len(done_B3.unique(dim=0)) == 8
 
 
-# -- gradients
-# --------------------------------------------------------------------------------------------------------
+# -- gradients ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("wanted", [*EACH, ALL], ids=ids)
@@ -279,12 +277,12 @@ def test_a_gradient_penalty_reaches_the_discriminator_through_the_changes(x_BCHW
     assert slope.grad > 0
 
 
-# -- the adaptive probability
-# -----------------------------------------------------------------------------------------
+# -- the adaptive probability ------------------------------------------------------------------
 
 
 def watched(logits, num_steps=1, batch_size=100, **wanted):
-    """An adaptive augmentation with adapt_kimg 10 that has seen these (real, generated) logits in every step."""
+    """An adaptive augmentation with adapt_kimg 10 that has seen these (real, generated) logits in
+    every step."""
     augment = augmentation("adaptive", colour=True, adapt_kimg=10.0, **wanted)
     for _ in range(num_steps):
         augment.observe(*(torch.linspace(*ends, batch_size) for ends in logits))

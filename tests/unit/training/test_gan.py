@@ -14,7 +14,8 @@ UNCHANGED = DiscriminatorAugmentation(None, 0.0, torch.Generator())
 
 
 class Bowl(torch.nn.Module):
-    """scale/2 * |x|^2: its slope at x is scale * x, so a penalty tells at which images it was taken."""
+    """scale/2 * |x|^2: its slope at x is scale * x, so a penalty tells at which images it was
+    taken."""
 
     def __init__(self, scale):
         super().__init__()
@@ -71,7 +72,7 @@ def test_each_penalty_is_taken_at_its_own_images_with_its_own_weight(images):
     torch.testing.assert_close(share_B, share_B[:, :1].expand_as(share_B), rtol=1e-2, atol=1e-3)
 
 
-def test_the_places_between_come_from_the_training_generator_which_is_drawn_from_only_if_they_are_needed(
+def test_the_places_between_come_from_the_training_generator_and_only_if_they_are_needed(
     images,
 ):
     D, rng = Bowl(0.3), torch.Generator().manual_seed(0)

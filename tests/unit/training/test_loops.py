@@ -204,7 +204,8 @@ def test_flipping_is_as_asked(fashion, tmp_path, flip):
 
 @pytest.fixture
 def trained_on(monkeypatch, tmp_path):
-    """`trained_on(dataset, training, ...)` trains a restorer and gives all the clean images that it was shown."""
+    """`trained_on(dataset, training, ...)` trains a restorer and gives all the clean images that it
+    was shown."""
 
     def run(dataset, training, **changes):
         shown = []

@@ -1,4 +1,5 @@
-"""No look at many images takes more of them at a time than a training step does, and none gives another result."""
+"""No look at many images takes more of them at a time than a training step does, and none gives
+another result."""
 
 import numpy as np
 import pytest
