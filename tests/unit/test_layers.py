@@ -21,6 +21,7 @@ ROOMS = (
     "data.sources",
     "data.ingest",
     "data.versions",
+    "init",
     "degradations",
     "networks",
     "metrics",

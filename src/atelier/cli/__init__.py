@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from atelier.cli import data, factory, models, operate, promotion, review
+from atelier.cli import data, factory, models, operate, promotion, review, start
 from atelier.cli.ending import Ending
 from atelier.errors import AtelierError
 
@@ -15,14 +15,13 @@ app = typer.Typer(
     name="atelier",
     help="A model factory for image generation and image restoration. MODEL is name, name@alias or name/version.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 app.add_typer(data.app, name="data")
 app.add_typer(operate.schedule_app, name="schedule")
-for room in (factory, models, promotion, review, operate):
+for room in (start, factory, models, promotion, review, operate):
     for command in room.COMMANDS:
         app.command()(command)
 
