@@ -15,6 +15,7 @@ from prefect.runtime import flow_run
 
 from atelier.data.ingest import stages
 from atelier.data.ingest.notes import Findings
+from atelier.data.ingest.state import dataset_state
 from atelier.data.versions import dvc
 from atelier.errors import RemoteError
 from atelier.factory.describe import describe
@@ -56,7 +57,7 @@ def read_pictures(
 ) -> Path | None:
     """Decode what the sources hold into a working folder, unless data/ has it already."""
     dataset = load_params(params_file, overrides).datasets[name]
-    if stages.dataset_state(project.root, name, dataset)[0] == "fresh":
+    if dataset_state(project.root, name, dataset)[0] == "fresh":
         return None
     return stages.read(project.root, name, dataset)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from atelier.data.ingest.stages import dataset_state
+from atelier.data.ingest.state import dataset_state
 from atelier.errors import UsageError
 from atelier.factory import Factory
 from atelier.factory.fingerprint import datasets_of, differences, digest, uses_extractor

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from atelier.data.ingest.stages import current_source_digest
+from atelier.data.ingest.state import current_source_digest
 from atelier.data.sources.names import shown
 from atelier.errors import DataError
 from atelier.factory.fingerprint import digest

@@ -18,7 +18,7 @@ SECONDS_BETWEEN_LINES = 10.0
 Item = TypeVar("Item")
 
 
-def counted(items: Iterable[Item], name: str, total: int | None) -> Iterator[Item]:
+def report_progress(items: Iterable[Item], name: str, total: int | None) -> Iterator[Item]:
     """Pass items on while a progress bar counts them; without a terminal, a log line every few seconds counts.
 
     Args:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from atelier.data.ingest import stages
+from atelier.data.ingest.state import dataset_state
 from atelier.data.manifest import read_csv, write_csv
 from atelier.data.sources.names import shown
 from atelier.data.sources.opening import open_source
@@ -129,13 +130,13 @@ def test_an_ingest_keeps_every_name_as_text_that_services_take(project):
     assert set(map(original, read_dataset(project, "photos").info.class_names)) == set(
         map(os.fsdecode, ODD_NAMES)
     )
-    assert stages.dataset_state(project, "photos", PHOTOS)[0] == "fresh"
+    assert dataset_state(project, "photos", PHOTOS)[0] == "fresh"
 
 
 def test_files_added_are_counted_beside_names_that_are_no_text(project):
     ingest_all_stages(project, "photos", PHOTOS)
     write_files(project / "raw", {os.fsdecode(b"n\xe9w.png"): encoded((20, 20), 91)})
-    assert stages.dataset_state(project, "photos", PHOTOS)[1] == [
+    assert dataset_state(project, "photos", PHOTOS)[1] == [
         "data: the source changed (1 files added, 0 removed)"
     ]
 

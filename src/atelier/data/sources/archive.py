@@ -18,7 +18,7 @@ from atelier.data.sources.download import fetched
 from atelier.data.sources.file_sums import file_sum
 from atelier.data.sources.labels import LabelTable, read_table
 from atelier.data.sources.layout import MAX_FILE_BYTES, Layout, arrange, common_top, is_hidden
-from atelier.data.sources.names import listed, shown
+from atelier.data.sources.names import list_some, shown
 from atelier.data.sources.pictures import Encoded, OpenedSource, Rejected, Unusable
 from atelier.data.sources.signatures import NUM_BYTES, is_told_by_name, refusals
 from atelier.errors import DataError
@@ -131,7 +131,7 @@ def _look_into(path: Path, source: Source) -> _Contents:
     links = [shown(item.name) for item in refused if item.reason == "not a file"]
     if links:
         layout.warnings.append(
-            f"{len(links):,} links or devices in {path.name} are left out: {listed(links)}"
+            f"{len(links):,} links or devices in {path.name} are left out: {list_some(links)}"
         )
     return _Contents(files, refused, layout)
 

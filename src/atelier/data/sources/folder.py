@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from atelier.data.sources.file_sums import file_sums
 from atelier.data.sources.labels import LabelTable, read_table
 from atelier.data.sources.layout import MAX_FILE_BYTES, Layout, arrange, is_hidden
-from atelier.data.sources.names import listed, shown
+from atelier.data.sources.names import list_some, shown
 from atelier.data.sources.pictures import Encoded, OpenedSource, Rejected, Unusable
 from atelier.data.sources.signatures import NUM_BYTES, refusals
 from atelier.errors import DataError
@@ -77,7 +77,7 @@ def _look_into(folder: Path, source: Source) -> tuple[Layout, list[Rejected]]:
     layout = arrange(files, refused, _table(folder, source))
     linked = [rejected for name in links for rejected in _linked(folder, name)]
     if links:
-        shown_links = listed([shown(name) for name in links])
+        shown_links = list_some([shown(name) for name in links])
         layout.warnings.append(
             f"{len(links):,} links to folders are not followed: {shown_links}. Copy what they show"
         )
@@ -85,7 +85,7 @@ def _look_into(folder: Path, source: Source) -> tuple[Layout, list[Rejected]]:
         shown(name) for name, refusal in refused.items() if refusal.reason == "not a file"
     ]:
         layout.warnings.append(
-            f"{len(unread):,} files, links or pipes can't be read: {listed(unread)}"
+            f"{len(unread):,} files, links or pipes can't be read: {list_some(unread)}"
         )
     return layout, linked + layout.missing
 

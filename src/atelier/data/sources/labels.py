@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
-from atelier.data.sources.names import is_utf8, listed, shown
+from atelier.data.sources.names import is_utf8, list_some, shown
 from atelier.data.sources.pictures import Rejected
 from atelier.data.sources.signatures import PICTURE_ENDINGS
 from atelier.errors import DataError
@@ -201,7 +201,7 @@ def _matches(table: LabelTable, found: Mapping[str, str], pictures: Collection[s
     unnamed = sorted(shown(name) for name in pictures if name not in classes)
     warning = (
         f"{len(unnamed):,} of {len(pictures):,} pictures have no row in {shown(table.name)}, so they have no class: "
-        f"{listed(unnamed)}"
+        f"{list_some(unnamed)}"
     )
     return Matches(
         classes, [missing[path] for path in sorted(missing)], [warning] if unnamed else []

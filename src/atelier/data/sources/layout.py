@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from atelier.data.sources.labels import LabelTable, Matches, match_labels
-from atelier.data.sources.names import listed, shown
+from atelier.data.sources.names import list_some, shown
 from atelier.data.sources.pictures import Rejected
 from atelier.data.splits import Split
 
@@ -125,10 +125,10 @@ def _lost_splits(paths: Iterable[str], outside: Sequence[str]) -> list[str]:
         return []
     return [
         f"folders called {' and '.join(splits)} are not taken for splits: {len(outside):,} pictures do not lie in such "
-        f"a folder at the top: {listed(sorted(map(shown, outside)))}"
+        f"a folder at the top: {list_some(sorted(map(shown, outside)))}"
     ]
 
 
 def _unread_classes(classes: Collection[str]) -> list[str]:
-    many = f"{len(classes):,} classes hold only pictures of formats that are not read: {listed(sorted(classes), 20)}"
+    many = f"{len(classes):,} classes hold only pictures of formats that are not read: {list_some(sorted(classes), 20)}"
     return [f"{many}. Convert them to PNG"] if classes else []

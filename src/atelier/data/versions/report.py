@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from atelier.data.ingest.stages import dataset_state
+from atelier.data.ingest.state import dataset_state
 from atelier.data.versions import dvc
 from atelier.data.versions.changes import counts, entries
 from atelier.data.versions.history import NOW, Snapshot, commits, counts_of, open_snapshot
