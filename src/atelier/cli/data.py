@@ -38,7 +38,7 @@ def list_versions(as_json: Json = False) -> None:
     from atelier.cli.tables import data as tables
     from atelier.data.versions import report
 
-    print_found(report.versions_known(open_project().root), as_json, tables.print_versions)
+    print_found(report.list_versions(open_project().root), as_json, tables.print_versions)
 
 
 @app.command()

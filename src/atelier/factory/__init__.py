@@ -102,8 +102,8 @@ class Factory:
             except UsageError as error:
                 message = f"evaluation.features = {evaluation.features}: {error}"
                 raise UsageError(message) from None
-        if evaluation.published:
-            return evaluation.published
+        if evaluation.published_weights:
+            return evaluation.published_weights
         return str(self.registry.aliased(evaluation.classifier, CHAMPION) or "")
 
     def compared_with(self, name: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atelier.data.ingest.state import current_source_digest
-from atelier.data.sources.names import shown
+from atelier.data.sources.names import escape
 from atelier.errors import DataError
 from atelier.factory.fingerprint import digest
 from atelier.factory.plan import plan_dataset
@@ -80,7 +80,7 @@ def _moving_file(project: Project, params: Params) -> str:
     time.sleep(STILL_SECONDS)
     after = dict(_files(project, params))
     moved = [path for path, looks in after.items() if before.get(path) != looks]
-    return shown(moved[0]) if moved else ""
+    return escape(moved[0]) if moved else ""
 
 
 def _files(project: Project, params: Params) -> Iterator[tuple[str, tuple[int, int]]]:

@@ -88,7 +88,7 @@ def trace(registry: Registry, version: Version) -> Trace:
         *_missing_code(registry, found),
     ]
     if (md5 := version.tags.get("data.md5")) and (
-        problem := recovery.lost(registry.project.root, md5)
+        problem := recovery.explain_loss(registry.project.root, md5)
     ):
         found.missing.append(("data", f"version {md5} of data/: {problem}"))
     for source in filter(
@@ -279,7 +279,7 @@ def users_of_data(registry: Registry, md5: str) -> dict[str, Any]:
             f"no registered version was trained or evaluated on data {md5!r} (give 6 digits or more). "
             f"Known: {', '.join(sorted(known)) or 'none'}."
         )
-    problem = recovery.lost(registry.project.root, found[0])
+    problem = recovery.explain_loss(registry.project.root, found[0])
     of_these = {
         role: dict.fromkeys(v for v, use in uses if use == (found[0], role)) for role in ROLES
     }

@@ -18,7 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 from atelier.data.sources.appearance import Tell
 from atelier.data.sources.decoding import OwnSize, decode, quiet_pillow
 from atelier.data.sources.layout import is_hidden
-from atelier.data.sources.names import shown
+from atelier.data.sources.names import escape
 from atelier.data.sources.pictures import Unusable
 from atelier.data.sources.signatures import NUM_BYTES, PICTURE_ENDINGS, starts_like_a_picture
 from atelier.errors import UsageError
@@ -101,7 +101,7 @@ def _restored(
 
 
 def _tell_of(source: Path, tell: Tell, note: str) -> None:
-    tell(f"{shown(str(source))} {note}")
+    tell(f"{escape(str(source))} {note}")
 
 
 def _refuse_overwriting(files: Sequence[tuple[Path, str]], output: Path) -> None:

@@ -41,9 +41,11 @@ def console() -> Console:
 
 
 def plain(*lines: object, style: str = "") -> Text:
-    """Lines of text as a terminal shows them letter by letter: none of it is rich's markup or moves the cursor.
+    """Lines of text as a terminal shows them letter by letter.
 
-    What people wrote (reasons, names, files, messages) goes to the terminal through this, never as markup.
+    None of it is rich's markup or moves the cursor.
+    What people wrote (reasons, names, files, messages) goes to the terminal through this, never as
+    markup.
     """
     text = "\n".join(str(line) for line in lines)
     letters = (
@@ -52,7 +54,7 @@ def plain(*lines: object, style: str = "") -> Text:
     return Text("".join(letters), style)
 
 
-def stacked(*lines: Text) -> Text:
+def stack_lines(*lines: Text) -> Text:
     """Lines of different styles, one below the other."""
     return Text("\n").join(lines)
 

@@ -26,7 +26,7 @@ MODELS = {name: RECIPES[name] for name in ("gan", "classifier")}
 
 
 def params_of(gate="kid_classifier", **evaluation):
-    raw = tiny_params(MODELS).resolved()
+    raw = tiny_params(MODELS).as_json()
     gates = {
         "classification": "accuracy",
         "gan": gate,

@@ -31,7 +31,7 @@ MODELS = {
 
 @pytest.fixture(scope="module")
 def params():
-    raw = tiny_params(MODELS).resolved()
+    raw = tiny_params(MODELS).as_json()
     dataset = FASHION.model_dump(mode="json", exclude_none=True)
     promotion = {kind: {"metric": "kid_classifier"} for kind in ("gan", "translation")} | {
         "classification": {"metric": "accuracy"},

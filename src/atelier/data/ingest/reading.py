@@ -25,7 +25,7 @@ from atelier.data.ingest.perceptual import perceptual_hash
 from atelier.data.ingest.records import Reading
 from atelier.data.ingest.workspace import Workspace
 from atelier.data.sources.decoding import decode, fit_pixels, quiet_pillow
-from atelier.data.sources.names import shown
+from atelier.data.sources.names import escape
 from atelier.data.sources.opening import open_source, source_digest
 from atelier.data.sources.pictures import (
     ELSEWHERE,
@@ -160,9 +160,9 @@ def _read(item: Encoded | Decoded | Rejected, dataset: Dataset, source: int) -> 
     """One picture in the form in which it would be stored, or why it can't be."""
     notes: list[str] = []
     path = dataset.sources[source].path or dataset.sources[source].source
-    name = shown(f"{path}/{item.name}" if len(dataset.sources) > 1 else item.name)
+    name = escape(f"{path}/{item.name}" if len(dataset.sources) > 1 else item.name)
     if isinstance(item, Rejected):
-        return replace(item, name=name, detail=shown(item.detail))
+        return replace(item, name=name, detail=escape(item.detail))
     try:
         if isinstance(item, Encoded):
             pixels_HWC = decode(item.read(), dataset, notes.append)

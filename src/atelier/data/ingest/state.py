@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from atelier.data.ingest.writer import stored_params
-from atelier.data.sources.names import shown
+from atelier.data.sources.names import escape
 from atelier.data.sources.opening import source_digest, source_names
 from atelier.data.store import is_stored, local_table, read_dataset
 from atelier.errors import DataError
@@ -64,7 +64,7 @@ def _difference(project_root: Path, name: str, dataset: Dataset) -> str:
     names = [source_names(project_root, source) for source in dataset.sources]
     if not then or len(names) > 1 or names[0] is None:
         return "another edition"
-    now = set(map(shown, names[0]))
+    now = set(map(escape, names[0]))
     num_added = len(now - then)
     num_removed = len(then - now)
     if num_added or num_removed:

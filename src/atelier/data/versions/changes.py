@@ -15,7 +15,10 @@ NO_CLASS = ""  # a picture outside of every class
 
 
 class Entry(NamedTuple):
-    """An image of a version; classes are compared by name, since their numbers shift when one appears."""
+    """An image of a version.
+
+    Classes are compared by name, since their numbers shift when one appears.
+    """
 
     sha256: str
     split: str

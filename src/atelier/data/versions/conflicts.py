@@ -43,7 +43,10 @@ def _sides(project_root: Path, name: str) -> dict[str, str]:
 
 
 def _version_of(shown: subprocess.CompletedProcess[bytes]) -> str | None:
-    """The version that a file names which git was asked for; None if it has none, or a damaged one."""
+    """The version that a file names which git was asked for.
+
+    None if it has none, or a damaged one.
+    """
     try:
         return version_in(shown.stdout) if shown.returncode == 0 else None
     except ValueError:

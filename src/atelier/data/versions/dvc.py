@@ -1,4 +1,7 @@
-"""Which version `data/` is, and where its bytes are kept: `data.dvc`, DVC's cache and its remote."""
+"""Which version `data/` is, and where its bytes are kept.
+
+`data.dvc`, DVC's cache and its remote.
+"""
 
 from __future__ import annotations
 
@@ -22,18 +25,21 @@ IGNORED = tuple(f"/{DATA}/*/{note}" for note in LOCAL_NOTES)  # lines of .dvcign
 
 
 def track(project_root: Path) -> str:
-    """Make `data.dvc` name what `data/` holds (`dvc add`); where nothing changed, the file stays as it is.
+    """Make `data.dvc` name what `data/` holds (`dvc add`).
+
+    Where nothing changed, the file stays as it is.
 
     Returns:
         The version, as `data_md5` does.
 
     Raises:
-        DataError: if there is no `data/`, the project is not a git repository with DVC set up, or DVC
-            left a file out; then `data.dvc` is as before.
+        DataError: if there is no `data/`, the project is not a git repository with DVC set up, or
+            DVC left a file out; then `data.dvc` is as before.
     """
     if not (project_root / DATA).is_dir():
         raise DataError(
-            f"{project_root / DATA} does not exist, so there is nothing to track. Run `atelier run`."
+            f"{project_root / DATA} does not exist, so there is nothing to track. Run `atelier "
+            "run`."
         )
     objects.check_repository(project_root)
     _ignore_local_notes(project_root)
@@ -46,14 +52,17 @@ def track(project_root: Path) -> str:
         _put_back(path, before)
         shown = ", ".join(f"{DATA}/{name}" for name in left_out[:3])
         raise DataError(
-            f"DVC leaves {len(left_out)} files of {DATA}/ out of its version: {shown}. A pattern in "
-            f"{project_root / '.dvcignore'} fits them. Remove it, then run again; {DATA_DVC} is as before."
+            f"DVC leaves {len(left_out)} files of {DATA}/ out of its version: {shown}. A pattern "
+            f"in {project_root / '.dvcignore'} fits them. Remove it, then run again; {DATA_DVC} is "
+            "as before."
         )
     return md5
 
 
 def push(project_root: Path) -> None:
-    """Make sure that the remote holds every file of the version that `data.dvc` names; only what it lacks is sent.
+    """Make sure that the remote holds every file of the version that `data.dvc` names.
+
+    Only what it lacks is sent.
 
     Raises:
         DataError: if `data/` is not the version that `data.dvc` names.
@@ -62,18 +71,21 @@ def push(project_root: Path) -> None:
     md5 = data_md5(project_root)
     if md5 is None or not is_clean(project_root):
         raise DataError(
-            f"{DATA}/ is not the version that {DATA_DVC} names, so it can't be pushed. Track it first."
+            f"{DATA}/ is not the version that {DATA_DVC} names, so it can't be pushed. Track it "
+            "first."
         )
     objects.send(project_root, [md5, *objects.listing(project_root, md5).values()])
 
 
 def restore_if_missing(project_root: Path) -> bool:
-    """On a fresh clone, make `data/` the version that `data.dvc` names, from the cache or the remote.
+    """On a fresh clone, make `data/` the version that `data.dvc` names.
 
+    From the cache or the remote.
     Also where files are missing because an earlier call was killed.
 
     Returns:
-        True if `data/` was restored; False if there was nothing to do, or neither cache nor remote has that version.
+        True if `data/` was restored; False if there was nothing to do, or neither cache nor remote
+        has that version.
 
     Raises:
         DataError: if `data/` can't be written.
@@ -83,7 +95,7 @@ def restore_if_missing(project_root: Path) -> bool:
     if md5 is None:
         return False
     here = set(_files(project_root))
-    if here and not objects.cached(project_root, [md5])[md5].is_file():
+    if here and not objects.places_in_cache(project_root, [md5])[md5].is_file():
         return False  # what was killed had fetched it
     try:
         files = objects.listing(project_root, md5)
@@ -93,7 +105,7 @@ def restore_if_missing(project_root: Path) -> bool:
     except LostError:
         return False
     if here:
-        _refuse_unsaved(project_root)
+        _refuse_losses(project_root)
     _dvc(project_root, "checkout", "--force", DATA_DVC)
     return True
 
@@ -118,8 +130,8 @@ def checkout(project_root: Path, md5: str) -> bool:
     for name in {path.split("/")[0] for path in files}:
         is_stored(project_root, name)  # finishes what a killed ingest left
     objects.fetch(project_root, files.values())
-    _refuse_unsaved(project_root)
-    places = objects.cached(project_root, files.values())
+    _refuse_losses(project_root)
+    places = objects.places_in_cache(project_root, files.values())
     size = sum(places[file_md5].stat().st_size for file_md5 in files.values())
     for note in LOCAL_NOTES:  # they describe what is replaced
         for path in (project_root / DATA).glob(f"*/{note}"):
@@ -130,7 +142,9 @@ def checkout(project_root: Path, md5: str) -> bool:
 
 
 def data_md5(project_root: Path) -> str | None:
-    """The version that `data.dvc` names: 32 hexadecimal digits and `.dir`; None if nothing was tracked yet.
+    """The version that `data.dvc` names: 32 hexadecimal digits and `.dir`.
+
+    None if nothing was tracked yet.
 
     Raises:
         DataError: if `data.dvc` can't be understood.
@@ -213,7 +227,10 @@ def _put_back(path: Path, before: bytes | None) -> None:
 
 
 def _is_half(here: set[str], files: set[str]) -> bool:
-    """Whether a dataset's folder has some of its files; one that is gone altogether was removed on purpose."""
+    """Whether a dataset's folder has some of its files.
+
+    One that is gone altogether was removed on purpose.
+    """
     return here <= files and bool(
         {path.split("/")[0] for path in files - here} & {path.split("/")[0] for path in here}
     )
@@ -224,7 +241,7 @@ def _is_leftover(path: Path) -> bool:
     return path.name.endswith(".tmp") or path.stat().st_size == 0
 
 
-def _refuse_unsaved(project_root: Path) -> None:
+def _refuse_losses(project_root: Path) -> None:
     """Whatever `dvc checkout --force` would overwrite must be in the cache."""
     changed = json.loads(_dvc(project_root, "data", "status", "--granular", "--json")).get(
         "uncommitted", {}
@@ -241,10 +258,11 @@ def _refuse_unsaved(project_root: Path) -> None:
             continue
         with path.open("rb") as file:
             md5 = hashlib.file_digest(file, "md5").hexdigest()
-        if not objects.cached(project_root, [md5])[md5].is_file():
+        if not objects.places_in_cache(project_root, [md5])[md5].is_file():
             raise DataError(
-                f"{path} is in no version of {DATA}/, so a checkout would lose it. Run `atelier ingest`, which makes a "
-                f"version of it, or `dvc checkout --force {DATA_DVC}`, which throws it away."
+                f"{path} is in no version of {DATA}/, so a checkout would lose it. Run `atelier "
+                f"ingest`, which makes a version of it, or `dvc checkout --force {DATA_DVC}`, "
+                "which throws it away."
             )
 
 

@@ -1,4 +1,7 @@
-"""Any version of `data/`: which there are in git's history, and what they hold, without touching the working copy."""
+"""Any version of `data/`.
+
+Which there are in git's history, and what they hold, without touching the working copy.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,10 @@ class Commit:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One version of `data/`, or the working copy; its files are fetched when they are asked for."""
+    """One version of `data/`, or the working copy.
+
+    Its files are fetched when they are asked for.
+    """
 
     revision: str  # as it was asked for
     md5: str | None  # None: the working copy
@@ -69,7 +75,7 @@ class Snapshot:
         except DataError:
             raise
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise _damaged(self, name, error) from None
+            raise _damage_error(self, name, error) from None
 
     def manifest(self, name: str) -> Manifest:
         """One row an image.
@@ -82,7 +88,7 @@ class Snapshot:
         except DataError:
             raise
         except (OSError, ValueError, KeyError) as error:
-            raise _damaged(self, name, error) from None
+            raise _damage_error(self, name, error) from None
 
     def dataset(self, name: str) -> StoredDataset:
         """The dataset with its pixels, read from where they lie; all of its files are fetched.
@@ -93,7 +99,8 @@ class Snapshot:
         """
         if name not in self.names:
             raise UsageError(
-                f"{self.revision} has no dataset {name!r}. Its datasets: {', '.join(self.names) or 'none'}."
+                f"{self.revision} has no dataset {name!r}. Its datasets: "
+                f"{', '.join(self.names) or 'none'}."
             )
         return open_version(name, lambda file: self.locate(f"{name}/{file}"))
 
@@ -112,7 +119,8 @@ def open_snapshot(project_root: Path, revision: str) -> Snapshot:
 
     Args:
         project_root: the project's folder.
-        revision: of git; or the md5 of a version of `data/`, or its first digits, at least 6; or NOW.
+        revision: of git; or the md5 of a version of `data/`, or its first digits, at least 6; or
+            NOW.
 
     Raises:
         UsageError: if there is no such version.
@@ -132,7 +140,7 @@ def open_snapshot(project_root: Path, revision: str) -> Snapshot:
         raise DataError(
             f"{revision} is version {md5} of {DATA}/, which can't be read: {error}"
         ) from None
-    places = objects.cached(project_root, files.values())
+    places = objects.places_in_cache(project_root, files.values())
 
     def locate(path: str) -> Path:
         if path not in files:
@@ -146,11 +154,14 @@ def open_snapshot(project_root: Path, revision: str) -> Snapshot:
 
 
 def counts_of(project_root: Path, md5s: Iterable[str]) -> dict[str, dict[str, dict[Split, int]]]:
-    """Images by dataset and split of each version; without the versions that are lost or out of reach."""
+    """Images by dataset and split of each version.
+
+    Without the versions that are lost or out of reach.
+    """
     _fetch_what_can_be_had(project_root, set(md5s))
     listings = {
         md5: objects.listing(project_root, md5)
-        for md5, path in objects.cached(project_root, set(md5s)).items()
+        for md5, path in objects.places_in_cache(project_root, set(md5s)).items()
         if path.is_file()
     }
     described = {
@@ -163,7 +174,7 @@ def counts_of(project_root: Path, md5s: Iterable[str]) -> dict[str, dict[str, di
     }
     wanted = {file_md5 for datasets in described.values() for file_md5 in datasets.values()}
     _fetch_what_can_be_had(project_root, wanted)
-    places = objects.cached(project_root, wanted)
+    places = objects.places_in_cache(project_root, wanted)
     return {
         md5: {
             name: json.loads(places[file_md5].read_text(encoding="utf-8"))["counts"]
@@ -175,7 +186,9 @@ def counts_of(project_root: Path, md5s: Iterable[str]) -> dict[str, dict[str, di
 
 
 def resolve(project_root: Path, revision: str) -> str:
-    """The md5, 32 digits and `.dir`, of the version that a git revision, an md5 or its first digits name.
+    """The md5, 32 digits and `.dir`, of the version that a git revision.
+
+    An md5 or its first digits name.
 
     Raises:
         UsageError: if there is no such version, or several.
@@ -183,7 +196,7 @@ def resolve(project_root: Path, revision: str) -> str:
     if MD5.fullmatch(revision):
         return revision.removesuffix(".dir") + ".dir"
     found = (
-        {md5 for md5 in _known(project_root) if md5.startswith(revision)}
+        {md5 for md5 in _all_md5s(project_root) if md5.startswith(revision)}
         if MD5_PREFIX.fullmatch(revision)
         else set()
     )
@@ -198,11 +211,12 @@ def resolve(project_root: Path, revision: str) -> str:
         return found.pop()
     if is_commit:
         raise UsageError(
-            f"git revision {revision} has no {DATA_DVC} that names a version: no data were tracked then."
+            f"git revision {revision} has no {DATA_DVC} that names a version: no data were tracked "
+            "then."
         )
     raise UsageError(
-        f"{revision!r} is no version of {DATA}/: neither a git revision nor the first digits (6 or more) of an md5. "
-        "`atelier data list` shows them."
+        f"{revision!r} is no version of {DATA}/: neither a git revision nor the first digits (6 or "
+        "more) of an md5. `atelier data list` shows them."
     )
 
 
@@ -224,12 +238,12 @@ def _fetch_what_can_be_had(project_root: Path, md5s: Collection[str]) -> None:
         objects.fetch(project_root, md5s)
 
 
-def _known(project_root: Path) -> Iterable[str]:
+def _all_md5s(project_root: Path) -> Iterable[str]:
     """The md5s that the history of all branches, `data.dvc` and the cache know."""
     committed = (commit.md5 for commit in _commits(project_root, "--all"))
     return {
         md5
-        for md5 in (*committed, data_md5(project_root), *objects.cached_listings(project_root))
+        for md5 in (*committed, data_md5(project_root), *objects.listings_in_cache(project_root))
         if md5
     }
 
@@ -267,7 +281,7 @@ def _md5_and_size(content: bytes) -> tuple[str | None, int]:
     return output["md5"], int(output.get("size", 0))
 
 
-def _damaged(snapshot: Snapshot, name: str, error: Exception) -> DataError:
+def _damage_error(snapshot: Snapshot, name: str, error: Exception) -> DataError:
     return DataError(
         f"data/{name} of {snapshot.revision} is damaged: {type(error).__name__}: {error}."
     )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from atelier.data.images import Images, Shards
 from atelier.data.manifest import NO_LABEL
-from atelier.data.sources.names import shown
+from atelier.data.sources.names import escape
 from atelier.data.store import local_table
 from atelier.data.versions.history import NOW, Snapshot
 from atelier.errors import UsageError
@@ -48,9 +48,8 @@ class Found:
         known = {
             key: value for key, value in asdict(self).items() if value is not None and key != "row"
         }
-        return {
-            key: value for key, value in known.items() if value == value
-        }  # format 1 had no mean: not a number
+        # Format 1 had no mean: not a number.
+        return {key: value for key, value in known.items() if value == value}
 
 
 def find(project_root: Path, snapshot: Snapshot, word: str) -> Found:
@@ -59,7 +58,8 @@ def find(project_root: Path, snapshot: Snapshot, word: str) -> Found:
     Args:
         project_root: the project's folder; its tables of names are used for every version.
         snapshot: where to look.
-        word: the first digits of a content hash, at least 4; or a file's name, or the end of its path.
+        word: the first digits of a content hash, at least 4; or a file's name, or the end of its
+            path.
 
     Raises:
         UsageError: if there is none, or several.
@@ -68,8 +68,8 @@ def find(project_root: Path, snapshot: Snapshot, word: str) -> Found:
     found = [item for name in snapshot.names for item in _find(project_root, snapshot, name, word)]
     if not found:
         raise UsageError(
-            f"no picture {word!r} in {snapshot.revision}: neither the first digits (4 or more) of a content hash nor a "
-            "file's name in names.csv or quarantine.csv of a dataset."
+            f"no picture {word!r} in {snapshot.revision}: neither the first digits (4 or more) of "
+            "a content hash nor a file's name in names.csv or quarantine.csv of a dataset."
         )
     if len(found) > 1:
         lines = [
@@ -126,4 +126,4 @@ def _find(project_root: Path, snapshot: Snapshot, name: str, word: str) -> list[
 
 def _is_named(file: str, word: str) -> bool:
     """Whether a name in a table is meant, typed as it is shown or as the file is called."""
-    return any(file == name or file.endswith(f"/{name}") for name in (word, shown(word)))
+    return any(file == name or file.endswith(f"/{name}") for name in (word, escape(word)))

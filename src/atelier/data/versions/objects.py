@@ -1,6 +1,8 @@
-"""DVC's objects, which are files called by their md5: in the cache on this machine, and in the remote.
+"""DVC's objects, which are files called by their md5.
 
-By DVC's Python interface. `dvc push` takes a remote that has the list of files for one that has the files, and answers
+In the cache on this machine, and in the remote.
+By DVC's Python interface.
+`dvc push` takes a remote that has the list of files for one that has the files, and answers
 "Everything is up to date" (DVC 3.67); here the remote is asked for each object.
 """
 
@@ -23,18 +25,18 @@ def check_repository(project_root: Path) -> None:
     """
     if not (project_root / ".dvc").is_dir():
         raise DataError(
-            f"{project_root} has no .dvc folder: a project is a git repository with DVC set up. Run there: git init && "
-            "dvc init"
+            f"{project_root} has no .dvc folder: a project is a git repository with DVC set up. "
+            "Run there: git init && dvc init"
         )
 
 
-def cached(project_root: Path, md5s: Iterable[str]) -> dict[str, Path]:
+def places_in_cache(project_root: Path, md5s: Iterable[str]) -> dict[str, Path]:
     """Where DVC's cache has, or would have, each object."""
     with _repository(project_root) as repository:
         return {md5: Path(repository.cache.local.oid_to_path(md5)) for md5 in md5s}
 
 
-def cached_listings(project_root: Path) -> list[str]:
+def listings_in_cache(project_root: Path) -> list[str]:
     """The versions of folders that the cache knows: md5s that end in `.dir`."""
     with _repository(project_root) as repository:
         return sorted(
@@ -51,12 +53,14 @@ def listing(project_root: Path, md5: str) -> dict[str, str]:
         RemoteError: if the remote can't be reached.
     """
     fetch(project_root, [md5])
-    entries = json.loads(cached(project_root, [md5])[md5].read_text(encoding="utf-8"))
+    entries = json.loads(places_in_cache(project_root, [md5])[md5].read_text(encoding="utf-8"))
     return {entry["relpath"]: entry["md5"] for entry in entries}
 
 
 def fetch(project_root: Path, md5s: Collection[str]) -> None:
-    """Copy objects from the remote into the cache, those that it has not yet; where some are lost, all others.
+    """Copy objects from the remote into the cache, those that it has not yet.
+
+    Where some are lost, all others.
 
     Raises:
         LostError: if neither has an object.
@@ -97,12 +101,12 @@ def _transfer(source: Any, target: Any, md5s: Collection[str]) -> None:
 
     lost: list[str] = []
 
-    def note_lost(status: Any) -> None:
+    def note_missing(status: Any) -> None:
         lost.extend(sorted(info.value for info in status.missing))
 
     # Without an index of what the remote had, so that the remote itself is asked.
     result = transfer(
-        source, target, [HashInfo("md5", md5) for md5 in md5s], validate_status=note_lost
+        source, target, [HashInfo("md5", md5) for md5 in md5s], validate_status=note_missing
     )
     if result.failed:
         raise RemoteError(
@@ -110,8 +114,9 @@ def _transfer(source: Any, target: Any, md5s: Collection[str]) -> None:
         )
     if lost:
         raise LostError(
-            f"a version of data/ lacks {len(lost)} of its files: neither DVC's cache nor its remote has them "
-            f"(md5 {', '.join(lost[:3])}{', ...' if len(lost) > 3 else ''}). Run `dvc push` on a machine that does."
+            f"a version of data/ lacks {len(lost)} of its files: neither DVC's cache nor its "
+            f"remote has them (md5 {', '.join(lost[:3])}{', ...' if len(lost) > 3 else ''}). Run "
+            "`dvc push` on a machine that does."
         )
 
 

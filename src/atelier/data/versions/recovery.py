@@ -12,8 +12,10 @@ from atelier.errors import DataError, LostError
 CHUNK = 2**20  # bytes that are read at a time
 
 
-def lost(project_root: Path, md5: str) -> str:
-    """Why a version of `data/` can't be had again; empty if cache and remote hold all of it between them.
+def explain_loss(project_root: Path, md5: str) -> str:
+    """Why a version of `data/` can't be had again.
+
+    Empty if cache and remote hold all of it between them.
 
     Args:
         project_root: the project's folder.
@@ -23,11 +25,14 @@ def lost(project_root: Path, md5: str) -> str:
         wanted = set(objects.listing(project_root, md5).values())
         absent = {
             file_md5
-            for file_md5, path in objects.cached(project_root, wanted).items()
+            for file_md5, path in objects.places_in_cache(project_root, wanted).items()
             if not path.is_file()
         }
         if absent and (gone := objects.not_in_remote(project_root, absent)):
-            return f"neither DVC's cache nor its remote has {len(gone)} of its files (md5 {min(gone)}, ...)"
+            return (
+                f"neither DVC's cache nor its remote has {len(gone)} of its files (md5 "
+                f"{min(gone)}, ...)"
+            )
     except LostError:
         return "neither DVC's cache nor its remote has the list of its files"
     except DataError as error:
@@ -36,7 +41,9 @@ def lost(project_root: Path, md5: str) -> str:
 
 
 def put_version(project_root: Path, md5: str, folder: Path) -> None:
-    """Write `data/` and `data.dvc` of a version into another folder; each file is hashed on the way.
+    """Write `data/` and `data.dvc` of a version into another folder.
+
+    Each file is hashed on the way.
 
     Args:
         project_root: the project whose cache and remote hold the version.
@@ -44,36 +51,39 @@ def put_version(project_root: Path, md5: str, folder: Path) -> None:
         folder: that gets them; has no `data/` yet.
 
     Raises:
-        DataError: if a file is not, byte by byte, what it was when the version was tracked; or is lost.
+        DataError: if a file is not, byte by byte, what it was when the version was tracked; or is
+            lost.
         RemoteError: if the remote is needed and can't be reached.
     """
     files = objects.listing(project_root, md5)
     objects.fetch(project_root, files.values())
-    places = objects.cached(project_root, [md5, *files.values()])
+    places = objects.places_in_cache(project_root, [md5, *files.values()])
     changed = (
         []
-        if _copied(places[md5], None) == md5.removesuffix(".dir")
+        if _copy(places[md5], None) == md5.removesuffix(".dir")
         else [f"the list of files, {places[md5]}"]
     )
     if not changed:  # else the paths are anybody's
         for path, file_md5 in files.items():
             if ".." in PurePosixPath(path).parts or path.startswith("/"):
                 raise DataError(
-                    f"version {md5} of {DATA}/ has a file {path!r}, which is not in it. It is not used."
+                    f"version {md5} of {DATA}/ has a file {path!r}, which is not in it. It is not "
+                    "used."
                 )
-            if _copied(places[file_md5], folder / DATA / path) != file_md5:
+            if _copy(places[file_md5], folder / DATA / path) != file_md5:
                 changed.append(f"{DATA}/{path}, {places[file_md5]}")
     if changed:
         raise DataError(
-            f"version {md5} of {DATA}/ is not what it was. Changed since it was tracked: {'; '.join(changed)}. Delete "
-            "these files of DVC's cache, and they are fetched from the remote again."
+            f"version {md5} of {DATA}/ is not what it was. Changed since it was tracked: "
+            f"{'; '.join(changed)}. Delete these files of DVC's cache, and they are fetched from "
+            "the remote again."
         )
     (folder / DATA_DVC).write_text(
         f"outs:\n- md5: {md5}\n  hash: md5\n  path: {DATA}\n", encoding="utf-8"
     )
 
 
-def _copied(source: Path, target: Path | None) -> str:
+def _copy(source: Path, target: Path | None) -> str:
     """Copy a file, if there is a place for it; returns its md5."""
     hashed = hashlib.md5(usedforsecurity=False)
     if target is not None:

@@ -1,4 +1,7 @@
-"""What the `atelier data` commands tell of the working copy and of the versions before it, as plain JSON types."""
+"""What the `atelier data` commands tell of the working copy and of the versions before it.
+
+As plain JSON types.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +39,11 @@ def status(project_root: Path, datasets: Mapping[str, Dataset]) -> dict[str, Any
     }
 
 
-def versions_known(project_root: Path) -> list[dict[str, Any]]:
-    """The versions in git's history, newest first; before them the working copy, if it is none of them."""
+def list_versions(project_root: Path) -> list[dict[str, Any]]:
+    """The versions in git's history, newest first.
+
+    Before them the working copy, if it is none of them.
+    """
     history = commits(project_root)
     known = counts_of(project_root, {commit.md5 for commit in history if commit.md5})
     found = [
