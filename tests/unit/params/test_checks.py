@@ -595,7 +595,7 @@ VARIABLES = {
     records.Evaluation: {"evaluation", "asked", "params"},
     records.Pixels: {"asked"},
     records.Lpips: {"lpips", "self"},
-    records.InceptionFile: {"inception"},
+    records.InceptionFile: {"inception", "file"},
     records.Promotion: {"promotion"},
     records.Schedule: {"schedule", "self"},
     records.Gate: {"gate"},

@@ -1,12 +1,8 @@
-"""Which version `data/` is, and where its bytes are kept.
-
-`data.dvc`, DVC's cache and its remote.
-"""
+"""Which version `data/` is, and where its bytes are kept: `data.dvc`, DVC's cache and remote."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import subprocess
@@ -16,7 +12,7 @@ from pathlib import Path
 
 from atelier.data.store import LOCAL_NOTES, is_stored
 from atelier.data.versions import conflicts, objects
-from atelier.data.versions.pointer import version_in
+from atelier.data.versions.pointer import version_in, write_data_dvc
 from atelier.errors import DataError, LostError
 
 DATA = "data"
@@ -38,8 +34,8 @@ def track(project_root: Path) -> str:
     """
     if not (project_root / DATA).is_dir():
         raise DataError(
-            f"{project_root / DATA} does not exist, so there is nothing to track. Run `atelier "
-            "run`."
+            f"{project_root / DATA} does not exist, so there is nothing to track. "
+            "Run `atelier run`."
         )
     objects.check_repository(project_root)
     _ignore_local_notes(project_root)
@@ -48,13 +44,14 @@ def track(project_root: Path) -> str:
     _dvc(project_root, "add", DATA)
     md5 = data_md5(project_root)
     assert md5 is not None  # dvc add wrote the file
-    if left_out := _left_out(project_root, md5):
+    left_out = _left_out(project_root, md5)
+    if left_out:
         _put_back(path, before)
-        shown = ", ".join(f"{DATA}/{name}" for name in left_out[:3])
+        names = ", ".join(f"{DATA}/{name}" for name in left_out[:3])
         raise DataError(
-            f"DVC leaves {len(left_out)} files of {DATA}/ out of its version: {shown}. A pattern "
-            f"in {project_root / '.dvcignore'} fits them. Remove it, then run again; {DATA_DVC} is "
-            "as before."
+            f"DVC leaves {len(left_out)} files of {DATA}/ out of its version: {names}. "
+            f"A pattern in {project_root / '.dvcignore'} fits them. "
+            f"Remove it, then run again; {DATA_DVC} is as before."
         )
     return md5
 
@@ -71,8 +68,8 @@ def push(project_root: Path) -> None:
     md5 = data_md5(project_root)
     if md5 is None or not is_clean(project_root):
         raise DataError(
-            f"{DATA}/ is not the version that {DATA_DVC} names, so it can't be pushed. Track it "
-            "first."
+            f"{DATA}/ is not the version that {DATA_DVC} names, so it can't be pushed. "
+            "Track it first."
         )
     objects.send(project_root, [md5, *objects.listing(project_root, md5).values()])
 
@@ -80,7 +77,7 @@ def push(project_root: Path) -> None:
 def restore_if_missing(project_root: Path) -> bool:
     """On a fresh clone, make `data/` the version that `data.dvc` names.
 
-    From the cache or the remote.
+    It comes from the cache or the remote.
     Also where files are missing because an earlier call was killed.
 
     Returns:
@@ -133,12 +130,17 @@ def checkout(project_root: Path, md5: str) -> bool:
     _refuse_losses(project_root)
     places = objects.places_in_cache(project_root, files.values())
     size = sum(places[file_md5].stat().st_size for file_md5 in files.values())
-    for note in LOCAL_NOTES:  # they describe what is replaced
-        for path in (project_root / DATA).glob(f"*/{note}"):
-            path.unlink()
-    _write_data_dvc(project_root, md5, size, len(files))
+    _remove_local_notes(project_root)
+    write_data_dvc(project_root / DATA_DVC, md5, size, len(files))
     _dvc(project_root, "checkout", "--force", DATA_DVC)
     return True
+
+
+def _remove_local_notes(project_root: Path) -> None:
+    """They describe what is replaced."""
+    for note in LOCAL_NOTES:
+        for path in (project_root / DATA).glob(f"*/{note}"):
+            path.unlink()
 
 
 def data_md5(project_root: Path) -> str | None:
@@ -193,8 +195,8 @@ def in_remote(project_root: Path, md5: str | None = None) -> bool:
 def _files(project_root: Path) -> list[str]:
     """Paths in `data/` that a version may have."""
     folder = project_root / DATA
-    found = (path for path in folder.rglob("*") if path.is_file() and not _is_leftover(path))
-    return [path.relative_to(folder).as_posix() for path in found if path.name not in LOCAL_NOTES]
+    files = (path for path in folder.rglob("*") if path.is_file() and not _is_leftover(path))
+    return [path.relative_to(folder).as_posix() for path in files if path.name not in LOCAL_NOTES]
 
 
 def _left_out(project_root: Path, md5: str) -> list[str]:
@@ -231,9 +233,8 @@ def _is_half(here: set[str], files: set[str]) -> bool:
 
     One that is gone altogether was removed on purpose.
     """
-    return here <= files and bool(
-        {path.split("/")[0] for path in files - here} & {path.split("/")[0] for path in here}
-    )
+    incomplete = {path.split("/")[0] for path in files - here}
+    return here <= files and any(path.split("/")[0] in incomplete for path in here)
 
 
 def _is_leftover(path: Path) -> bool:
@@ -243,15 +244,11 @@ def _is_leftover(path: Path) -> bool:
 
 def _refuse_losses(project_root: Path) -> None:
     """Whatever `dvc checkout --force` would overwrite must be in the cache."""
-    changed = json.loads(_dvc(project_root, "data", "status", "--granular", "--json")).get(
-        "uncommitted", {}
-    )
-    paths = [item["new"] for item in changed.get("renamed", [])]
-    for kind in (
-        "added",
-        "modified",
-        "unknown",
-    ):  # unknown: the cache lacks the list of files of this version
+    status = json.loads(_dvc(project_root, "data", "status", "--granular", "--json"))
+    changed = status.get("uncommitted", {})
+    paths = [renaming["new"] for renaming in changed.get("renamed", [])]
+    # unknown: the cache lacks the list of files of this version.
+    for kind in ("added", "modified", "unknown"):
         paths += changed.get(kind, [])
     for path in map(project_root.joinpath, paths):
         if not path.is_file() or _is_leftover(path):
@@ -260,35 +257,17 @@ def _refuse_losses(project_root: Path) -> None:
             md5 = hashlib.file_digest(file, "md5").hexdigest()
         if not objects.places_in_cache(project_root, [md5])[md5].is_file():
             raise DataError(
-                f"{path} is in no version of {DATA}/, so a checkout would lose it. Run `atelier "
-                f"ingest`, which makes a version of it, or `dvc checkout --force {DATA_DVC}`, "
-                "which throws it away."
+                f"{path} is in no version of {DATA}/, so a checkout would lose it. "
+                "Run `atelier ingest`, which makes a version of it, "
+                f"or `dvc checkout --force {DATA_DVC}`, which throws it away."
             )
-
-
-def _write_data_dvc(project_root: Path, md5: str, size: int, num_files: int) -> None:
-    """As `dvc add` would, so that git sees no change where there is none."""
-    from ruamel.yaml import YAML
-
-    yaml, path = YAML(), project_root / DATA_DVC
-    written = (
-        path.read_text(encoding="utf-8")
-        if path.exists()
-        else f"outs:\n- hash: md5\n  path: {DATA}\n"
-    )
-    content = yaml.load(written)
-    content["outs"][0].update(md5=md5, size=size, nfiles=num_files)
-    text = io.StringIO()
-    yaml.dump(content, text)
-    new = path.with_suffix(".dvc.new")
-    new.write_text(text.getvalue(), encoding="utf-8")
-    new.replace(path)
 
 
 def _ignore_local_notes(project_root: Path) -> None:
     path = project_root / ".dvcignore"
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    if missing := [line for line in IGNORED if line not in text.splitlines()]:
+    missing = [line for line in IGNORED if line not in text.splitlines()]
+    if missing:
         path.write_text("\n".join([*text.splitlines(), *missing]) + "\n", encoding="utf-8")
 
 

@@ -1,6 +1,5 @@
-"""DVC's objects, which are files called by their md5.
+"""DVC's objects, files called by their md5: in the cache on this machine, and in the remote.
 
-In the cache on this machine, and in the remote.
 By DVC's Python interface.
 `dvc push` takes a remote that has the list of files for one that has the files, and answers
 "Everything is up to date" (DVC 3.67); here the remote is asked for each object.
@@ -39,10 +38,8 @@ def places_in_cache(project_root: Path, md5s: Iterable[str]) -> dict[str, Path]:
 def listings_in_cache(project_root: Path) -> list[str]:
     """The versions of folders that the cache knows: md5s that end in `.dir`."""
     with _repository(project_root) as repository:
-        return sorted(
-            f"{path.parent.name}{path.name}"
-            for path in Path(repository.cache.local.path).glob("??/*.dir")
-        )
+        paths = Path(repository.cache.local.path).glob("??/*.dir")
+        return sorted(f"{path.parent.name}{path.name}" for path in paths)
 
 
 def listing(project_root: Path, md5: str) -> dict[str, str]:
@@ -60,7 +57,7 @@ def listing(project_root: Path, md5: str) -> dict[str, str]:
 def fetch(project_root: Path, md5s: Collection[str]) -> None:
     """Copy objects from the remote into the cache, those that it has not yet.
 
-    Where some are lost, all others.
+    Where some are lost, all others are copied.
 
     Raises:
         LostError: if neither has an object.
@@ -105,18 +102,18 @@ def _transfer(source: Any, target: Any, md5s: Collection[str]) -> None:
         lost.extend(sorted(info.value for info in status.missing))
 
     # Without an index of what the remote had, so that the remote itself is asked.
-    result = transfer(
-        source, target, [HashInfo("md5", md5) for md5 in md5s], validate_status=note_missing
-    )
+    hashes = [HashInfo("md5", md5) for md5 in md5s]
+    result = transfer(source, target, hashes, validate_status=note_missing)
     if result.failed:
         raise RemoteError(
             f"{len(result.failed)} of {len(md5s)} files of data/ can't be copied to {target.path}."
         )
     if lost:
+        more = ", ..." if len(lost) > 3 else ""
         raise LostError(
-            f"a version of data/ lacks {len(lost)} of its files: neither DVC's cache nor its "
-            f"remote has them (md5 {', '.join(lost[:3])}{', ...' if len(lost) > 3 else ''}). Run "
-            "`dvc push` on a machine that does."
+            f"a version of data/ lacks {len(lost)} of its files: "
+            f"neither DVC's cache nor its remote has them (md5 {', '.join(lost[:3])}{more}). "
+            "Run `dvc push` on a machine that does."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from atelier.data.versions import objects
@@ -23,16 +24,12 @@ def explain_loss(project_root: Path, md5: str) -> str:
     """
     try:
         wanted = set(objects.listing(project_root, md5).values())
-        absent = {
-            file_md5
-            for file_md5, path in objects.places_in_cache(project_root, wanted).items()
-            if not path.is_file()
-        }
-        if absent and (gone := objects.not_in_remote(project_root, absent)):
-            return (
-                f"neither DVC's cache nor its remote has {len(gone)} of its files (md5 "
-                f"{min(gone)}, ...)"
-            )
+        places = objects.places_in_cache(project_root, wanted)
+        absent = {file_md5 for file_md5, path in places.items() if not path.is_file()}
+        gone = objects.not_in_remote(project_root, absent) if absent else set()
+        if gone:
+            count = f"{len(gone)} of its files (md5 {min(gone)}, ...)"
+            return f"neither DVC's cache nor its remote has {count}"
     except LostError:
         return "neither DVC's cache nor its remote has the list of its files"
     except DataError as error:
@@ -58,20 +55,10 @@ def put_version(project_root: Path, md5: str, folder: Path) -> None:
     files = objects.listing(project_root, md5)
     objects.fetch(project_root, files.values())
     places = objects.places_in_cache(project_root, [md5, *files.values()])
-    changed = (
-        []
-        if _copy(places[md5], None) == md5.removesuffix(".dir")
-        else [f"the list of files, {places[md5]}"]
-    )
-    if not changed:  # else the paths are anybody's
-        for path, file_md5 in files.items():
-            if ".." in PurePosixPath(path).parts or path.startswith("/"):
-                raise DataError(
-                    f"version {md5} of {DATA}/ has a file {path!r}, which is not in it. It is not "
-                    "used."
-                )
-            if _copy(places[file_md5], folder / DATA / path) != file_md5:
-                changed.append(f"{DATA}/{path}, {places[file_md5]}")
+    if _copy(places[md5], None) == md5.removesuffix(".dir"):
+        changed = _copy_files(md5, files, places, folder)
+    else:  # the paths are anybody's
+        changed = [f"the list of files, {places[md5]}"]
     if changed:
         raise DataError(
             f"version {md5} of {DATA}/ is not what it was. Changed since it was tracked: "
@@ -81,6 +68,21 @@ def put_version(project_root: Path, md5: str, folder: Path) -> None:
     (folder / DATA_DVC).write_text(
         f"outs:\n- md5: {md5}\n  hash: md5\n  path: {DATA}\n", encoding="utf-8"
     )
+
+
+def _copy_files(
+    md5: str, files: Mapping[str, str], places: Mapping[str, Path], folder: Path
+) -> list[str]:
+    """Copy the files of a version into a folder's `data/`; those that are not what they were."""
+    changed = []
+    for path, file_md5 in files.items():
+        if ".." in PurePosixPath(path).parts or path.startswith("/"):
+            raise DataError(
+                f"version {md5} of {DATA}/ has a file {path!r}, which is not in it. It is not used."
+            )
+        if _copy(places[file_md5], folder / DATA / path) != file_md5:
+            changed.append(f"{DATA}/{path}, {places[file_md5]}")
+    return changed
 
 
 def _copy(source: Path, target: Path | None) -> str:
