@@ -109,14 +109,14 @@ def pictures(
 
     project = open_project()
     registry = open_registry(project)
-    champions = [name for name in registry.model_names() if registry.aliased(name, CHAMPION)]
+    champions = [name for name in registry.model_names() if registry.version_at(name, CHAMPION)]
     found: dict[Path, bytes] = {}
     problems = []
     for version in map(registry.resolve, models or champions):
         try:
             pictures_of_version = registry.runs.pictures(version.run_id)
         except RegistryError as error:  # those of the others are there
-            problems.append(f"{version}: {registry.why_lost(version) or error}")
+            problems.append(f"{version}: {registry.explain_loss(version) or error}")
             continue
         for name, png in pictures_of_version.items():
             file = f"{version.model}-{name}"

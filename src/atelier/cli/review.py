@@ -43,8 +43,9 @@ def lineage(
 ) -> None:
     """Show what a version was made of and what was made of it; a link that leads nowhere is an error."""
     from atelier.cli.tables import review as tables
+    from atelier.review.data_use import users_of_data
     from atelier.review.lineage import lineage as both_directions
-    from atelier.review.lineage import trace, users_of_data
+    from atelier.review.trace import trace
 
     if (model is None) == (data is None):
         raise UsageError("atelier lineage needs one of two: MODEL, or --data MD5.")
@@ -117,7 +118,7 @@ def card(
     registry = open_registry()
     version = registry.resolve(model)
     page = registry.runs.read_bytes(version.run_id, "card/card.html")
-    if page is None and (lost := registry.why_lost(version)):
+    if page is None and (lost := registry.explain_loss(version)):
         raise RegistryError(f"the card of {version} can't be read: {lost}.")
     if page is None:
         raise UsageError(
@@ -137,14 +138,14 @@ def report(
     """Write the history of all models, one page: scores over time, champions, pictures, decisions, failures, cost."""
     from atelier.params import load_params
     from atelier.registry import signed_now
-    from atelier.review.report import gather, rendered
+    from atelier.review.report import gather, render_report
     from atelier.ui.outputs import default_output, refuse_overwriting, write_output
 
     registry = open_registry()
     path = output or default_output(registry.project, "report.html")
     refuse_overwriting(registry.project, path)
     history = gather(registry, load_params(registry.project.params_file))
-    write_output(registry.project, path, rendered(history, signed_now()["at"]).encode())
+    write_output(registry.project, path, render_report(history, signed_now()["at"]).encode())
     print(path)
 
 

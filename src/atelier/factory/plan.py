@@ -180,8 +180,8 @@ def _what_its_scores_wait_for(factory: Factory, name: str, pending: frozenset[st
 
 def versions_to_score(registry: Registry, version: Version) -> list[Version]:
     """Whose scores a decision about a version needs: its own, and a champion's that has a run."""
-    champion = registry.aliased(version.model, CHAMPION)
-    if champion is None or champion.number == version.number or registry.why_lost(champion):
+    champion = registry.version_at(version.model, CHAMPION)
+    if champion is None or champion.number == version.number or registry.explain_loss(champion):
         return [version]
     return [version, champion]
 

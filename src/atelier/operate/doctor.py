@@ -173,7 +173,7 @@ def _versions(project: Project) -> Check:
 
 def _why_lost(registry: Registry, version: Version) -> str:
     """Why a version's run, or its files, are lost; empty if they are there."""
-    return registry.why_lost(version) or registry.runs.why_without_files(version.run_id)
+    return registry.explain_loss(version) or registry.runs.why_without_files(version.run_id)
 
 
 def _disk(project: Project) -> Check:

@@ -175,7 +175,7 @@ def disagreements(registry: Registry, model: str) -> list[str]:
 
 def _closing(registry: Registry, newest: Decision) -> Decision:
     """What ends the chain of versions that are gone; the new ones begin without a champion."""
-    challenger = registry.aliased(newest.model, CHALLENGER)
+    challenger = registry.version_at(newest.model, CHALLENGER)
     return Decision(
         model=newest.model,
         action=Action.CLOSED,

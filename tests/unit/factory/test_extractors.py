@@ -77,7 +77,7 @@ def inception(project):
 
 
 def test_the_champion_scores_and_features_of_real_images_are_kept(project, registry):
-    version = registry.aliased("gan", CHAMPION)
+    version = registry.version_at("gan", CHAMPION)
     assert (
         registry.runs.read_json(version.run_id, "evaluation/fingerprint.json")["extractor"]
         == "classifier/1"

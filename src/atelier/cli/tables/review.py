@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from atelier.review.comparison_page import VERDICTS, data_change
+from atelier.review.comparison_page import VERDICTS, describe_change
 from atelier.ui.tables import console, plain
 
 SHOWN = 20  # lines of a list that a terminal has room for; --json has all
@@ -129,7 +129,7 @@ def print_comparison(found: Mapping[str, Any]) -> None:
     for item in found["data"]["datasets"]:
         shown = [f"{(item[side] or 'none')[:12]}" for side in ("a", "b")]
         if item["a"] != item["b"]:
-            table.add_row(plain(f"data: {item['name']}\n{data_change(item)}"), *shown)
+            table.add_row(plain(f"data: {item['name']}\n{describe_change(item)}"), *shown)
     for item in found["code"]["modules"]:
         table.add_row(plain(f"code: {item['file']}"), "", item["change"])
     terminal.print(table)
