@@ -66,7 +66,10 @@ def read_pictures(
 def validate_pictures(
     project: Project, params_file: Path, overrides: list[str], name: str, folder: Path
 ) -> Findings:
-    """Find duplicates, contradictions and oddities; too much of them stops the run here, before any training."""
+    """Find duplicates, contradictions and oddities; too much of them stops the run here.
+
+    That is before any training.
+    """
     dataset = load_params(params_file, overrides).datasets[name]
     try:
         findings = stages.validate(project.root, name, dataset, folder)
@@ -102,13 +105,17 @@ def store_pictures(
     retry_condition_fn=_may_pass,
 )
 def version_data(project: Project) -> str:
-    """Record data/ in data.dvc and push it, so that no model is ever trained on data that only exist here."""
+    """Record data/ in data.dvc and push it.
+
+    So no model is ever trained on data that only exist here.
+    """
     before = dvc.data_md5(project.root)
     md5 = dvc.track(project.root)
     dvc.push(project.root)
     if md5 != before:
         log.info(
-            "data.dvc names a new version of data/: commit it to git, with params.yaml and .dvcignore"
+            "data.dvc names a new version of data/: commit it to git, "
+            "with params.yaml and .dvcignore"
         )
     return md5
 

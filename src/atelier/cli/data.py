@@ -115,7 +115,8 @@ def checkout(revision: Annotated[str, typer.Argument(metavar="REV")]) -> None:
     with exclusive(project):
         md5 = history.resolve(project.root, revision)
         changed = dvc.checkout(project.root, md5)
-    print(f"data/ {'is now' if changed else 'was already'} version {md5}.")
+    verb = "is now" if changed else "was already"
+    print(f"data/ {verb} version {md5}.")
     print("The next `atelier run` or `atelier ingest` brings it to what the sources hold.")
     if history.md5_at(project.root, "HEAD") != md5:
         print(

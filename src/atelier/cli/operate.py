@@ -135,7 +135,9 @@ def logs(
     parts = ("supervisor", "prefect", "mlflow", "runner", "runs")
     if part is not None and part not in parts:
         raise UsageError(f"{part!r} is no part of the stack; its parts: {', '.join(parts)}.")
-    for name in [part] if part else parts:
+    for name in parts:
+        if part is not None and name != part:
+            continue
         path = log_file(project, name)
         print(f"== {path}")
         if path.exists():
@@ -196,7 +198,7 @@ def _synchronise(project: Project) -> Changes:
     changes = synchronise_schedules(project, params)
     for word in ("created", "updated", "left", "deleted"):
         names = getattr(changes, word)
-        print(f"schedules {word}: {', '.join(names) if names else 'none'}")
+        print(f"schedules {word}: {', '.join(names) or 'none'}")
     return changes
 
 

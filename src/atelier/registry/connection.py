@@ -25,6 +25,7 @@ PATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7", "MLFLOW_HTTP_REQUEST_BACKOFF_
 PATIENCE_SECONDS = 120.0
 POLL_SECONDS = 1.0
 ANSWER_SECONDS = 4.0
+PAGE = 1000  # of most searches of MLflow the largest
 
 log = logging.getLogger("atelier")
 _patience = 0.0  # seconds in which a server that doesn't answer may come back
@@ -118,9 +119,6 @@ def _tell(relocations: list[Relocation]) -> None:
     for relocation in relocations:
         if relocation.count:
             log.warning("%s", relocation)
-
-
-PAGE = 1000  # of most searches of MLflow the largest
 
 
 def every_page(search: Callable[..., Any], **conditions: Any) -> list[Any]:

@@ -171,7 +171,8 @@ class Ledger:
         """
         for _ in range(ATTEMPTS):
             entries = self.entries(decision.model)
-            if (entries[-1].hash if entries else START) != head:
+            last_hash = entries[-1].hash if entries else START
+            if last_hash != head:
                 newest = entries[-1].decision
                 raise UsageError(
                     f"another decision about {decision.model} came first: {newest.action} version "

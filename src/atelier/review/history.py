@@ -19,6 +19,7 @@ def history_entry(registry: Registry, version: Version) -> dict[str, Any]:
     """One version as plain JSON types."""
     tags = version.tags
     record = registry.runs.record(version.run_id)
+    metrics = scores_in(record.metrics) if record else {}
     reasons = list(reasons_in(tags))
     loss = explain_loss(record, version.run_id)
     if loss:
@@ -28,7 +29,7 @@ def history_entry(registry: Registry, version: Version) -> dict[str, Any]:
         "version": version.number,
         "aliases": list(version.aliases),
         "created": version.created,
-        "metrics": scores_in(record.metrics) if record else {},
+        "metrics": metrics,
         "verdict": tags.get("verdict"),
         "reasons": reasons,
         "fingerprint": tags.get("fingerprint"),

@@ -73,14 +73,20 @@ def _describe_commit(root: Path, commit: str) -> dict[str, str]:
 
 
 def _run(version: Version, run: RunRecord | None) -> dict[str, Any]:
-    return {
+    facts: dict[str, Any] = {
         "id": version.run_id,
-        "status": run.status if run else None,
-        "started": run.started if run else None,
-        "ended": run.ended if run else None,
-        "settings": {name: run.params.get(name) for name in NEEDED_PARAMS} if run else {},
+        "status": None,
+        "started": None,
+        "ended": None,
+        "settings": {},
         "prefect_flow_run": version.tags.get("prefect.flow_run_id"),
     }
+    if run is not None:
+        facts["status"] = run.status
+        facts["started"] = run.started
+        facts["ended"] = run.ended
+        facts["settings"] = {name: run.params.get(name) for name in NEEDED_PARAMS}
+    return facts
 
 
 def _evaluation(registry: Registry, version: Version) -> dict[str, Any]:

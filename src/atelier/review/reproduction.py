@@ -53,22 +53,25 @@ def reproduce(registry: Registry, version: Version) -> dict[str, Any]:
         trained = again.train()
         stored_bundle = registry.fetch_bundle(version, worktree.scratch / "stored")
         weights = compare_weights(stored_bundle, again.bundle)
-        is_identical = weights["identical"]
+        verdict = IDENTICAL if weights["identical"] else DIFFERENT
+        code = "of the commit" if again.own_code else f"of the installed package, {PACKAGE}"
         report: dict[str, Any] = {
             "version": str(version),
             "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "verdict": IDENTICAL if is_identical else DIFFERENT,
+            "verdict": verdict,
             "weights": weights,
             "inputs_differ": differences(trail.inputs, trained["inputs"]),
             "packages_differ": package_differences(trail.packages, installed_packages()),
             "commit": commit,
             "uncommitted_lines": len(trail.diff.splitlines()),
             "data_md5": md5,
-            "code": "of the commit" if again.own_code else f"of the installed package, {PACKAGE}",
+            "code": code,
             "settings": again.settings,
-            "scores": {} if is_identical else again.compare_scores(trained["number"]),
+            "scores": {},
             "notes": _notes(trail),
         }
+        if not weights["identical"]:
+            report["scores"] = again.compare_scores(trained["number"])
     registry.runs.log_files(version.run_id, "", {REPORT: json.dumps(report, indent=2)})
     registry.tag(version, {"reproduced": report["verdict"], "reproduced.at": report["at"]})
     return report

@@ -93,7 +93,8 @@ class Retraining:
             "bundle": str(self.bundle),
             "numbers": numbers,
         }
-        file = self._worktree.scratch / ("train.json" if numbers is None else "score.json")
+        name = "train.json" if numbers is None else "score.json"
+        file = self._worktree.scratch / name
         file.write_text(json.dumps(task), encoding="utf-8")
         # -P: the folder of the script is not searched for modules.
         command = [sys.executable, "-P", str(SCRIPT), str(file)]
