@@ -141,7 +141,7 @@ def report(
 ) -> None:
     """Write the history of all models: scores over time, champions, decisions, failures, cost."""
     from atelier.params import load_params
-    from atelier.registry import signed_now
+    from atelier.registry import sign_now
     from atelier.review.report import gather, render_report
     from atelier.ui.outputs import default_output, refuse_overwriting, write_output
 
@@ -149,7 +149,7 @@ def report(
     path = output or default_output(registry.project, "report.html")
     refuse_overwriting(registry.project, path)
     history = gather(registry, load_params(registry.project.params_file))
-    write_output(registry.project, path, render_report(history, signed_now()["at"]).encode())
+    write_output(registry.project, path, render_report(history, sign_now()["at"]).encode())
     print(path)
 
 

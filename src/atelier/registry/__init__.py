@@ -4,7 +4,7 @@ A registered model is a key of params.yaml. Aliases, lower case: `challenger`, `
 `previous`.
 """
 
-from atelier.registry.decisions import Action, Decision, signed_now
+from atelier.registry.decisions import Action, Decision, sign_now
 from atelier.registry.fleet import Fleet, read_fleet
 from atelier.registry.ledger import START, Entry, Ledger
 from atelier.registry.records import RunRecord, Version
@@ -26,5 +26,5 @@ __all__ = [
     "RunRecord",
     "Version",
     "read_fleet",
-    "signed_now",
+    "sign_now",
 ]

@@ -84,6 +84,6 @@ class Decision:
         return self.runs.get(str(version.number)) == version.run_id
 
 
-def signed_now() -> dict[str, str]:
+def sign_now() -> dict[str, str]:
     """Who decides, and when."""
     return {"who": getpass.getuser(), "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}

@@ -34,7 +34,7 @@ def users_of_data(registry: Registry, md5: str) -> dict[str, Any]:
         for scored_on in _data_of_scores(version):
             evaluated.setdefault(scored_on, []).append(str(version))
     full_md5 = _complete(md5, trained.keys() | evaluated.keys())
-    problem = recovery.lost(registry.project.root, full_md5)
+    problem = recovery.explain_loss(registry.project.root, full_md5)
     missing = []
     if problem:
         missing = [{"link": "data", "problem": f"version {full_md5} of data/: {problem}"}]

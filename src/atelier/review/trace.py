@@ -150,7 +150,7 @@ def _missing_code(registry: Registry, version: Version) -> Missing:
 
 def _missing_data(registry: Registry, version: Version) -> Missing:
     md5 = version.tags.get("data.md5")
-    problem = recovery.lost(registry.project.root, md5) if md5 else ""
+    problem = recovery.explain_loss(registry.project.root, md5) if md5 else ""
     if problem:
         yield "data", f"version {md5} of data/: {problem}"
 

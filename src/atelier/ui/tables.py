@@ -48,10 +48,13 @@ def plain(*lines: object, style: str = "") -> Text:
     markup.
     """
     text = "\n".join(str(line) for line in lines)
-    letters = (
-        letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text
-    )
-    return Text("".join(letters), style)
+    return Text("".join(map(_visible, text)), style)
+
+
+def _visible(letter: str) -> str:
+    if letter.isprintable() or letter == "\n":
+        return letter
+    return ascii(letter)[1:-1]
 
 
 def stack_lines(*lines: Text) -> Text:
