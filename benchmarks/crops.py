@@ -49,7 +49,7 @@ def store(project: Path, copies: int) -> None:
 
     Of the pixels only one photograph is in memory at a time.
     """
-    from atelier.data.ingest.validation import Accepted
+    from atelier.data.ingest.records import Accepted
     from atelier.data.ingest.writer import write_dataset
     from atelier.data.sources.pictures import Candidate, content_hash
     from atelier.params import Dataset, Source

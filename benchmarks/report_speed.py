@@ -29,10 +29,10 @@ from PIL import Image
 
 from atelier.params import Params, load_params
 from atelier.project import Project, find_project, set_environment
-from atelier.registry import CHAMPION, START, Action, Decision, Registry, signed_now
+from atelier.registry import CHAMPION, START, Action, Decision, Registry, sign_now
 from atelier.registry.ledger import HEAD
 from atelier.registry.versions import OURS
-from atelier.review.report import gather, rendered
+from atelier.review.report import gather, render_report
 from atelier.review.report.thumbnails import MAIN
 from benchmarks.machine import described
 
@@ -131,7 +131,7 @@ class _Maker:
             champion=self._champion,
             previous=None,
             challenger=None,
-            **signed_now(),
+            **sign_now(),
         )
         self._sequence += 1
         # Without the second look of `append`, which reads the whole chain: nobody else writes here.
@@ -172,7 +172,7 @@ def main() -> None:
             began = time.perf_counter()
             history = gather(registry, params)
             read = time.perf_counter()
-            page = rendered(history, signed_now()["at"])
+            page = render_report(history, sign_now()["at"])
             done = time.perf_counter()
             print(
                 f"reads {read - began:.2f} s, draws {done - read:.2f} s: {len(page) / 1e6:.2f} MB",

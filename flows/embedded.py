@@ -1,4 +1,4 @@
-"""Run a flow without a server to start: Prefect's own API in a child process, on the SQLite file of the project."""
+"""Run a flow without a server: Prefect's API in a child process, on the project's SQLite file."""
 
 from __future__ import annotations
 
@@ -46,9 +46,10 @@ API_ENVIRONMENT = {
 
 
 def run_flow(flow: Callable[..., Any], **parameters: Any) -> Any:
-    """Call a flow; with the embedded API, wait until its history is in the database before the API goes away.
+    """Call a flow; with the embedded API, wait until its history is in the database.
 
-    A real server (PREFECT_API_URL) keeps its own history and heartbeats, so there the flow is only called.
+    Only then may the API go away. A real server (PREFECT_API_URL) keeps its own history and
+    heartbeats, so there the flow is only called.
 
     Raises:
         AtelierError: if there is no API, besides what the flow raises.
@@ -58,7 +59,8 @@ def run_flow(flow: Callable[..., Any], **parameters: Any) -> Any:
         refuse_silent("prefect", address)
         return flow(**parameters)
     with _embedded_api() as address:
-        # A heartbeat is for servers that outlive the run; its thread would cost each flow a second at exit.
+        # A heartbeat is for servers that outlive the run; its thread would cost each flow a second
+        # at exit.
         settings = {PREFECT_API_URL: address, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
         with temporary_settings(settings), get_client(sync_client=True) as client:
             before = _newest_flow_runs(client)
@@ -84,16 +86,16 @@ def log_to_run() -> None:
 def _drain(client: SyncPrefectClient, before: set[Any], seconds: float) -> None:
     """Wait until logs are sent, and all task runs of the new flow runs are recorded as ended.
 
-    They travel through a queue in the API's process, which is stopped when this process ends: without waiting, most of
-    them are lost (17 of 200 arrived).
+    They travel through a queue in the API's process, which is stopped when this process ends:
+    without waiting, most of them are lost (17 of 200 arrived).
     """
     deadline = time.monotonic() + seconds
     APILogWorker.drain_all(timeout=seconds, at_exit=False)
     last_seen = -1
     while time.monotonic() < deadline:
         runs = _task_runs(client, _newest_flow_runs(client) - before)
-        ended = all(run.state is not None and run.state.is_final() for run in runs)
-        if ended and len(runs) == last_seen:
+        have_ended = all(run.state is not None and run.state.is_final() for run in runs)
+        if have_ended and len(runs) == last_seen:
             return
         last_seen = len(runs)
         time.sleep(0.5)
@@ -155,20 +157,15 @@ def _advice() -> str:
 
 
 def _newest_flow_runs(client: SyncPrefectClient) -> set[Any]:
-    return {
-        run.id
-        for run in client.read_flow_runs(sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=100)
-    }
+    runs = client.read_flow_runs(sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=100)
+    return {run.id for run in runs}
 
 
 def _task_runs(client: SyncPrefectClient, flow_runs: set[Any]) -> list[TaskRun]:
     if not flow_runs:
         return []
-    found: list[TaskRun] = []
-    while page := client.read_task_runs(
-        flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(flow_runs))),
-        limit=200,
-        offset=len(found),
-    ):
-        found += page
-    return found
+    of_these = FlowRunFilter(id=FlowRunFilterId(any_=list(flow_runs)))
+    runs: list[TaskRun] = []
+    while page := client.read_task_runs(flow_run_filter=of_these, limit=200, offset=len(runs)):
+        runs += page
+    return runs

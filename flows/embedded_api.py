@@ -1,7 +1,7 @@
 """Prefect's API for one run: a process that never outlives the one that started it.
 
-Its standard input is a pipe that the other holds open. However that one ends, also by SIGKILL, the pipe
-closes, and this process goes.
+Its standard input is a pipe that the other holds open. However that one ends, also by SIGKILL, the
+pipe closes, and this process goes.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from prefect.runtime import flow_run
 
 from atelier.data.ingest import stages
 from atelier.data.ingest.notes import Findings
+from atelier.data.ingest.state import dataset_state
 from atelier.data.versions import dvc
 from atelier.errors import RemoteError
 from atelier.factory.describe import describe
@@ -56,7 +57,7 @@ def read_pictures(
 ) -> Path | None:
     """Decode what the sources hold into a working folder, unless data/ has it already."""
     dataset = load_params(params_file, overrides).datasets[name]
-    if stages.dataset_state(project.root, name, dataset)[0] == "fresh":
+    if dataset_state(project.root, name, dataset)[0] == "fresh":
         return None
     return stages.read(project.root, name, dataset)
 
@@ -65,7 +66,10 @@ def read_pictures(
 def validate_pictures(
     project: Project, params_file: Path, overrides: list[str], name: str, folder: Path
 ) -> Findings:
-    """Find duplicates, contradictions and oddities; too much of them stops the run here, before any training."""
+    """Find duplicates, contradictions and oddities; too much of them stops the run here.
+
+    That is before any training.
+    """
     dataset = load_params(params_file, overrides).datasets[name]
     try:
         findings = stages.validate(project.root, name, dataset, folder)
@@ -101,13 +105,17 @@ def store_pictures(
     retry_condition_fn=_may_pass,
 )
 def version_data(project: Project) -> str:
-    """Record data/ in data.dvc and push it, so that no model is ever trained on data that only exist here."""
+    """Record data/ in data.dvc and push it.
+
+    So no model is ever trained on data that only exist here.
+    """
     before = dvc.data_md5(project.root)
     md5 = dvc.track(project.root)
     dvc.push(project.root)
     if md5 != before:
         log.info(
-            "data.dvc names a new version of data/: commit it to git, with params.yaml and .dvcignore"
+            "data.dvc names a new version of data/: commit it to git, "
+            "with params.yaml and .dvcignore"
         )
     return md5
 

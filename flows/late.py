@@ -1,4 +1,4 @@
-"""Ticks that came due while nothing could run: which of them still run is what `late` of a schedule says."""
+"""Ticks that came due while nothing could run: `late` of a schedule says which still run."""
 
 from __future__ import annotations
 
@@ -26,9 +26,12 @@ GRACE = timedelta(seconds=45)
 def drop_late(
     client: SyncPrefectClient, deployment_id: UUID, late: Late, now: datetime
 ) -> list[FlowRun]:
-    """Cancel the due ticks of a deployment that are not to run any more, each with its reason; returns them."""
+    """Cancel, and return, the due ticks of a deployment that are not to run any more.
+
+    Each is told its reason.
+    """
     due = due_ticks(client, deployment_id, now)
-    dropped = dropped_of(due, late, now)
+    dropped = ticks_to_drop(due, late, now)
     for run in dropped:
         client.set_flow_run_state(run.id, Cancelled(message=reason(due, late)), force=True)
         log.info("the tick of %s is dropped: %s", _time(run), reason(due, late))
@@ -42,21 +45,24 @@ def due_ticks(client: SyncPrefectClient, deployment_id: UUID, now: datetime) -> 
 
 
 def newer_ticks(client: SyncPrefectClient, run: FlowRun, now: datetime) -> list[FlowRun]:
-    """The due ticks of the same deployment after one of its runs that ran, run or will run, oldest first."""
+    """The due ticks of the same deployment after one of its runs, oldest first.
+
+    Only those that ran, run or will run.
+    """
     if run.deployment_id is None or not run.auto_scheduled:
         return []
     due = (run.expected_start_time, now)
     runs = runs_of(client, [run.deployment_id], NOT_DROPPED, OLDEST_FIRST, due=due)
-    return [other for other in runs if other.auto_scheduled and _expected(other) > _expected(run)]
+    return [other for other in runs if other.auto_scheduled and _due_time(other) > _due_time(run)]
 
 
-def dropped_of(due: list[FlowRun], late: Late, now: datetime) -> list[FlowRun]:
+def ticks_to_drop(due: list[FlowRun], late: Late, now: datetime) -> list[FlowRun]:
     """Which of the due ticks, oldest first, are dropped."""
     if late == "all":
         return []
     if late == "newest":
         return due[:-1]
-    return [run for run in due if now - _expected(run) > GRACE]
+    return [run for run in due if now - _due_time(run) > GRACE]
 
 
 def reason(due: list[FlowRun], late: Late) -> str:
@@ -66,9 +72,9 @@ def reason(due: list[FlowRun], late: Late) -> str:
     return f"dropped: the tick of {_time(due[-1])} came due as well (late: newest)"
 
 
-def _expected(run: FlowRun) -> datetime:
+def _due_time(run: FlowRun) -> datetime:
     return run.expected_start_time or datetime.max.replace(tzinfo=UTC)
 
 
 def _time(run: FlowRun) -> str:
-    return _expected(run).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return _due_time(run).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,4 +1,4 @@
-"""What the command line asks of Prefect: the schedules, what each did last, and when it comes next."""
+"""What the command line asks of Prefect: the schedules, what each did last, and its next run."""
 
 from __future__ import annotations
 
@@ -40,8 +40,10 @@ def synchronise_schedules(project: Project, params: Params) -> Changes:
 def schedules_status(project: Project) -> list[dict[str, Any]]:
     """Each of our schedules with its last and its next run, as plain JSON types."""
     with _server() as client:
-        found = our_deployments(client, owner_of(project))
-        return [_described(client, name, deployment) for name, deployment in sorted(found.items())]
+        deployments = our_deployments(client, owner_of(project))
+        return [
+            _status_of(client, name, deployment) for name, deployment in sorted(deployments.items())
+        ]
 
 
 @contextmanager
@@ -60,20 +62,24 @@ def _server() -> Iterator[SyncPrefectClient]:
         ) from None
 
 
-def _described(
+def _status_of(
     client: SyncPrefectClient, name: str, deployment: DeploymentResponse
 ) -> dict[str, Any]:
-    last = _one(client, deployment.id, BEGUN, FlowRunSort.START_TIME_DESC)
-    coming = _one(client, deployment.id, [StateType.SCHEDULED], FlowRunSort.EXPECTED_START_TIME_ASC)
+    last = _first_run(client, deployment.id, BEGUN, FlowRunSort.START_TIME_DESC)
+    coming = _first_run(
+        client, deployment.id, [StateType.SCHEDULED], FlowRunSort.EXPECTED_START_TIME_ASC
+    )
+    last_run = _run(last) if last else None
+    next_moment = _moment(coming.expected_start_time) if coming else None
     return {
         "schedule": name,
-        "when": "; ".join(_when(item.schedule) for item in deployment.schedules),
-        "last": _run(last) if last else None,
-        "next": _moment(coming.expected_start_time) if coming else None,
+        "when": "; ".join(_when(schedule.schedule) for schedule in deployment.schedules),
+        "last": last_run,
+        "next": next_moment,
     }
 
 
-def _one(
+def _first_run(
     client: SyncPrefectClient, deployment_id: UUID, states: list[StateType], sort: FlowRunSort
 ) -> FlowRun | None:
     runs = runs_of(client, [deployment_id], states, sort, limit=1)

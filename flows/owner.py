@@ -1,4 +1,4 @@
-"""What on a Prefect server is ours: names with an owner's prefix, so that nothing else is touched."""
+"""What on a Prefect server is ours: names with an owner's prefix; nothing else is touched."""
 
 from __future__ import annotations
 
@@ -53,11 +53,15 @@ def schedule_name(owner: str, deployment: str) -> str | None:
 
 def our_deployments(client: SyncPrefectClient, owner: str) -> dict[str, DeploymentResponse]:
     """The deployments on the server that are ours, by schedule."""
-    found: list[DeploymentResponse] = []
-    while page := client.read_deployments(limit=200, offset=len(found)):
-        found += page
-    named = {schedule_name(owner, deployment.name): deployment for deployment in found}
-    return {name: deployment for name, deployment in named.items() if name is not None}
+    deployments: list[DeploymentResponse] = []
+    while page := client.read_deployments(limit=200, offset=len(deployments)):
+        deployments += page
+    ours = {}
+    for deployment in deployments:
+        name = schedule_name(owner, deployment.name)
+        if name is not None:
+            ours[name] = deployment
+    return ours
 
 
 def ensure_pool(client: SyncPrefectClient, owner: str) -> WorkPool:
@@ -94,13 +98,12 @@ def runs_of(
     """
     if not deployments:
         return []
-    wanted = FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states)))
+    begin, end = due
+    expected = {"after_": begin, "before_": end}
     return client.read_flow_runs(
         flow_run_filter=FlowRunFilter(
-            state=wanted,
-            expected_start_time=FlowRunFilterExpectedStartTime.model_validate(
-                {"after_": due[0], "before_": due[1]}
-            ),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))),
+            expected_start_time=FlowRunFilterExpectedStartTime.model_validate(expected),
         ),
         deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=list(deployments))),
         sort=sort,

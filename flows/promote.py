@@ -19,7 +19,11 @@ from flows.work import at_work
 
 @task(name="inspect", task_run_name="inspect {name}/{number}", cache_policy=NO_CACHE)
 def inspect_version(project: Project, name: str, number: int) -> list[str]:
-    """Load and query a version in a fresh process unless that was done; returns why it is refused."""
+    """Load and query a version in a fresh process unless that was done.
+
+    Returns:
+        Why it is refused.
+    """
     registry = Registry(project)
     return inspect(registry, registry.version(name, number))
 
@@ -28,7 +32,11 @@ def inspect_version(project: Project, name: str, number: int) -> list[str]:
 def judge_version(
     project: Project, params_file: Path, overrides: list[str], name: str, number: int
 ) -> str:
-    """Let the gate decide about an evaluated version that was not judged yet; returns the verdict."""
+    """Let the gate decide about an evaluated version that was not judged yet.
+
+    Returns:
+        The verdict.
+    """
     factory = Factory.open(project, load_params(params_file, overrides))
     return let_the_gate_decide(factory, name, number, str(flow_run.id))
 

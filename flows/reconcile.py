@@ -22,7 +22,10 @@ from flows.work import at_work
 def reconcile(
     params_file: Path, overrides: list[str] | None = None, models: list[str] | None = None
 ) -> None:
-    """Version the data, then train, evaluate, inspect and judge each model; where nothing is stale nothing happens."""
+    """Version the data, then train, evaluate, inspect and judge each model.
+
+    Where nothing is stale nothing happens.
+    """
     project = find_project(params_file.parent)
     changes = overrides or []
     params = load_params(params_file, changes)
@@ -36,11 +39,14 @@ def bring_up_to_date(
     """The stages of a reconciliation, in a flow that holds the project.
 
     Raises:
-        AtelierError: if the data can't be brought up to date, or naming every model that failed after all had a turn.
+        AtelierError: if the data can't be brought up to date, or naming every model that failed
+            after all had a turn.
     """
     names = selected_models(params, models)
-    used = [dataset for name in names for dataset in datasets_of(params.models[name])]
-    ingest_datasets(project, params_file, overrides, list(dict.fromkeys(used)))
+    datasets: dict[str, None] = {}  # in this order, each once
+    for name in names:
+        datasets |= dict.fromkeys(datasets_of(params.models[name]))
+    ingest_datasets(project, params_file, overrides, list(datasets))
     failures = []
     for name in names:
         error = _advance(project, params_file, overrides, name)
@@ -55,7 +61,10 @@ def bring_up_to_date(
 def _advance(
     project: Project, params_file: Path, overrides: list[str], name: str
 ) -> AtelierError | None:
-    """One model's four stages; its failure is returned, so that the other models still get their turn."""
+    """One model's four stages.
+
+    Its failure is returned, so that the other models still get their turn.
+    """
     try:
         number = train_model(project, params_file, overrides, name)
         evaluate_version(project, params_file, overrides, name, number)

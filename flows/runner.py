@@ -1,4 +1,4 @@
-"""The stack's runner: Prefect's process worker, and what has to be looked after while it waits for due runs."""
+"""The stack's runner: Prefect's process worker, and what is looked after while it waits."""
 
 from __future__ import annotations
 
@@ -62,12 +62,10 @@ def _look_after(project: Project, owner: str, began: datetime) -> None:
                 if time.monotonic() - last_sweep >= SWEEP_SECONDS:
                     last_sweep = time.monotonic()
                     _look_for_dead(client, project, owner, began)
-        except (
-            Exception
-        ) as error:  # a server that is away comes back; this thread must not end before
-            log.warning(
-                "not looked after: %s", " ".join(str(error).split()) or type(error).__name__
-            )
+        except Exception as error:
+            # A server that is away comes back; this thread must not end before.
+            reason = " ".join(str(error).split()) or type(error).__name__
+            log.warning("not looked after: %s", reason)
 
 
 def _drop_late(client: SyncPrefectClient, project: Project, owner: str) -> None:
@@ -85,9 +83,9 @@ def _look_for_dead(
     client: SyncPrefectClient, project: Project, owner: str, began: datetime
 ) -> None:
     zombies.sweep(client, Registry(project))
-    for run in _killed(client, owner, began):
+    for run in _runs_to_repeat(client, owner, began):
         again = client.create_flow_run_from_deployment(
-            run.deployment_id,  # type: ignore[arg-type]  # `_killed` asked for it
+            run.deployment_id,  # type: ignore[arg-type]  # it was asked for by deployment
             parameters=run.parameters,
             name=f"{run.name}-again",
             tags=[AGAIN],
@@ -96,8 +94,8 @@ def _look_for_dead(
         log.info("%s was killed (%s) and is begun again as %s", run.name, _why(run), again.name)
 
 
-def _killed(client: SyncPrefectClient, owner: str, began: datetime) -> list[FlowRun]:
-    """Our runs that crashed since this runner began, but for those that were begun again already."""
+def _runs_to_repeat(client: SyncPrefectClient, owner: str, began: datetime) -> list[FlowRun]:
+    """Our runs that crashed since this runner began, but for those that are repetitions."""
     deployments = [deployment.id for deployment in our_deployments(client, owner).values()]
     runs = runs_of(client, deployments, [StateType.CRASHED], limit=50)
     return [
@@ -110,7 +108,10 @@ def _why(run: FlowRun) -> str:
 
 
 def _replace_supervisor(project: Project) -> None:
-    """Start another supervisor in place of one that was killed; it takes the parts over as they are."""
+    """Start another supervisor in place of one that was killed.
+
+    It takes the parts over as they are.
+    """
     stack = read_record(project.root)
     if stack is None or stack.supervisor.process() is not None or is_supervised(project):
         return

@@ -21,9 +21,8 @@ from flows.owner import deployment_name, ensure_pool, our_deployments
 from flows.tick import tick, watch
 
 WATCH = "watch"  # the schedule that only acts where the data changed
-ANCHOR = datetime(
-    2024, 1, 1, tzinfo=UTC
-)  # from which the ticks of `every` are counted, on every machine
+# From which the ticks of `every` are counted, on every machine.
+ANCHOR = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -42,23 +41,26 @@ class Changes:
 
 
 def synchronise(client: SyncPrefectClient, project: Project, params: Params, owner: str) -> Changes:
-    """Create, update and delete our deployments until they are those that are declared; a second call does nothing."""
+    """Create, update and delete our deployments until they are those that are declared.
+
+    A second call does nothing.
+    """
     ensure_limit(client)
     ensure_pool(client, owner)
     changes = Changes()
-    known = our_deployments(client, owner)
+    deployments = our_deployments(client, owner)
     for name, schedule in params.schedules.items():
-        wanted = _wanted(project, owner, name, schedule)
-        if name not in known:
-            _create(client, wanted)
+        declaration = _declaration(project, owner, name, schedule)
+        if name not in deployments:
+            _create(client, declaration)
             changes.created.append(name)
-        elif _described(known[name]) == _as_described(wanted):
+        elif _state_of(deployments[name]) == _state_after(declaration):
             changes.left.append(name)
         else:
-            _replace(client, known[name], wanted)
+            _replace(client, deployments[name], declaration)
             changes.updated.append(name)
-    for name in known.keys() - params.schedules.keys():
-        client.delete_deployment(known[name].id)
+    for name in deployments.keys() - params.schedules.keys():
+        client.delete_deployment(deployments[name].id)
         changes.deleted.append(name)
     return changes
 
@@ -74,7 +76,9 @@ def prefect_schedule(schedule: Schedule) -> SCHEDULE_TYPES:
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class _Declaration:
+    """What the deployment of a schedule has to be."""
+
     name: str
     flow: Flow[Any, Any]
     schedule: SCHEDULE_TYPES
@@ -83,8 +87,8 @@ class _Wanted:
     folder: str
 
 
-def _wanted(project: Project, owner: str, name: str, schedule: Schedule) -> _Wanted:
-    return _Wanted(
+def _declaration(project: Project, owner: str, name: str, schedule: Schedule) -> _Declaration:
+    return _Declaration(
         name=deployment_name(owner, name),
         flow=watch if name == WATCH else tick,
         schedule=prefect_schedule(schedule),
@@ -94,23 +98,25 @@ def _wanted(project: Project, owner: str, name: str, schedule: Schedule) -> _Wan
     )
 
 
-def _as_described(wanted: _Wanted) -> dict[str, Any]:
+def _state_after(declaration: _Declaration) -> dict[str, Any]:
+    """The state of a deployment that is as it was declared."""
     return {
-        "entrypoint": _entrypoint(wanted.flow),
-        "schedules": [wanted.schedule.model_dump(mode="json")],
+        "entrypoint": _entrypoint(declaration.flow),
+        "schedules": [declaration.schedule.model_dump(mode="json")],
         "active": [True],
-        "parameters": dict(wanted.parameters),
-        "pool": wanted.pool,
-        "folder": wanted.folder,
+        "parameters": dict(declaration.parameters),
+        "pool": declaration.pool,
+        "folder": declaration.folder,
         "paused": False,
     }
 
 
-def _described(deployment: DeploymentResponse) -> dict[str, Any]:
+def _state_of(deployment: DeploymentResponse) -> dict[str, Any]:
+    schedules = deployment.schedules
     return {
         "entrypoint": deployment.entrypoint,
-        "schedules": [item.schedule.model_dump(mode="json") for item in deployment.schedules],
-        "active": [item.active for item in deployment.schedules],
+        "schedules": [schedule.schedule.model_dump(mode="json") for schedule in schedules],
+        "active": [schedule.active for schedule in schedules],
         "parameters": deployment.parameters,
         "pool": deployment.work_pool_name,
         "folder": deployment.job_variables.get("working_dir"),
@@ -118,26 +124,28 @@ def _described(deployment: DeploymentResponse) -> dict[str, Any]:
     }
 
 
-def _create(client: SyncPrefectClient, wanted: _Wanted) -> None:
+def _create(client: SyncPrefectClient, declaration: _Declaration) -> None:
     client.create_deployment(
-        flow_id=client.create_flow(wanted.flow),
-        name=wanted.name,
-        entrypoint=_entrypoint(wanted.flow),
-        schedules=[DeploymentScheduleCreate(schedule=wanted.schedule, active=True)],
-        parameters=dict(wanted.parameters),
-        parameter_openapi_schema=parameter_schema(wanted.flow).model_dump(),
-        work_pool_name=wanted.pool,
-        job_variables={"working_dir": wanted.folder},
-        description=wanted.flow.description,
+        flow_id=client.create_flow(declaration.flow),
+        name=declaration.name,
+        entrypoint=_entrypoint(declaration.flow),
+        schedules=[DeploymentScheduleCreate(schedule=declaration.schedule, active=True)],
+        parameters=dict(declaration.parameters),
+        parameter_openapi_schema=parameter_schema(declaration.flow).model_dump(),
+        work_pool_name=declaration.pool,
+        job_variables={"working_dir": declaration.folder},
+        description=declaration.flow.description,
         paused=False,
     )
 
 
-def _replace(client: SyncPrefectClient, known: DeploymentResponse, wanted: _Wanted) -> None:
+def _replace(
+    client: SyncPrefectClient, deployment: DeploymentResponse, declaration: _Declaration
+) -> None:
     """Update a deployment in place, so that its runs stay with it."""
-    for item in known.schedules:
-        client.delete_deployment_schedule(known.id, item.id)
-    _create(client, wanted)  # the server takes one of the same name for an update
+    for schedule in deployment.schedules:
+        client.delete_deployment_schedule(deployment.id, schedule.id)
+    _create(client, declaration)  # the server takes one of the same name for an update
 
 
 def _entrypoint(flow: Flow[Any, Any]) -> str:

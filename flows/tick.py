@@ -1,4 +1,7 @@
-"""Flows `tick` and `watch`: what a schedule does when its time has come. Whatever comes of it is said in the state."""
+"""Flows `tick` and `watch`: what a schedule does when its time has come.
+
+Whatever comes of it is said in the state.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ from atelier.factory.card import cell
 from atelier.factory.plan import Item, make_plan
 from atelier.operate.parts import MARK
 from atelier.operate.supervisor import log_file
-from atelier.operate.watching import changed_data, forget_change, note_change
+from atelier.operate.watching import find_change, forget_change, note_change
 from atelier.params import Params, load_params
 from atelier.project import BusyError, Project, find_project
 from atelier.registry import Registry
@@ -38,8 +41,9 @@ from flows.work import at_work
 QUEUE_SECONDS = 2.0
 
 
+# Prefect's form shows the empty lists.
 @flow(name="tick")
-def tick(models: list[str] = [], overrides: list[str] = []) -> State[Any]:  # noqa: B006 (Prefect's form shows it)
+def tick(models: list[str] = [], overrides: list[str] = []) -> State[Any]:  # noqa: B006
     """Bring data, models and registry to what params.yaml describes, where anything is stale.
 
     Args:
@@ -64,10 +68,12 @@ def _run(models: list[str], overrides: list[str], only_for_data: bool = False) -
     project, params, path = _open(overrides)
     if _is_orphaned():
         return Cancelled(message="its schedule was removed while it began, so nothing was done")
-    if newer := _newer_tick(project, params):
+    newer = _newer_tick(project, params)
+    if newer:
         return Cancelled(message=newer)
-    change = changed_data(project, params) if only_for_data else None
-    # A run in place of one that was killed goes on with what that one began, also where the data are stored by now.
+    change = find_change(project, params) if only_for_data else None
+    # A run in place of one that was killed goes on with what that one began, also where the data
+    # are stored by now.
     if change is not None and not change.is_due and AGAIN not in flow_run.tags:
         return Completed(message=change.reason)
     try:
@@ -91,7 +97,10 @@ def _open(overrides: Sequence[str]) -> tuple[Project, Params, Path]:
 
 
 def _is_orphaned() -> bool:
-    """Whether the deployment of this run was deleted, as `schedule sync` does with what is no longer declared."""
+    """Whether the deployment of this run was deleted.
+
+    `schedule sync` does so with what is no longer declared.
+    """
     try:
         str(deployment.name)  # from here on Prefect remembers it
     except ObjectNotFound:
@@ -100,7 +109,10 @@ def _is_orphaned() -> bool:
 
 
 def _write_to_own_log(project: Project) -> None:
-    """Leave the pipe to the runner: if that is killed, a training that writes into it would end as well."""
+    """Leave the pipe to the runner.
+
+    If that is killed, a training that writes into the pipe would end as well.
+    """
     if not os.environ.get(MARK):
         return  # called by hand, in a terminal
     with log_file(project, "runs").open("ab") as log:
@@ -154,25 +166,26 @@ def _advance(
     factory = Factory.open(project, params)
     plan = make_plan(factory, models)
     create_markdown_artifact(key="plan", markdown=_page(plan), description="What is stale, and why")
-    stale = [item for item in plan if item.action]
+    stale = [stage for stage in plan if stage.action]
     if not stale:
         return Completed(message=f"nothing to do: all {len(plan)} datasets and models are fresh")
     bring_up_to_date(project, params, path, overrides, models)
-    return Completed(message="; ".join(_outcome(factory.registry, item) for item in stale))
+    return Completed(message="; ".join(_outcome(factory.registry, stage) for stage in stale))
 
 
-def _outcome(registry: Registry, item: Item) -> str:
+def _outcome(registry: Registry, stage: Item) -> str:
     """What became of a stale dataset or model, and why it was stale."""
-    why = "; ".join(item.reasons) or item.state
-    if item.kind == "dataset":
-        return f"{item.name} ingested ({why})"
-    newest = registry.versions(item.name)[-1]
+    why = "; ".join(stage.reasons) or stage.state
+    if stage.kind == "dataset":
+        return f"{stage.name} ingested ({why})"
+    newest = registry.versions(stage.name)[-1]
     return f"{newest} {newest.tags.get('verdict', 'not judged')} ({why})"
 
 
 def _page(plan: Sequence[Item]) -> str:
-    rows = "\n".join(
-        f"| {item.name} | {item.kind} | {item.state} | {cell('; '.join(item.reasons))} |"
-        for item in plan
-    )
-    return f"| name | kind | state | why |\n|---|---|---|---|\n{rows}\n"
+    rows = []
+    for stage in plan:
+        reasons = cell("; ".join(stage.reasons))
+        rows.append(f"| {stage.name} | {stage.kind} | {stage.state} | {reasons} |")
+    table = "\n".join(rows)
+    return f"| name | kind | state | why |\n|---|---|---|---|\n{table}\n"

@@ -1,4 +1,4 @@
-"""What every flow that changes a project does first: say who it is, hold the project, look for the dead."""
+"""What each flow that changes a project does first: sign, hold the project, look for the dead."""
 
 from __future__ import annotations
 

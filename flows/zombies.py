@@ -1,7 +1,7 @@
 """Runs whose process is gone are ended on both sides, in Prefect and in MLflow, by proof.
 
-On this machine the proof is the process itself: its pid and when it started. Of another machine's runs it
-is their silence, for longer than any flow can be silent.
+On this machine the proof is the process itself: its pid and when it started. Of another machine's
+runs it is their silence, for longer than any flow can be silent.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ from atelier.registry import Registry
 
 log = logging.getLogger("atelier")
 
-HOST, PID, STARTED, SEEN = "atelier.host", "atelier.pid", "atelier.started", "atelier.seen"
-# A run says that it lives each 60 s, from a thread of its own (flows/work.py). Four beats may be lost, to a
-# server that is started again or a machine that swaps.
+HOST = "atelier.host"
+PID = "atelier.pid"
+STARTED = "atelier.started"
+SEEN = "atelier.seen"
+# A run says that it lives each 60 s, from a thread of its own (flows/work.py). Four beats may be
+# lost, to a server that is started again or a machine that swaps.
 SILENCE = timedelta(seconds=300)
 UNFINISHED = [StateType.RUNNING, StateType.CANCELLING]
 
@@ -49,7 +52,7 @@ def sweep(client: SyncPrefectClient, registry: Registry) -> list[str]:
         if reason:
             client.set_flow_run_state(run.id, Crashed(message=reason), force=True)
             lines.append(f"flow run {run.name}: {reason}")
-    lines += registry.runs.end_dead(lambda tags: _tags_reason(client, tags))
+    lines += registry.runs.end_dead(lambda tags: _why_dead_by_tags(client, tags))
     for line in lines:
         log.warning("%s", line)
     return lines
@@ -57,11 +60,11 @@ def sweep(client: SyncPrefectClient, registry: Registry) -> list[str]:
 
 def unfinished_runs(client: SyncPrefectClient) -> list[FlowRun]:
     """All flow runs that are said to be at work."""
-    wanted = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNFINISHED)))
-    found: list[FlowRun] = []
-    while page := client.read_flow_runs(flow_run_filter=wanted, limit=200, offset=len(found)):
-        found += page
-    return found
+    at_work = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNFINISHED)))
+    runs: list[FlowRun] = []
+    while page := client.read_flow_runs(flow_run_filter=at_work, limit=200, offset=len(runs)):
+        runs += page
+    return runs
 
 
 def process_of(labels: Mapping[str, Any]) -> Identity | None:
@@ -88,7 +91,7 @@ def why_dead(labels: Mapping[str, Any], now: datetime) -> str:
     return ""
 
 
-def _tags_reason(client: SyncPrefectClient, tags: Mapping[str, str]) -> str:
+def _why_dead_by_tags(client: SyncPrefectClient, tags: Mapping[str, str]) -> str:
     """Why an MLflow run can't be at work: its process is gone, or its flow run ended."""
     try:
         process = Identity(
@@ -100,15 +103,16 @@ def _tags_reason(client: SyncPrefectClient, tags: Mapping[str, str]) -> str:
         return f"its process {process.pid} on {process.host} ended without a word"
     if process.process() is not None or not tags.get("prefect.flow_run_id"):
         return ""
-    return _flow_run_reason(client, tags["prefect.flow_run_id"])
+    return _why_dead_by_flow_run(client, tags["prefect.flow_run_id"])
 
 
-def _flow_run_reason(client: SyncPrefectClient, run_id: str) -> str:
+def _why_dead_by_flow_run(client: SyncPrefectClient, run_id: str) -> str:
     from prefect.exceptions import ObjectNotFound
 
     try:
         run = client.read_flow_run(run_id)  # type: ignore[arg-type]
     except (ObjectNotFound, ValueError):
         return ""
-    ended = run.state is not None and run.state.is_final()
-    return f"its flow run {run.name} ended: {run.state.name}" if ended and run.state else ""
+    if run.state is None or not run.state.is_final():
+        return ""
+    return f"its flow run {run.name} ended: {run.state.name}"

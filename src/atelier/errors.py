@@ -1,11 +1,13 @@
-"""The exception tree. Every error a user can cause is an AtelierError; the command line prints it without a traceback.
+"""The exception tree. Every error a user can cause is an AtelierError.
+
+The command line prints it without a traceback, and ends with its exit code.
 
 AtelierError (ValueError)
 ├── ConfigError       params.yaml or an override is wrong                       exit code 2
 ├── UsageError        a command was given something that does not exist         exit code 2
 ├── DataError         data can't be found, read, trusted or versioned           exit code 1
-│   ├── RemoteError   a place across a network failed; trying again may help  exit code 1
-│   └── LostError     neither cache nor remote holds a version of the data    exit code 1
+│   ├── RemoteError   a place across a network failed; trying again may help    exit code 1
+│   └── LostError     neither cache nor remote holds a version of the data      exit code 1
 ├── TrainingError     a training can't start or can't go on                     exit code 1
 ├── EvaluationError   a score can't be computed                                 exit code 1
 ├── RegistryError     the registry can't be reached or refuses                  exit code 1
@@ -16,7 +18,10 @@ from __future__ import annotations
 
 
 class AtelierError(ValueError):
-    """A mistake or a failure that is explained to the user: where, what was given, what is allowed, what to do."""
+    """A mistake or a failure that is explained to the user.
+
+    Its message says where, what was given, what is allowed, and what to do.
+    """
 
     exit_code = 1
 
@@ -46,7 +51,10 @@ class RemoteError(DataError):
 
 
 class LostError(DataError):
-    """Neither cache nor remote holds a version of the data, or a part of one; trying again won't help."""
+    """Neither cache nor remote holds a version of the data, or a part of one.
+
+    Trying again won't help.
+    """
 
 
 class TrainingError(AtelierError):

@@ -1,4 +1,4 @@
-"""A project folder: where its parts lie, and the environment that Prefect, MLflow and DVC are started in."""
+"""A project folder: where its parts lie, and the environment that its tools are started in."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ class Project:
 
 
 def find_project(start: Path | None = None) -> Project:
-    """The nearest folder at or above `start` (default: the working directory) that holds a params.yaml.
+    """The nearest folder at or above `start` that holds a params.yaml.
+
+    By default it starts at the working directory.
 
     Raises:
         UsageError: if there is none.
@@ -71,19 +73,25 @@ def set_environment(project: Project, *, stack: bool = True) -> None:
         "MLFLOW_TRACKING_URI": database_url(project.root / "mlflow.db"),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",  # a model is code that can be read, and safetensors
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # default 7 with back-off: minutes before a dead server is reported
+        # A model is code that can be read, and safetensors.
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        # Default 7 with back-off: minutes before a dead server is reported.
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
         # A run whose server went away tries again for 2 + 4 + ... + 64 s; default 5, 62 s.
         "PREFECT_CLIENT_MAX_RETRIES": "6",
         "PREFECT_HOME": str(project.root / ".prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # default 20; a cold start took 24 s
+        # Default 20; a cold start took 24 s.
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         "PREFECT_LOGGING_LEVEL": "WARNING",  # Prefect's own chatter
-        # Its handler hangs on the root logger, so without this every failure is shown as a traceback too.
+        # Its handler hangs on the root logger, so without this every failure is shown as a
+        # traceback too.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # a line before the flow has no run to belong to
-        # How long torch's waiting threads spin before they yield their core. The GAN's images/s on 2 cores, alone and
-        # beside a busy process: never 350 and 340, this long 730 and 230, libgomp's 300,000 640 and 130 or less.
+        # A line before the flow has no run to belong to.
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        # How long torch's waiting threads spin before they yield their core. The GAN's images/s on
+        # 2 cores, alone and beside a busy process: never 350 and 340, this long 730 and 230,
+        # libgomp's 300,000 640 and 130 or less.
         "GOMP_SPINCOUNT": "6000",
         "DO_NOT_TRACK": "1",
         "DVC_NO_ANALYTICS": "1",
@@ -104,7 +112,7 @@ def set_environment(project: Project, *, stack: bool = True) -> None:
 
 
 def open_project() -> Project:
-    """The project of a command: found, with its environment set, and with log lines on the terminal.
+    """The project of a command, with its environment set, and with log lines on the terminal.
 
     Raises:
         UsageError: as `find_project`.
@@ -131,7 +139,8 @@ def open_lock(project: Project, name: str) -> TextIO:
         return (project.cache / f"{name}.lock").open("a+")
     except OSError as error:
         raise UsageError(
-            f"{project.root} can't be written: {error}. Atelier keeps its state there.{_owner(project)}"
+            f"{project.root} can't be written: {error}. Atelier keeps its state "
+            f"there.{_owner(project)}"
         ) from None
 
 
@@ -164,7 +173,9 @@ def at_work_here(project: Project) -> str:
 
 @contextmanager
 def exclusive(project: Project, who: str = "by hand") -> Iterator[None]:
-    """Hold the project for one run that changes it; the lock goes with the process, however it ends.
+    """Hold the project for one run that changes it.
+
+    The lock goes with the process, however it ends.
 
     Args:
         project: the project.
@@ -180,7 +191,8 @@ def exclusive(project: Project, who: str = "by hand") -> Iterator[None]:
         except BlockingIOError:
             lock.seek(0)
             raise BusyError(
-                f"another run (process {lock.read().strip()}) is at work in {project.root}. Wait for it, or stop it."
+                f"another run (process {lock.read().strip()}) is at work in {project.root}. Wait "
+                "for it, or stop it."
             ) from None
         lock.truncate(0)
         lock.write(f"{os.getpid()}, {who}")

@@ -222,7 +222,7 @@ def test_a_run_repairs_the_bucket_before_it_trains_anything(project, bucket, pre
     shard = shard_of(project)
     (project / "params.yaml").write_text(params_text({"photos": PHOTOS_KEYS}))
     bucket.delete(shard)
-    place = objects.cached(project, [shard])[shard]
+    place = objects.places_in_cache(project, [shard])[shard]
     shutil.rmtree(place.parent)  # data/ itself is the last copy
     site_cache = os.environ["DVC_SITE_CACHE_DIR"]
     done = atelier(project, "ingest", PREFECT_API_URL=prefect_api, DVC_SITE_CACHE_DIR=site_cache)

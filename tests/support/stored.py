@@ -3,7 +3,7 @@ row."""
 
 from atelier.data.ingest import stages
 from atelier.data.ingest.reading import picture_statistics
-from atelier.data.ingest.validation import Accepted
+from atelier.data.ingest.records import Accepted
 from atelier.data.ingest.writer import write_dataset
 from atelier.data.sources.pictures import ELSEWHERE, Candidate, content_hash
 from atelier.data.splits import SPLITS

@@ -1,4 +1,4 @@
-"""The `atelier` command. Every import of weight is inside a command, so that `--help` answers at once."""
+"""The `atelier` command. Every import of weight is inside a command: `--help` answers at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from atelier.errors import AtelierError
 
 app = typer.Typer(
     name="atelier",
-    help="A model factory for image generation and image restoration. MODEL is name, name@alias or name/version.",
+    help="A model factory for image generation and image restoration. "
+    "MODEL is name, name@alias or name/version.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -27,7 +28,10 @@ for room in (start, factory, models, promotion, review, operate):
 
 
 def main() -> None:
-    """Entry point: a user's mistake becomes one message on stderr and exit code 1 or 2, never a traceback."""
+    """Run the command line.
+
+    A user's mistake becomes one message on stderr and exit code 1 or 2, never a traceback.
+    """
     with Ending():
         try:
             app()

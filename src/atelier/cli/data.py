@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from atelier.cli.options import Json, ParamsFile, print_found
+from atelier.cli.options import Json, ParamsFile, print_answer
 from atelier.project import open_project
 
 app = typer.Typer(
-    help="What data/ holds, and its versions. REV is a git revision, an md5 of data/, or now: the working copy.",
+    help="What data/ holds, and its versions. "
+    "REV is a git revision, an md5 of data/, or now: the working copy.",
     no_args_is_help=True,
 )
 
@@ -21,24 +22,24 @@ def status(
     params_file: ParamsFile = None,
     as_json: Json = False,
 ) -> None:
-    """Show what each dataset holds, whether it is up to date, and whether the remote has all of it."""
+    """Show what each dataset holds, whether it is up to date, and whether the remote has it all."""
     from atelier.cli.tables import data as tables
     from atelier.data.versions import report
     from atelier.params import load_params
 
     project = open_project()
     params = load_params((params_file or project.params_file).resolve(), [])
-    found = report.status(project.root, params.datasets)
-    print_found(found, as_json, tables.print_status)
+    print_answer(report.status(project.root, params.datasets), as_json, tables.print_status)
 
 
 @app.command("list")
 def list_versions(as_json: Json = False) -> None:
-    """List the versions of data/ in git's history, newest first; before them the working copy, if it differs."""
+    """List the versions of data/ in git, newest first; before them a working copy that differs."""
     from atelier.cli.tables import data as tables
     from atelier.data.versions import report
 
-    print_found(report.versions_known(open_project().root), as_json, tables.print_versions)
+    versions = report.list_versions(open_project().root)
+    print_answer(versions, as_json, tables.print_versions)
 
 
 @app.command()
@@ -47,17 +48,20 @@ def diff(
     after: Annotated[str, typer.Argument(metavar="B")] = "now",
     as_json: Json = False,
 ) -> None:
-    """Show what was added, removed, relabelled and moved between splits from version A to version B."""
+    """Show what was added, removed, relabelled and moved between splits from version A to B."""
     from atelier.cli.tables import data as tables
     from atelier.data.versions.changes import compare
     from atelier.data.versions.history import open_snapshot
 
     root = open_project().root
-    first, second = open_snapshot(root, before), open_snapshot(root, after)
-    changes = [change.as_json() for change in compare(first, second)]
-    sides = [{"revision": snapshot.revision, "md5": snapshot.md5} for snapshot in (first, second)]
-    found = {"before": sides[0], "after": sides[1], "datasets": changes}
-    print_found(found, as_json, tables.print_changes)
+    first = open_snapshot(root, before)
+    second = open_snapshot(root, after)
+    answer = {
+        "before": {"revision": first.revision, "md5": first.md5},
+        "after": {"revision": second.revision, "md5": second.md5},
+        "datasets": [change.as_json() for change in compare(first, second)],
+    }
+    print_answer(answer, as_json, tables.print_changes)
 
 
 @app.command()
@@ -83,15 +87,16 @@ def show(
     project = open_project()
     root = project.root
     snapshot = open_snapshot(root, revision)
-    found = lookup.find(root, snapshot, image)
+    record = lookup.find(root, snapshot, image)
     if output is not None:
-        if found.sha256 is None:
+        if record.sha256 is None:
             raise UsageError(
-                f"{found.names[0]} is in quarantine ({found.reason}), so it isn't stored. Look at the file."
+                f"{record.names[0]} is in quarantine ({record.reason}), so it isn't stored. "
+                "Look at the file."
             )
-        picture = encode_picture(lookup.pixels(snapshot, found), output)
+        picture = encode_picture(lookup.pixels(snapshot, record), output)
         write_output(project, output, picture)
-    print_found(found.as_json(), as_json, tables.print_picture)
+    print_answer(record.as_json(), as_json, tables.print_picture)
 
 
 @app.command()
@@ -104,14 +109,17 @@ def checkout(revision: Annotated[str, typer.Argument(metavar="REV")]) -> None:
     project = open_project()
     if revision == history.NOW:
         raise UsageError(
-            "the working copy is `now` already. Give a git revision, or an md5 of `atelier data list`."
+            "the working copy is `now` already. "
+            "Give a git revision, or an md5 of `atelier data list`."
         )
     with exclusive(project):
         md5 = history.resolve(project.root, revision)
         changed = dvc.checkout(project.root, md5)
-    print(f"data/ {'is now' if changed else 'was already'} version {md5}.")
+    verb = "is now" if changed else "was already"
+    print(f"data/ {verb} version {md5}.")
     print("The next `atelier run` or `atelier ingest` brings it to what the sources hold.")
     if history.md5_at(project.root, "HEAD") != md5:
         print(
-            "data.dvc differs from git's HEAD: commit it to keep this version, or go back: atelier data checkout HEAD"
+            "data.dvc differs from git's HEAD: commit it to keep this version, or go back: "
+            "atelier data checkout HEAD"
         )

@@ -20,15 +20,15 @@ NAMES = {
 CTRL_C = 128 + signal.SIGINT
 
 
-class Told(BaseException):
+class EndRequest(BaseException):
     """The process was told to end; like Ctrl-C no error."""
 
 
 class Ending:
-    """While entered, SIGTERM and SIGHUP unwind the command as Ctrl-C does; a second one changes nothing.
+    """While entered, SIGTERM and SIGHUP unwind the command as Ctrl-C does.
 
-    Outside of a flow and a training, which hold signals back for a while, and then pass them on.
-    A signal that is ignored, as `nohup` does, stays so.
+    A second one changes nothing. That holds outside of a flow and a training, which hold signals
+    back for a while, and then pass them on. A signal that is ignored, as `nohup` does, stays so.
     """
 
     def __init__(self) -> None:
@@ -51,10 +51,10 @@ class Ending:
             self._end(self._first)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        again = self._first is not None and self._first != signal.SIGHUP
+        is_second = self._first is not None and self._first != signal.SIGHUP
         self._first = self._first or number
-        if not again:
-            raise Told
+        if not is_second:
+            raise EndRequest
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         """To whoever has SIGTERM now: Prefect or a training, which know no SIGHUP."""

@@ -12,7 +12,7 @@ def run(
     params_file: ParamsFile = None,
     overrides: Override = None,
 ) -> None:
-    """Bring data, models and registry to the state that params.yaml describes; do nothing where nothing is stale."""
+    """Bring data, models and registry to the state in params.yaml; leave alone what is fresh."""
     from atelier.cli.tables.factory import print_plan
     from atelier.cli.tables.history import print_results
     from atelier.factory.plan import make_plan, selected_models
@@ -23,9 +23,9 @@ def run(
         from atelier.training.device import choose_device
 
         choose_device(params.device)  # a GPU that isn't there is found here, before any work
-    plan = make_plan(factory, models or [])
-    print_plan(plan)
-    if all(item.state == "fresh" for item in plan):
+    stages = make_plan(factory, models or [])
+    print_plan(stages)
+    if all(stage.state == "fresh" for stage in stages):
         print("Nothing to do: every dataset and every model is fresh.")
         return
 
@@ -51,11 +51,11 @@ def plan(
     from atelier.factory.plan import make_plan
 
     factory, _ = open_factory(params_file, overrides)
-    items = make_plan(factory, models or [])
+    stages = make_plan(factory, models or [])
     if as_json:
-        print(json.dumps([item.as_json() for item in items], indent=2))
+        print(json.dumps([stage.as_json() for stage in stages], indent=2))
     else:
-        print_plan(items)
+        print_plan(stages)
 
 
 def ingest(params_file: ParamsFile = None, overrides: Override = None) -> None:

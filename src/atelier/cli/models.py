@@ -39,9 +39,9 @@ def generate(
     output = output or outputs.default_output(project, f"{version.model}-{version.number}.png")
     outputs.refuse_overwriting(project, output)
     class_names = config["class_names"]
-    known = config["network"]["num_classes"]
-    # Unconditional GANs registered before kept the names of their dataset.
-    number = _class_number(wanted, class_names if len(class_names) == known else [])
+    if len(class_names) != config["network"]["num_classes"]:
+        class_names = []  # unconditional GANs registered before kept the names of their dataset
+    number = _class_number(wanted, class_names)
     request = pd.DataFrame({"num_images": [num_images], "seed": [seed], "class": [number]})
     columns = 10 if number < 0 and num_images % 10 == 0 else max(1, round(num_images**0.5))
     picture = grid(served.predict(request), columns)
@@ -78,11 +78,11 @@ def restore(
         raise UsageError(
             f"{version} is not told the noise level, so --sigma has no meaning. Leave it out."
         )
-    settings = {
-        key: value
-        for key, value in (("iterations", iterations), ("sigma", sigma))
-        if value is not None
-    }
+    settings: dict[str, float] = {}
+    if iterations is not None:
+        settings["iterations"] = iterations
+    if sigma is not None:
+        settings["sigma"] = sigma
     output = output or default_output(open_project(), f"{version.model}-{version.number}")
     written = restore_files(
         served,
@@ -109,21 +109,22 @@ def pictures(
 
     project = open_project()
     registry = open_registry(project)
-    champions = [name for name in registry.model_names() if registry.aliased(name, CHAMPION)]
-    found: dict[Path, bytes] = {}
+    champions = [name for name in registry.model_names() if registry.version_at(name, CHAMPION)]
+    pictures_by_path: dict[Path, bytes] = {}
     problems = []
     for version in map(registry.resolve, models or champions):
         try:
             pictures_of_version = registry.runs.pictures(version.run_id)
         except RegistryError as error:  # those of the others are there
-            problems.append(f"{version}: {registry.why_lost(version) or error}")
+            problems.append(f"{version}: {registry.explain_loss(version) or error}")
             continue
         for name, png in pictures_of_version.items():
             file = f"{version.model}-{name}"
-            found[output / file if output else outputs.default_output(project, file)] = png
-    for path in found:
+            path = output / file if output else outputs.default_output(project, file)
+            pictures_by_path[path] = png
+    for path in pictures_by_path:
         outputs.refuse_overwriting(project, path)
-    for path, png in found.items():
+    for path, png in pictures_by_path.items():
         outputs.write_output(project, path, png)
         print(path)
     if problems:
@@ -155,6 +156,6 @@ def _class_number(wanted: str | None, class_names: list[str]) -> int:
     by_name = {str(number): number for number in range(len(class_names))}
     by_name |= {name.lower(): number for number, name in enumerate(class_names)}
     if wanted.lower() not in by_name:
-        known = ", ".join(f"{number} {name}" for number, name in enumerate(class_names)) or "none"
-        raise UsageError(f"--class {wanted!r} is not a class of this model; its classes: {known}.")
+        names = ", ".join(f"{number} {name}" for number, name in enumerate(class_names)) or "none"
+        raise UsageError(f"--class {wanted!r} is not a class of this model; its classes: {names}.")
     return by_name[wanted.lower()]

@@ -1,4 +1,4 @@
-"""The commands of the stack that runs by itself: `atelier up`, `status`, `logs`, `down`, `schedule sync`."""
+"""The commands of what runs by itself: `atelier up`, `status`, `logs`, `down`, `schedule sync`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atelier.cli.options import Json, print_found
+from atelier.cli.options import Json, open_registry, print_answer
 from atelier.errors import AtelierError, UsageError
 from atelier.project import Project, find_project, open_project, set_environment
 
@@ -34,7 +34,7 @@ def up(
     prefect_port: Port = None,
     mlflow_port: Port = None,
 ) -> None:
-    """Start what runs by itself: Prefect, MLflow, and a runner for the schedules of params.yaml. `down` ends it."""
+    """Start what runs by itself: Prefect, MLflow, a runner for the schedules. `down` ends it."""
     from atelier.operate import stack, supervisor
     from atelier.params import load_params
 
@@ -56,8 +56,9 @@ def up(
     if servers is None and not count:
         print("0 changes: the stack was up, with these schedules.")
     elif servers is not None:
+        seconds = time.monotonic() - began
         print(
-            f"{len(running.parts)} parts up in {time.monotonic() - began:.0f} s. `atelier status` says what goes on."
+            f"{len(running.parts)} parts up in {seconds:.0f} s. `atelier status` says what goes on."
         )
 
 
@@ -69,41 +70,39 @@ def down() -> None:
 
     project = find_project()
     began = time.monotonic()
-    ended = stack.take_down(project)
-    left = with_variable(MARK, str(project.root))
-    if left:
-        raise UsageError(
-            f"processes {', '.join(str(process.pid) for process in left)} did not end; kill them."
-        )
-    print(
-        f"the stack is down, after {time.monotonic() - began:.0f} s."
-        if ended
-        else "the stack was not up."
-    )
+    was_up = stack.take_down(project)
+    survivors = with_variable(MARK, str(project.root))
+    if survivors:
+        pids = ", ".join(str(process.pid) for process in survivors)
+        raise UsageError(f"processes {pids} did not end; kill them.")
+    if was_up:
+        print(f"the stack is down, after {time.monotonic() - began:.0f} s.")
+    else:
+        print("the stack was not up.")
 
 
 def status(as_json: Json = False) -> None:
-    """Show the parts of the stack, each schedule's last and next run, who is at work, and what waits for approval."""
+    """Show the parts of the stack, the schedules' runs, who is at work, and what waits."""
     from atelier.cli.tables.operate import print_status
     from atelier.operate.status import status_of_parts
     from atelier.project import at_work_here
 
     project = open_project()
-    found: dict[str, Any] = {
+    answer: dict[str, Any] = {
         "parts": status_of_parts(project),
         "schedules": [],
         "at_work": at_work_here(project),
         "waiting": [],
         "problems": [],
     }
-    looks = {"schedules": _schedules_status, "waiting": _waiting_versions}
-    for key, look in looks.items():
+    questions = {"schedules": _schedules_status, "waiting": _waiting_versions}
+    for key, ask in questions.items():
         try:
-            found[key] = look(project)
+            answer[key] = ask(project)
         except AtelierError as error:  # what is known besides is shown
-            found["problems"].append(str(error))
-    print_found(found, as_json, print_status)
-    if found["problems"]:
+            answer["problems"].append(str(error))
+    print_answer(answer, as_json, print_status)
+    if answer["problems"]:
         raise typer.Exit(1)
 
 
@@ -116,10 +115,9 @@ def _schedules_status(project: Project) -> list[dict[str, Any]]:
 
 
 def _waiting_versions(project: Project) -> list[str]:
-    from atelier.registry import Registry
+    from atelier.review.history import every_version
 
-    registry = Registry(project)
-    versions = [version for name in registry.model_names() for version in registry.versions(name)]
+    versions = every_version(open_registry(project))
     return [str(version) for version in versions if version.tags.get("verdict") == "waiting"]
 
 
@@ -134,10 +132,12 @@ def logs(
     from atelier.operate.supervisor import log_file
 
     project = find_project()
-    known = ("supervisor", "prefect", "mlflow", "runner", "runs")
-    if part is not None and part not in known:
-        raise UsageError(f"{part!r} is no part of the stack; its parts: {', '.join(known)}.")
-    for name in [part] if part else known:
+    parts = ("supervisor", "prefect", "mlflow", "runner", "runs")
+    if part is not None and part not in parts:
+        raise UsageError(f"{part!r} is no part of the stack; its parts: {', '.join(parts)}.")
+    for name in parts:
+        if part is not None and name != part:
+            continue
         path = log_file(project, name)
         print(f"== {path}")
         if path.exists():
@@ -154,10 +154,10 @@ def adopt() -> None:
     """
     from atelier.registry.connection import mend_places
 
-    found = mend_places(open_project())
-    if not found:
+    relocations = mend_places(open_project())
+    if not relocations:
         print("nothing to adopt: the registry names the files of this folder.")
-    for relocation in found:
+    for relocation in relocations:
         if not relocation.count:  # the others were told
             print(relocation)
 
@@ -198,7 +198,7 @@ def _synchronise(project: Project) -> Changes:
     changes = synchronise_schedules(project, params)
     for word in ("created", "updated", "left", "deleted"):
         names = getattr(changes, word)
-        print(f"schedules {word}: {', '.join(names) if names else 'none'}")
+        print(f"schedules {word}: {', '.join(names) or 'none'}")
     return changes
 
 
@@ -216,7 +216,10 @@ def _come_up_beside(project: Project) -> None:
     """Synchronise the schedules from a process of its own, once the servers of this one answer."""
     import subprocess
 
-    script = "import sys; from atelier.cli.operate import wait_and_synchronise; wait_and_synchronise(sys.argv[1])"
+    script = (
+        "import sys; from atelier.cli.operate import wait_and_synchronise; "
+        "wait_and_synchronise(sys.argv[1])"
+    )
     subprocess.Popen([sys.executable, "-c", script, str(project.root)], cwd=project.root)
 
 

@@ -28,7 +28,7 @@ Override = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
-Found = TypeVar("Found")
+Answer = TypeVar("Answer")
 
 
 def open_params(
@@ -60,7 +60,7 @@ def open_registry(project: Project | None = None) -> Registry:
     return Registry(project)
 
 
-def require_known(registry: Registry, model: str) -> None:
+def require_model(registry: Registry, model: str) -> None:
     """Refuse a name of which nothing is registered.
 
     Raises:
@@ -68,14 +68,14 @@ def require_known(registry: Registry, model: str) -> None:
     """
     from atelier.params.errors import nearest
 
-    known = registry.model_names()
-    if model not in known:
-        raise UsageError(f"no model {model!r} is registered.{nearest(model, known)}")
+    names = registry.model_names()
+    if model not in names:
+        raise UsageError(f"no model {model!r} is registered.{nearest(model, names)}")
 
 
-def print_found(found: Found, as_json: bool, print_table: Callable[[Found], None]) -> None:
-    """Print what a command found: for people, or with `--json` for programs."""
+def print_answer(answer: Answer, as_json: bool, print_table: Callable[[Answer], None]) -> None:
+    """Print what a command answers: for people, or with `--json` for programs."""
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(answer, indent=2))
     else:
-        print_table(found)
+        print_table(answer)

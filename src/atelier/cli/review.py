@@ -1,4 +1,4 @@
-"""The commands that look back: `atelier history`, `lineage`, `reproduce`, `compare`, `card` and `report`."""
+"""The commands that look back: `atelier history`, `lineage`, `reproduce`, `compare`, ..."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from atelier.cli.options import Json, open_registry, print_found, require_known
+from atelier.cli.options import Json, open_registry, print_answer, require_model
 from atelier.errors import ProvenanceError, RegistryError, UsageError
 
 
@@ -23,12 +23,12 @@ def history(
 
     registry = open_registry()
     if model is not None:
-        require_known(registry, model)
+        require_model(registry, model)
     names = [model] if model else registry.model_names()
     entries = []
     for name in names:
         entries += [history_entry(registry, version) for version in registry.versions(name)]
-    print_found(entries, as_json, print_history)
+    print_answer(entries, as_json, print_history)
     if not as_json:
         for name in names:
             print_warnings(disagreements(registry, name))
@@ -41,21 +41,23 @@ def lineage(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a version was made of and what was made of it; a link that leads nowhere is an error."""
+    """Show what a version was made of and what was made of it; a link to nowhere is an error."""
     from atelier.cli.tables import review as tables
+    from atelier.review.data_use import users_of_data
     from atelier.review.lineage import lineage as both_directions
-    from atelier.review.lineage import trace, users_of_data
+    from atelier.review.trace import trace
 
     if (model is None) == (data is None):
         raise UsageError("atelier lineage needs one of two: MODEL, or --data MD5.")
     registry = open_registry()
     if data is not None:
-        found = users_of_data(registry, data)
-        print_found(found, as_json, tables.print_users)
+        answer = users_of_data(registry, data)
+        print_answer(answer, as_json, tables.print_users)
     else:
-        found = both_directions(registry, trace(registry, registry.resolve(model or "")))
-        print_found(found, as_json, tables.print_lineage)
-    if problems := [f"{item['link']}: {item['problem']}" for item in found["missing"]]:
+        answer = both_directions(registry, trace(registry, registry.resolve(model or "")))
+        print_answer(answer, as_json, tables.print_lineage)
+    problems = [f"{missing['link']}: {missing['problem']}" for missing in answer["missing"]]
+    if problems:
         raise ProvenanceError(f"{len(problems)} missing:\n  " + "\n  ".join(problems))
 
 
@@ -66,7 +68,7 @@ def reproduce(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train a version again as it was trained, in a git worktree, and compare the weights bit by bit.
+    """Train a version again as it was, in a git worktree, and compare the weights bit by bit.
 
     The exit code is 0 if they are identical, else 1. The report is kept with the version.
     """
@@ -74,9 +76,10 @@ def reproduce(
     from atelier.review.reproduction import reproduce as make_again
 
     registry = open_registry()
-    found = make_again(registry, registry.resolve(model if number is None else f"{model}/{number}"))
-    print_found(found, as_json, tables.print_reproduction)
-    if not found["weights"]["identical"]:
+    version = registry.resolve(model if number is None else f"{model}/{number}")
+    answer = make_again(registry, version)
+    print_answer(answer, as_json, tables.print_reproduction)
+    if not answer["weights"]["identical"]:
         raise typer.Exit(1)
 
 
@@ -88,7 +91,7 @@ def compare(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show in what two versions differ: parameters, data, code, and scores in pairs of the same test images."""
+    """Show in what two versions differ: parameters, data, code, and scores by pairs of images."""
     from atelier.cli.tables import review as tables
     from atelier.review import comparison
     from atelier.review.comparison_page import comparison_page
@@ -97,12 +100,13 @@ def compare(
     registry = open_registry()
     if html is not None:
         refuse_overwriting(registry.project, html)
-    sides = comparison.open_side(registry, a), comparison.open_side(registry, b)
-    found = comparison.compare(registry, *sides)
+    side_a = comparison.open_side(registry, a)
+    side_b = comparison.open_side(registry, b)
+    answer = comparison.compare(registry, side_a, side_b)
     if html is not None:
-        page = comparison_page(found, comparison.fetch_pictures(registry, *sides))
+        page = comparison_page(answer, comparison.fetch_pictures(registry, side_a, side_b))
         write_output(registry.project, html, page.encode())
-    print_found(found, as_json, tables.print_comparison)
+    print_answer(answer, as_json, tables.print_comparison)
 
 
 def card(
@@ -111,15 +115,16 @@ def card(
         Path | None, typer.Option("-o", "--output", help="[default: results/MODEL-VERSION.html]")
     ] = None,
 ) -> None:
-    """Write the model card of a version, one page: purpose, data, scores, limits, pictures, cost, provenance."""
+    """Write the model card of a version: purpose, data, scores, limits, pictures, provenance."""
     from atelier.ui.outputs import default_output, write_output
 
     registry = open_registry()
     version = registry.resolve(model)
     page = registry.runs.read_bytes(version.run_id, "card/card.html")
-    if page is None and (lost := registry.why_lost(version)):
-        raise RegistryError(f"the card of {version} can't be read: {lost}.")
     if page is None:
+        loss = registry.explain_loss(version)
+        if loss:
+            raise RegistryError(f"the card of {version} can't be read: {loss}.")
         raise UsageError(
             f"{version} has no card yet: it is written when the gate has judged (`atelier run`)."
         )
@@ -134,17 +139,17 @@ def report(
         Path | None, typer.Option("-o", "--output", help="[default: results/report.html]")
     ] = None,
 ) -> None:
-    """Write the history of all models, one page: scores over time, champions, pictures, decisions, failures, cost."""
+    """Write the history of all models: scores over time, champions, decisions, failures, cost."""
     from atelier.params import load_params
-    from atelier.registry import signed_now
-    from atelier.review.report import gather, rendered
+    from atelier.registry import sign_now
+    from atelier.review.report import gather, render_report
     from atelier.ui.outputs import default_output, refuse_overwriting, write_output
 
     registry = open_registry()
     path = output or default_output(registry.project, "report.html")
     refuse_overwriting(registry.project, path)
     history = gather(registry, load_params(registry.project.params_file))
-    write_output(registry.project, path, rendered(history, signed_now()["at"]).encode())
+    write_output(registry.project, path, render_report(history, sign_now()["at"]).encode())
     print(path)
 
 

@@ -79,7 +79,7 @@ class Factory:
         name = version.model
         extractor = self.extractor() if uses_extractor(self.params, name) else ""
         compared = self.compared_with(name)
-        other = self.registry.aliased(compared, CHAMPION) if compared else None
+        other = self.registry.version_at(compared, CHAMPION) if compared else None
         return evaluation_inputs(
             self.params,
             name,
@@ -102,9 +102,9 @@ class Factory:
             except UsageError as error:
                 message = f"evaluation.features = {evaluation.features}: {error}"
                 raise UsageError(message) from None
-        if evaluation.published:
-            return evaluation.published
-        return str(self.registry.aliased(evaluation.classifier, CHAMPION) or "")
+        if evaluation.published_weights:
+            return evaluation.published_weights
+        return str(self.registry.version_at(evaluation.classifier, CHAMPION) or "")
 
     def compared_with(self, name: str) -> str:
         """The model that a restorer's scores are compared with; empty: none."""

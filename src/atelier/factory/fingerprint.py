@@ -144,7 +144,9 @@ def uses_extractor(params: Params, name: str) -> bool:
         return False
     if classifier is None:
         unpaired = isinstance(model, TranslationModel) and model.damaged is not None
-        return bool(params.evaluation.published) and (isinstance(model, GanModel) or unpaired)
+        return bool(params.evaluation.published_weights) and (
+            isinstance(model, GanModel) or unpaired
+        )
     return model.dataset == classifier.dataset
 
 

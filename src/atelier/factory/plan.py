@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from atelier.data.ingest.stages import dataset_state
+from atelier.data.ingest.state import dataset_state
 from atelier.errors import UsageError
 from atelier.factory import Factory
 from atelier.factory.fingerprint import datasets_of, differences, digest, uses_extractor
@@ -180,8 +180,8 @@ def _what_its_scores_wait_for(factory: Factory, name: str, pending: frozenset[st
 
 def versions_to_score(registry: Registry, version: Version) -> list[Version]:
     """Whose scores a decision about a version needs: its own, and a champion's that has a run."""
-    champion = registry.aliased(version.model, CHAMPION)
-    if champion is None or champion.number == version.number or registry.why_lost(champion):
+    champion = registry.version_at(version.model, CHAMPION)
+    if champion is None or champion.number == version.number or registry.explain_loss(champion):
         return [version]
     return [version, champion]
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from atelier.data.sources.download import fetched
+from atelier.data.sources.download import fetch
 from atelier.data.store import StoredDataset
 from atelier.errors import RemoteError
 from atelier.evaluation import (
@@ -90,7 +90,7 @@ def score(
     # Other code may take other features.
     code = digest(module_hashes("atelier.evaluation.feature_cache"))[:16]
     protocol = Protocol(
-        params.evaluation.located(factory.project.root),
+        params.evaluation.resolve_paths(factory.project.root),
         params.seed,
         device,
         factory.project.cache / "features" / code,
@@ -189,7 +189,7 @@ def _extractor(subject: _Subject) -> Extractor:
 
 def _download(root: Path, sha256: str) -> Path:
     try:
-        return fetched(root, INCEPTION_ADDRESS, sha256)
+        return fetch(root, INCEPTION_ADDRESS, sha256)
     except RemoteError as error:
         hint = "Or name a copy of the file in evaluation.inception.path."
         raise RemoteError(f"{error} {hint}") from None

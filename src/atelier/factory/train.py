@@ -110,7 +110,7 @@ def _training_of(factory: Factory, name: str, flow_run_id: str) -> _Training:
         **code.tags(),
         "fingerprint": fingerprint,
         "data.md5": data_md5(project.root) or "",
-        "params.sha256": digest(factory.params.resolved()),
+        "params.sha256": digest(factory.params.as_json()),
         "seed": str(factory.params.seed),
         "prefect.flow_run_id": flow_run_id,
     }
@@ -168,7 +168,7 @@ def _log_inputs(factory: Factory, run_id: str, training: _Training) -> None:
     runs.log_params(run_id, flatten(training.inputs["params"]))
     files: dict[str, Any] = {
         "fingerprint.json": json.dumps(training.inputs, indent=2),
-        "params.json": json.dumps(factory.params.resolved(), indent=2),
+        "params.json": json.dumps(factory.params.as_json(), indent=2),
         "packages.txt": installed_packages(),
         # Empty too, in place of one from before.
         "uncommitted.diff": training.code.uncommitted.diff,

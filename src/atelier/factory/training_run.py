@@ -150,7 +150,7 @@ def _launch(job: Job, params: Params, signals: StopSignals) -> None:
     """Start the processes and wait for them; if one dies, torch's launcher ends the others."""
     devices = params.models[job.name].training.devices
     file = Path(job.bundle).with_suffix(".json")
-    file.write_text(json.dumps({"job": asdict(job), "params": params.resolved()}), encoding="utf-8")
+    file.write_text(json.dumps({"job": asdict(job), "params": params.as_json()}), encoding="utf-8")
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"]
     # So the launcher sets none, with a warning; each process sets its own count.
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
@@ -195,7 +195,7 @@ def locate_files(project: Project, params: Params, name: str) -> Model:
     model = params.models[name]
     if not isinstance(model, (RestorationModel, TranslationModel)) or model.degradation is None:
         return model
-    steps = tuple(step.located(project.root) for step in model.degradation)
+    steps = tuple(step.resolve_paths(project.root) for step in model.degradation)
     for step in steps:
         if step.kernel_blur is not None:
             try:

@@ -1,1 +1,1 @@
-"""This machine: its processes, environment, git, addresses of files, and the stack that runs on it."""
+"""This machine: its processes, environment, git, places of files, and the stack it runs."""

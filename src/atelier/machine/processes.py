@@ -1,4 +1,7 @@
-"""Processes by what identifies them for good: a pid alone is given to another process sooner or later."""
+"""Processes by what identifies them for good.
+
+A pid alone is given to another process sooner or later.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from typing import Any
 import psutil
 
 POLL_SECONDS = 0.1
-# Seconds by which two readings of one process's start may differ: it is computed from the boot time.
+# Seconds by which two readings of one process's start may differ: it is computed from the boot
+# time.
 SAME_START = 2.0
 
 

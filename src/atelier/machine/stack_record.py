@@ -1,4 +1,7 @@
-"""What is known of the stack outside of its processes: `.atelier/stack/record.json`, which the supervisor writes."""
+"""What is known of the stack outside of its processes.
+
+It stands in `.atelier/stack/record.json`, which the supervisor writes.
+"""
 
 from __future__ import annotations
 

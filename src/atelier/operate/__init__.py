@@ -1,1 +1,4 @@
-"""Running by itself: the stack of `atelier up`, and who is at work. Nothing here imports Prefect or MLflow."""
+"""Running by itself: the stack of `atelier up`, and who is at work.
+
+Nothing here imports Prefect or MLflow.
+"""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from atelier.data.versions import dvc
 from atelier.errors import AtelierError
 from atelier.project import Project
+from atelier.review.history import every_version
 
 if TYPE_CHECKING:
     from atelier.registry import Registry, Version
@@ -50,13 +51,13 @@ def check_all(project: Project) -> list[Check]:
 
 
 def _python(project: Project) -> Check:
-    found = ".".join(map(str, sys.version_info[:3]))
+    installed = ".".join(map(str, sys.version_info[:3]))
     ok = sys.version_info >= (3, 11)
-    return Check("Python", ok, found, "" if ok else "Use Python 3.11 or newer.")
+    return Check("Python", ok, installed, "" if ok else "Use Python 3.11 or newer.")
 
 
 def _packages(project: Project) -> Check:
-    """Bounds of pyproject.toml that pip doesn't enforce once something else was installed on top."""
+    """Bounds of pyproject.toml, which pip doesn't enforce once something was installed on top."""
     from packaging.requirements import Requirement
 
     wrong = []
@@ -79,8 +80,9 @@ def _torch(project: Project) -> Check:
     import torch
 
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    found = f"torch {torch.__version__}, {torch.get_num_threads()} CPU threads, GPUs: {', '.join(gpus) or 'none'}"
-    return Check("torch", True, found)
+    threads = torch.get_num_threads()
+    names = ", ".join(gpus) or "none"
+    return Check("torch", True, f"torch {torch.__version__}, {threads} CPU threads, GPUs: {names}")
 
 
 def _params(project: Project) -> Check:
@@ -102,32 +104,39 @@ def _dvc(project: Project) -> Check:
         md5 = dvc.data_md5(project.root)
         if md5 is None:
             return Check("data", True, "nothing is versioned yet")
-        clean, remote = dvc.is_clean(project.root), dvc.in_remote(project.root)
+        is_clean = dvc.is_clean(project.root)
+        in_remote = dvc.in_remote(project.root)
     except AtelierError as error:
         return Check("data", False, str(error), "See the message.")
-    found = f"{md5}; data/ is {'that version' if clean else 'not that version'}; {'' if remote else 'not '}in the remote"
-    return Check("data", clean and remote, found, "" if clean and remote else "Run: atelier ingest")
+    copy = "that version" if is_clean else "not that version"
+    remote = "in the remote" if in_remote else "not in the remote"
+    ok = is_clean and in_remote
+    advice = "" if ok else "Run: atelier ingest"
+    return Check("data", ok, f"{md5}; data/ is {copy}; {remote}", advice)
 
 
 def _registry(project: Project) -> Check:
-    from atelier.registry import Registry
-
     try:
-        names = Registry(project).model_names()
+        names = _open_registry(project).model_names()
     except AtelierError as error:
         return Check("registry", False, str(error), "See the message.")
     return Check("registry", True, f"{len(names)} registered models")
 
 
+def _open_registry(project: Project) -> Registry:
+    from atelier.registry import Registry
+
+    return Registry(project)
+
+
 def _ledger(project: Project) -> Check:
     """Whether every decision is there, and the aliases are where the decisions put them."""
     from atelier.promotion import disagreements
-    from atelier.registry import Registry
 
     problems = []
     count = 0
     try:
-        registry = Registry(project)
+        registry = _open_registry(project)
         names = registry.model_names()
     except AtelierError as error:
         return Check("ledger", False, str(error), "See the message.")
@@ -137,50 +146,35 @@ def _ledger(project: Project) -> Check:
             count += len(registry.ledger.entries(name))
         except AtelierError as error:
             problems.append(str(error))
-    found = "; ".join(problems) or f"{count} decisions, and the aliases are where they say"
-    return Check(
-        "ledger", not problems, found, "See the messages; atelier ledger." if problems else ""
-    )
+    text = "; ".join(problems) or f"{count} decisions, and the aliases are where they say"
+    advice = "See the messages; atelier ledger." if problems else ""
+    return Check("ledger", not problems, text, advice)
 
 
 def _versions(project: Project) -> Check:
     """Whether every version's run is there, and the files of champions."""
-    from atelier.registry import CHAMPION, Registry
+    from atelier.registry import CHAMPION
 
     try:
-        registry = Registry(project)
-        versions = [
-            version for name in registry.model_names() for version in registry.versions(name)
-        ]
-        problems = [
-            f"{version}: {lost}" for version in versions if (lost := _why_lost(registry, version))
-        ]
+        registry = _open_registry(project)
+        versions = list(every_version(registry))
+        losses = [(version, _explain_loss(registry, version)) for version in versions]
         champions = [version for version in versions if CHAMPION in version.aliases]
-        problems += [
-            f"{version}: {lost}"
-            for version in champions
-            if (lost := registry.why_unservable(version))
-        ]
+        losses += [(version, registry.why_unservable(version)) for version in champions]
     except AtelierError as error:
         return Check("versions", False, str(error), "See the message.")
-    found = (
-        "; ".join(problems)
-        or f"{len(versions)} versions with their runs, champions with their files"
-    )
+    problems = [f"{version}: {loss}" for version, loss in losses if loss]
+    whole = f"{len(versions)} versions with their runs, champions with their files"
     advice = "Bring back what is missing, or: atelier rollback MODEL." if problems else ""
-    return Check("versions", not problems, found, advice)
+    return Check("versions", not problems, "; ".join(problems) or whole, advice)
 
 
-def _why_lost(registry: Registry, version: Version) -> str:
+def _explain_loss(registry: Registry, version: Version) -> str:
     """Why a version's run, or its files, are lost; empty if they are there."""
-    return registry.why_lost(version) or registry.runs.why_without_files(version.run_id)
+    return registry.explain_loss(version) or registry.runs.why_without_files(version.run_id)
 
 
 def _disk(project: Project) -> Check:
     free = shutil.disk_usage(project.root).free / 1e9
-    return Check(
-        "disk",
-        free > MIN_FREE_GB,
-        f"{free:.1f} GB free",
-        "" if free > MIN_FREE_GB else "Make room.",
-    )
+    ok = free > MIN_FREE_GB
+    return Check("disk", ok, f"{free:.1f} GB free", "" if ok else "Make room.")

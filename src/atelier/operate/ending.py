@@ -1,4 +1,4 @@
-"""Ending the stack: in an order in which nothing that runs is lost, and without leaving a process."""
+"""Ending the stack: in an order in which nothing that runs is lost, and no process is left."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from atelier.project import Project
 
 # Together less than the 15 s in which `atelier down` is done.
 RUNNER_SECONDS = 0.5
-FLOW_SECONDS = (
-    11.0  # a training ends its step, writes its checkpoint, and its state to both servers
-)
+# A training ends its step, writes its checkpoint, and its state to both servers.
+FLOW_SECONDS = 11.0
 SERVER_SECONDS = 2.0
 KILLED_SECONDS = 1.0
 
@@ -30,20 +29,18 @@ def end_stack(project: Project, stack: Stack) -> None:
     processes.end(runner, RUNNER_SECONDS)
     processes.end(_others(stack, kept), RUNNER_SECONDS)  # what it began meanwhile
     processes.end(servers, SERVER_SECONDS)
-    left = [process for process in _marked(stack) if process.pid != os.getpid()]
-    for process in left:
+    survivors = _others(stack, {os.getpid()})
+    for process in survivors:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    processes.wait_for(left, KILLED_SECONDS)
+    processes.wait_for(survivors, KILLED_SECONDS)
     remove_record(project.root)
 
 
 def _others(stack: Stack, kept: set[int]) -> list[psutil.Process]:
-    return [process for process in _marked(stack) if process.pid not in kept]
-
-
-def _marked(stack: Stack) -> list[psutil.Process]:
-    return processes.with_variable(MARK, stack.root)
+    """The processes with the stack's mark but for those of some pids."""
+    marked = processes.with_variable(MARK, stack.root)
+    return [process for process in marked if process.pid not in kept]
 
 
 def _trees(part: Part | None, alone: bool = False) -> list[psutil.Process]:

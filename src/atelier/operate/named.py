@@ -68,15 +68,19 @@ def _host(address: str) -> str:
     """The host of a web address; empty if it is none."""
     try:
         parts = urllib.parse.urlsplit(address)
-        named = parts.scheme in ("http", "https") and parts.port != 0
+        if parts.scheme not in ("http", "https") or parts.port == 0:
+            return ""
     except ValueError:  # a port of no number, a bracket that isn't closed
         return ""
-    return parts.hostname or "" if named else ""
+    return parts.hostname or ""
 
 
-def _fetch(address: str, local: bool, seconds: float) -> bytes:
-    """The beginning of what /health answers; through the environment's proxy, but for this machine."""
-    handlers = [urllib.request.ProxyHandler({})] if local else []
+def _fetch(address: str, is_local: bool, seconds: float) -> bytes:
+    """The beginning of what /health answers.
+
+    It is asked through the environment's proxy, but for this machine.
+    """
+    handlers = [urllib.request.ProxyHandler({})] if is_local else []
     opener = urllib.request.build_opener(*handlers)
     with opener.open(f"{address.rstrip('/')}/health", timeout=seconds) as response:
         return bytes(response.read(100))

@@ -1,4 +1,4 @@
-"""The parts of the stack: with what command and environment each is started, and when it does its work."""
+"""The parts of the stack: how each is started, and when it does its work."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ MARK = "ATELIER_STACK"  # a variable that every process of a stack carries: the 
 FIRST_PORT = {"prefect": 4200, "mlflow": 5000}  # what both are used to
 PORTS_TRIED = 100
 ANSWER_SECONDS = 2.0
+LEASE_STORAGE = "prefect.server.concurrency.lease_storage.filesystem"
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ def page(name: str, address: str) -> str:
 
 def client_address(name: str, port: int) -> str:
     """The address of one of the stack's own servers, for clients."""
-    return f"http://{HOST}:{port}{'/api' if name == 'prefect' else ''}"
+    path = "/api" if name == "prefect" else ""
+    return f"http://{HOST}:{port}{path}"
 
 
 def port_of(address: str) -> int | None:
@@ -97,58 +99,64 @@ def ready_file(project: Project) -> Path:
     return folder(project.root) / "runner.ready"
 
 
-def choose_port(name: str, asked: int | None, before: int | None, given: Collection[int]) -> int:
+def choose_port(name: str, demand: int | None, before: int | None, given: Collection[int]) -> int:
     """A free port for a server.
 
     Args:
         name: prefect or mlflow.
-        asked: by the user: this one or none.
+        demand: of the user: this one or none.
         before: where it was the last time; taken again if it is free.
         given: ports that the stack's other servers were given.
 
     Raises:
         UsageError: if the port that was asked for is taken, naming by whom if that can be known.
     """
-    if asked is not None:
-        if asked in given:
-            raise UsageError(
-                f"port {asked} was asked for both servers. Give --prefect-port and --mlflow-port "
-                "different ones, or leave one out."
-            )
-        if not _may_bind(asked):
-            raise UsageError(
-                f"port {asked}, asked for {name}, is not for this user: the system keeps it for "
-                f"root. Name one above, such as {FIRST_PORT[name]}, or leave out --{name}-port."
-            )
-        if not _is_free(asked):
-            raise UsageError(
-                f"port {asked}, asked for {name}, is taken{_holder(asked)}. "
-                f"Free it, name another one, or leave out --{name}-port to take the next free one."
-            )
-        return asked
+    if demand is not None:
+        _check_demand(name, demand, given)
+        return demand
     first = FIRST_PORT[name]
-    wanted = [*([before] if before else []), *range(first, first + PORTS_TRIED)]
-    for port in wanted:
+    candidates = list(range(first, first + PORTS_TRIED))
+    if before:
+        candidates.insert(0, before)
+    for port in candidates:
         if port not in given and _is_free(port):
             return int(port)
     last = first + PORTS_TRIED - 1
     raise UsageError(f"no port from {first} to {last} is free for {name}. Use --{name}-port.")
 
 
+def _check_demand(name: str, port: int, given: Collection[int]) -> None:
+    if port in given:
+        raise UsageError(
+            f"port {port} was asked for both servers. Give --prefect-port and --mlflow-port "
+            "different ones, or leave one out."
+        )
+    if not _may_bind(port):
+        raise UsageError(
+            f"port {port}, asked for {name}, is not for this user: the system keeps it for "
+            f"root. Name one above, such as {FIRST_PORT[name]}, or leave out --{name}-port."
+        )
+    if not _is_free(port):
+        raise UsageError(
+            f"port {port}, asked for {name}, is taken{_holder(port)}. "
+            f"Free it, name another one, or leave out --{name}-port to take the next free one."
+        )
+
+
 def _is_free(port: int) -> bool:
-    with socket.socket() as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do
         try:
-            tried.bind((HOST, port))
+            probe.bind((HOST, port))
         except (OSError, OverflowError):
             return False
     return True
 
 
 def _may_bind(port: int) -> bool:
-    with socket.socket() as tried:
+    with socket.socket() as probe:
         try:
-            tried.bind((HOST, port))
+            probe.bind((HOST, port))
         except PermissionError:
             return False
         except (OSError, OverflowError):
@@ -173,8 +181,9 @@ def _prefect(project: Project, address: str) -> Definition:
     environment = {
         "PREFECT_SERVER_API_HOST": HOST,
         "PREFECT_SERVER_API_PORT": str(port_of(address)),
-        # Leases in memory would be lost when it is started again, and their slots be taken for ever.
-        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        # Leases in memory would be lost when it is started again, and their slots be taken for
+        # ever.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASE_STORAGE,
         # A slot is free so long after its lease at most; default 15.
         "PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "5",
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
@@ -192,9 +201,8 @@ def _mlflow(project: Project, address: str) -> Definition:
         # Artifacts are files for its clients too, so that what is logged is found without it.
         *("--no-serve-artifacts", "--default-artifact-root", (project.root / "mlruns").as_uri()),
     )
-    environment = {
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"
-    }  # 1.4 GB for what nobody here uses
+    # 1.4 GB for what nobody here uses.
+    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     return Definition("mlflow", command, environment, address)
 
 

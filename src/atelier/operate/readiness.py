@@ -39,7 +39,7 @@ def refuse_full_disk(project: Project) -> None:
         probe.unlink(missing_ok=True)
 
 
-def refuse_damaged(project: Project, own: Collection[str]) -> None:
+def refuse_broken_databases(project: Project, own: Collection[str]) -> None:
     """Stop if a database of the servers that are to be started is not whole.
 
     Raises:
@@ -62,7 +62,7 @@ def _problem(file: Path) -> str:
         return ""
     try:
         with closing(sqlite3.connect(file, timeout=LOCKED_SECONDS)) as database:
-            (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
+            (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.Error as error:
         return str(error)
-    return "" if found == "ok" else " ".join(str(found).split())
+    return "" if verdict == "ok" else " ".join(str(verdict).split())

@@ -16,7 +16,7 @@ from atelier.operate import parts
 from atelier.operate.ending import end_stack
 from atelier.operate.named import refuse_silent
 from atelier.operate.parts import Servers
-from atelier.operate.readiness import refuse_damaged, refuse_full_disk
+from atelier.operate.readiness import refuse_broken_databases, refuse_full_disk
 from atelier.operate.supervisor import is_supervised, last_words, start_supervisor
 from atelier.project import Project
 from atelier.registry import Registry
@@ -32,7 +32,8 @@ def prepare(project: Project, ports: Mapping[str, int | None]) -> Servers | None
     """Where the servers of a stack that is to be started will be; None if it goes on already.
 
     Raises:
-        UsageError: if there can't be one: no repository, a port that is taken, the stack of another folder.
+        UsageError: if there can't be one: no repository, a port that is taken, the stack of
+            another folder.
         AtelierError: if a server that the environment names doesn't answer.
     """
     check_repository(project.root)
@@ -44,7 +45,7 @@ def prepare(project: Project, ports: Mapping[str, int | None]) -> Servers | None
     addresses = _addresses(project, ports)
     own = tuple(name for name, variable in VARIABLES.items() if not os.environ.get(variable))
     refuse_full_disk(project)
-    refuse_damaged(project, own)
+    refuse_broken_databases(project, own)
     if "mlflow" in own:
         mend_places(project)
     return Servers(addresses, own)
@@ -87,7 +88,7 @@ def _wait_until_up(project: Project, process: subprocess.Popen[bytes] | None) ->
             if stack is not None and stack.is_up:
                 return stack
             if stack is not None:
-                _refuse_failed(stack, process is not None)
+                _refuse_failures(stack, process is not None)
         elif _has_ended(process, last_supervised):
             words = last_words(project, "supervisor")
             raise AtelierError(f"the stack did not start, or was ended meanwhile. {words}".strip())
@@ -116,9 +117,9 @@ def take_down(project: Project) -> bool:
     _refuse_foreign(stack)
     supervisor = stack.supervisor.process()
     if supervisor is None:
-        alive = any(part.process and part.process.process() for part in stack.parts.values())
+        is_alive = _has_living_parts(stack)
         end_stack(project, stack)
-        return alive
+        return is_alive
     supervisor.terminate()
     if not processes.wait_for([supervisor], DOWN_SECONDS):
         supervisor.kill()
@@ -132,25 +133,26 @@ def _addresses(project: Project, ports: Mapping[str, int | None]) -> dict[str, s
     addresses = {}
     given: list[int] = []
     for name in sorted(VARIABLES, key=lambda name: ports[name] is None):
-        if named := os.environ.get(VARIABLES[name]):
-            _refuse_unusable(project, name, named)
-            addresses[name] = named
+        address = os.environ.get(VARIABLES[name])
+        if address:
+            _refuse_unusable(project, name, address)
+            addresses[name] = address
         else:
             addresses[name] = _own_address(project, name, ports[name], given)
             given.append(parts.port_of(addresses[name]) or 0)
     return addresses
 
 
-def _own_address(project: Project, name: str, asked: int | None, given: Sequence[int]) -> str:
+def _own_address(project: Project, name: str, demand: int | None, given: Sequence[int]) -> str:
     """Of a server that is to be started; one that goes on without a supervisor keeps its own."""
     before = read_record(project.root)
     part = before.parts.get(name) if before and before.root == str(project.root) else None
-    if part is None or part.state == "elsewhere":
-        return parts.client_address(name, parts.choose_port(name, asked, None, given))
-    if part.process and part.process.process():
-        return part.address
-    last = parts.port_of(part.address)
-    return parts.client_address(name, parts.choose_port(name, asked, last, given))
+    last_port = None
+    if part is not None and part.state != "elsewhere":
+        if part.process and part.process.process():
+            return part.address
+        last_port = parts.port_of(part.address)
+    return parts.client_address(name, parts.choose_port(name, demand, last_port, given))
 
 
 def _refuse_unusable(project: Project, name: str, address: str) -> None:
@@ -166,13 +168,15 @@ def _refuse_other_folders(project: Project) -> None:
     stack = read_record(project.root)
     if stack is None or stack.root == str(project.root) or _is_a_copy(project, stack):
         return
-    if stack.supervisor.process() or any(
-        part.process and part.process.process() for part in stack.parts.values()
-    ):
+    if stack.supervisor.process() or _has_living_parts(stack):
         raise UsageError(
             f"this project was moved from {stack.root} while its stack went on. "
             "End that one first: atelier down. Then: atelier up."
         )
+
+
+def _has_living_parts(stack: Stack) -> bool:
+    return any(part.process and part.process.process() for part in stack.parts.values())
 
 
 def _is_a_copy(project: Project, stack: Stack) -> bool:
@@ -181,7 +185,7 @@ def _is_a_copy(project: Project, stack: Stack) -> bool:
     return stack.root != str(project.root) and read_record(other.root) is not None
 
 
-def _refuse_failed(stack: Stack, is_ended: bool) -> None:
+def _refuse_failures(stack: Stack, is_ended: bool) -> None:
     failed = [part for part in stack.parts.values() if part.state == "failed"]
     if not failed:
         return
@@ -195,9 +199,11 @@ def _refuse_failed(stack: Stack, is_ended: bool) -> None:
 
 def _refuse_foreign(stack: Stack) -> None:
     """Stop if this user may not end the stack's processes."""
-    known = [stack.supervisor, *(part.process for part in stack.parts.values() if part.process)]
-    for process in filter(None, (identity.process() for identity in known)):
-        if os.geteuid() not in (0, process.uids().real):
+    identities = [stack.supervisor]
+    identities += [part.process for part in stack.parts.values() if part.process]
+    for identity in identities:
+        process = identity.process()
+        if process is not None and os.geteuid() not in (0, process.uids().real):
             raise UsageError(
                 f"the stack of {stack.root} belongs to the user {process.username()} (process "
                 f"{process.pid}). Only that user, or root, can end it: atelier down."
@@ -207,6 +213,6 @@ def _refuse_foreign(stack: Stack) -> None:
 def _end_unrecorded(project: Project) -> bool:
     """End what carries the project's mark, where record and supervisor were both lost."""
     marked = processes.with_variable(parts.MARK, str(project.root))
-    left = [process for process in marked if process.pid != os.getpid()]
-    processes.end(left, DOWN_SECONDS)
-    return bool(left)
+    others = [process for process in marked if process.pid != os.getpid()]
+    processes.end(others, DOWN_SECONDS)
+    return bool(others)

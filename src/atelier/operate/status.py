@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from atelier.machine.processes import Identity, memory_mb, tree
-from atelier.machine.stack_record import read_record
+from atelier.machine.processes import memory_mb, tree
+from atelier.machine.stack_record import Part, read_record
 from atelier.operate.parts import page
 from atelier.project import Project
 
@@ -16,42 +16,29 @@ def status_of_parts(project: Project) -> list[dict[str, Any]]:
     stack = read_record(project.root)
     if stack is None or stack.root != str(project.root):
         return []
-    state = "up" if stack.supervisor.process() else "gone"
-    found = [_described("supervisor", "", state, stack.supervisor, 0.0, 0, "", alone=True)]
-    for part in stack.parts.values():
-        state = part.state
-        if part.process is not None and part.process.process() is None:
-            state = "gone"
-        address = page(part.name, part.address)
-        found.append(
-            _described(
-                part.name, address, state, part.process, part.since, part.restarts, part.problem
-            )
-        )
-    return found
+    supervisor = Part("supervisor", "", "up", stack.supervisor)
+    return [_status_of(supervisor), *map(_status_of, stack.parts.values())]
 
 
-def _described(
-    name: str,
-    address: str,
-    state: str,
-    identity: Identity | None,
-    since: float,
-    restarts: int,
-    problem: str,
-    alone: bool = False,
-) -> dict[str, Any]:
-    process = identity.process() if identity else None
-    began = since or (identity.started if identity else 0.0)
-    return {
-        "part": name,
+def _status_of(part: Part) -> dict[str, Any]:
+    process = part.process.process() if part.process else None
+    is_gone = part.process is not None and process is None
+    state = "gone" if is_gone else part.state
+    status: dict[str, Any] = {
+        "part": part.name,
         "state": state,
-        "address": address,
-        "pid": identity.pid if process and identity else None,
-        "since": datetime.fromtimestamp(began, UTC).isoformat(timespec="seconds")
-        if process
-        else None,
-        "memory_mb": round(memory_mb([process] if alone else tree(process))) if process else None,
-        "restarts": restarts,
-        "problem": problem,
+        "address": page(part.name, part.address),
+        "pid": None,
+        "since": None,
+        "memory_mb": None,
+        "restarts": part.restarts,
+        "problem": part.problem,
     }
+    if process is not None and part.process is not None:
+        began = datetime.fromtimestamp(part.since or part.process.started, UTC)
+        # All others descend from the supervisor; they are counted with their parts.
+        family = [process] if part.name == "supervisor" else tree(process)
+        status["pid"] = part.process.pid
+        status["since"] = began.isoformat(timespec="seconds")
+        status["memory_mb"] = round(memory_mb(family))
+    return status

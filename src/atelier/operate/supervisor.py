@@ -1,7 +1,7 @@
 """The one process that starts the parts of the stack, and starts them again when they die.
 
-What it knows stands in the record, so that one that was killed is replaced by another, which takes over
-the parts as they are.
+What it knows stands in the record, so that one that was killed is replaced by another, which takes
+over the parts as they are.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Supervisor:
     def __init__(self, project: Project, servers: Servers) -> None:
         self.project = project
         self.definitions = definitions(project, servers)
-        self.stack = self._taken_over(servers)
+        self.stack = self._take_over(servers)
         self.deaths: dict[str, list[float]] = {name: [] for name in self.stack.parts}
         self.children: dict[int, subprocess.Popen[bytes]] = {}
         self.stop = False
@@ -81,16 +81,16 @@ class Supervisor:
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         self.stop = True
 
-    def _taken_over(self, servers: Servers) -> Stack:
-        """The record's parts as far as they go on; all others are to be started."""
+    def _take_over(self, servers: Servers) -> Stack:
+        """Adopt the record's parts as far as they go on; all others are to be started."""
         before = read_record(self.project.root)
-        known = before.parts if before and before.root == str(self.project.root) else {}
+        recorded = before.parts if before and before.root == str(self.project.root) else {}
         parts = {}
         for name, address in servers.addresses.items():
             if name not in servers.own:
                 parts[name] = Part(name, address, "elsewhere")
         for definition in self.definitions:
-            part = known.get(definition.name)
+            part = recorded.get(definition.name)
             if part is None or part.process is None or part.process.process() is None:
                 part = Part(definition.name, definition.address, "waiting")
             parts[definition.name] = part
@@ -131,14 +131,18 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # a Ctrl-C in the terminal of `up --foreground` is for the supervisor
+                # A Ctrl-C in the terminal of `up --foreground` is for the supervisor.
+                start_new_session=True,
             )
         self.children[child.pid] = child
         started = replace(part, state="starting", process=identify(child.pid), since=time.time())
         self.stack = self.stack.with_part(replace(started, problem=""))
 
     def _end_children(self, part: Part) -> None:
-        """End what a server that was killed left behind: it would hold the port, and its next one fail."""
+        """End what a server that was killed left behind.
+
+        It would hold the port, and the server's next one fail.
+        """
         if part.process is None or part.name not in VARIABLES:
             return  # what the runner began goes on: trainings
         for process in with_variable(MARK, str(self.project.root)):
@@ -155,9 +159,8 @@ class Supervisor:
         ended = replace(part, process=None, restarts=part.restarts + 1, state="waiting")
         if len(recent) >= MANY_DEATHS:
             words = last_words(self.project, part.name)
-            ended = replace(
-                ended, state="failed", problem=f"died {MANY_DEATHS} times in a minute: {words}"
-            )
+            problem = f"died {MANY_DEATHS} times in a minute: {words}"
+            ended = replace(ended, state="failed", problem=problem)
         self.stack = self.stack.with_part(ended)
 
     def _reap(self) -> None:
@@ -182,8 +185,8 @@ def last_words(project: Project, part: str) -> str:
 def start_supervisor(project: Project, servers: Servers) -> subprocess.Popen[bytes]:
     """Start one that outlives this process and its terminal."""
     make_folder(project.root)
-    given = json.dumps(asdict(servers))
-    command = [sys.executable, "-m", "atelier.operate.supervisor", str(project.root), given]
+    servers_json = json.dumps(asdict(servers))
+    command = [sys.executable, "-m", "atelier.operate.supervisor", str(project.root), servers_json]
     with log_file(project, "supervisor").open("ab") as output:
         return subprocess.Popen(
             command,
@@ -198,9 +201,9 @@ def start_supervisor(project: Project, servers: Servers) -> subprocess.Popen[byt
 
 def servers_of(stack: Stack) -> Servers:
     """Where the servers of a stack are, for another supervisor of it."""
-    servers = {name: part for name, part in stack.parts.items() if name in VARIABLES}
-    own = tuple(name for name, part in servers.items() if part.state != "elsewhere")
-    return Servers({name: part.address for name, part in servers.items()}, own)
+    servers = [part for name, part in stack.parts.items() if name in VARIABLES]
+    own = tuple(part.name for part in servers if part.state != "elsewhere")
+    return Servers({part.name: part.address for part in servers}, own)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Whether the sources of the datasets hold other pictures than `data/` does: by content, and once they are still."""
+"""Whether the sources hold other pictures than `data/` does: by content, once they are still."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from atelier.data.ingest.stages import current_source_digest
-from atelier.data.sources.names import shown
+from atelier.data.ingest.state import current_source_digest
+from atelier.data.sources.names import escape
 from atelier.errors import DataError
 from atelier.factory.fingerprint import digest
 from atelier.factory.plan import plan_dataset
@@ -29,49 +29,50 @@ class Change:
     content: str = ""  # identity of what the sources hold
 
 
-def changed_data(project: Project, params: Params) -> Change:
-    """Compare every dataset with its sources; waits a moment where they differ, to see whether they are still."""
-    stale = [plan_dataset(project, params, name) for name in params.datasets]
-    stale = [item for item in stale if item.action]
+def find_change(project: Project, params: Params) -> Change:
+    """Compare every dataset with its sources.
+
+    Where they differ it waits a moment, to see whether they are still.
+    """
+    plans = [plan_dataset(project, params, name) for name in params.datasets]
+    stale = [plan for plan in plans if plan.action]
     if not stale:
-        return Change(
-            False,
-            f"nothing to do: the sources of all {len(params.datasets)} datasets hold what data/ does",
-        )
-    why = "; ".join(f"{item.name}: {', '.join(item.reasons)}" for item in stale)
-    if moving := _moving_file(project, params):
+        count = len(params.datasets)
+        reason = f"nothing to do: the sources of all {count} datasets hold what data/ does"
+        return Change(False, reason)
+    why = "; ".join(f"{plan.name}: {', '.join(plan.reasons)}" for plan in stale)
+    moving = _moving_file(project, params)
+    if moving:
         return Change(False, f"{moving} is still being written; the next look decides ({why})")
     content = _content(project, params)
-    if content == _tried(project):
-        return Change(
-            False,
-            f"nothing to do: this change was tried and failed, see the run before ({why})",
-            content,
-        )
+    if content == _last_attempt(project):
+        reason = f"nothing to do: this change was tried and failed, see the run before ({why})"
+        return Change(False, reason, content)
     return Change(True, why, content)
 
 
 def note_change(project: Project, change: Change) -> None:
     """A change is acted on once: if that fails, not again until there is another one."""
-    _tried_file(project).parent.mkdir(parents=True, exist_ok=True)
-    _tried_file(project).write_text(change.content, encoding="utf-8")
+    file = _attempt_file(project)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(change.content, encoding="utf-8")
 
 
 def forget_change(project: Project) -> None:
     """To be called when a change was acted on with success."""
-    _tried_file(project).unlink(missing_ok=True)
+    _attempt_file(project).unlink(missing_ok=True)
 
 
 def _content(project: Project, params: Params) -> str:
     """Identity of the parameters of the datasets and of what their sources hold."""
-    held = {}
+    contents = {}
     for name, dataset in params.datasets.items():
         try:
             source = current_source_digest(project.root, dataset)
         except DataError as error:
             source = str(error)
-        held[name] = {"source": source, "params": dataset.model_dump(mode="json")}
-    return digest(held)
+        contents[name] = {"source": source, "params": dataset.model_dump(mode="json")}
+    return digest(contents)
 
 
 def _moving_file(project: Project, params: Params) -> str:
@@ -80,7 +81,7 @@ def _moving_file(project: Project, params: Params) -> str:
     time.sleep(STILL_SECONDS)
     after = dict(_files(project, params))
     moved = [path for path, looks in after.items() if before.get(path) != looks]
-    return shown(moved[0]) if moved else ""
+    return escape(moved[0]) if moved else ""
 
 
 def _files(project: Project, params: Params) -> Iterator[tuple[str, tuple[int, int]]]:
@@ -105,12 +106,13 @@ def _below(place: Path) -> Iterator[Path]:
             yield Path(parent) / name
 
 
-def _tried(project: Project) -> str:
+def _last_attempt(project: Project) -> str:
+    """The content of the change that was acted on, and not with success."""
     try:
-        return _tried_file(project).read_text(encoding="utf-8")
+        return _attempt_file(project).read_text(encoding="utf-8")
     except OSError:
         return ""
 
 
-def _tried_file(project: Project) -> Path:
+def _attempt_file(project: Project) -> Path:
     return folder(project.root) / "tried-data"

@@ -1,4 +1,4 @@
-"""The section `datasets` of params.yaml: where pictures come from, and the form they are stored in."""
+"""The section `datasets` of params.yaml: where pictures come from, and how they are stored."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from pydantic import Field, model_validator
 
 from atelier.params.record import Fraction, Record, Sentence
 
-MIN_SIZE = (
-    64  # pixels, where pictures keep their own size: the training crops of most restorers fit in
-)
+# Pixels, where pictures keep their own size: the training crops of most restorers fit in.
+MIN_SIZE = 64
 # Keys that each kind of source understands besides `source`.
 SOURCE_KEYS = {
     "fashion-mnist": {"path"},
@@ -25,15 +24,12 @@ class Source(Record):
     """One place that pictures are read from."""
 
     source: Literal["fashion-mnist", "folder", "archive", "idx", "parquet"]
-    path: str | None = (
-        None  # from the project folder; archive: also an https address; fashion-mnist: may be left out
-    )
-    sha256: str | None = Field(
-        default=None, pattern="^[0-9a-f]{64}$"
-    )  # of an archive; an https address needs it
-    labels: str | None = (
-        None  # a CSV file inside that names each picture's class; without it subfolders are classes
-    )
+    # From the project folder; archive: also an https address; fashion-mnist: may be left out.
+    path: str | None = None
+    # Of an archive; an https address needs it.
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    # A CSV file inside that names each picture's class; without it subfolders are classes.
+    labels: str | None = None
     label_column: str = "label"  # of that CSV file, or of a parquet file
     image_column: str = "image"  # of a parquet file
 
@@ -63,44 +59,38 @@ class Source(Record):
 
 
 class Dataset(Record):
-    """One entry of `datasets`; the keys of a single source may stand beside the others instead of under `sources`."""
+    """One entry of `datasets`.
+
+    The keys of a single source may stand beside the others instead of under `sources`.
+    """
 
     sources: tuple[Source, ...] = Field(min_length=1)
-    image_size: int | None = Field(
-        default=None, ge=16, le=256
-    )  # side of the stored squares; none: each its own size
+    # Side of the stored squares; none: each its own size.
+    image_size: int | None = Field(default=None, ge=16, le=256)
     channels: Literal[1, 3]
-    licence: Sentence | None = (
-        None  # for the model card: what may be done with the pictures, and who says so
-    )
-    fit: Literal["center-crop", "top-crop", "pad", "stretch"] = (
-        "center-crop"  # how a picture becomes a square
-    )
-    min_size: int | None = Field(
-        default=None, ge=8
-    )  # shortest side allowed; default: image_size, or MIN_SIZE
-    max_pixels: int = Field(
-        default=90_000_000, ge=1
-    )  # read from the header: what claims more is not decoded
-    near_duplicates: Literal["quarantine", "keep"] = (
-        "quarantine"  # within a split; across splits one side is kept
-    )
+    # For the model card: what may be done with the pictures, and who says so.
+    licence: Sentence | None = None
+    # How a picture becomes a square.
+    fit: Literal["center-crop", "top-crop", "pad", "stretch"] = "center-crop"
+    # Shortest side allowed; default: image_size, or MIN_SIZE.
+    min_size: int | None = Field(default=None, ge=8)
+    # Read from the header: what claims more is not decoded.
+    max_pixels: int = Field(default=90_000_000, ge=1)
+    # Within a split; across splits one side is kept.
+    near_duplicates: Literal["quarantine", "keep"] = "quarantine"
     test_fraction: Fraction = 0.1  # used where the sources have no test split of their own
-    validation_fraction: Fraction = (
-        0.05  # of what is not test, used where they have no validation split of their own
-    )
-    max_quarantined: Fraction = (
-        0.05  # a larger share of unusable pictures stops the run before any training
-    )
+    # Of what is not test, used where they have no validation split of their own.
+    validation_fraction: Fraction = 0.05
+    # A larger share of unusable pictures stops the run before any training.
+    max_quarantined: Fraction = 0.05
 
     @model_validator(mode="before")
     @classmethod
     def _single_source(cls, raw: Any) -> Any:
         if not isinstance(raw, dict):
             return raw
-        if isinstance(
-            raw.get("sources"), list
-        ):  # what a validator has seen is no JSON any more: lists are refused
+        # What a validator has seen is no JSON any more: lists are refused.
+        if isinstance(raw.get("sources"), list):
             return {**raw, "sources": tuple(raw["sources"])}
         own = {key: value for key, value in raw.items() if key in Source.model_fields}
         rest = {key: value for key, value in raw.items() if key not in Source.model_fields}

@@ -15,7 +15,7 @@ from atelier.params.record import Record
 
 
 def _or_range(number: Any) -> BeforeValidator:
-    """Accepts what the annotated type accepts, strictly, or a list of two of them with the lower one first.
+    """Accepts, strictly, what the annotated type does, or a list of two with the lower one first.
 
     Before the union's own check, which would report each of its branches.
     """
@@ -55,9 +55,8 @@ class Noise(Record):
 class Poisson(Record):
     """Photon counting noise; not clipped above."""
 
-    peak: Annotated[
-        Drawn, _or_range(Annotated[float, Field(gt=0, le=1e6)])
-    ]  # mean count of a white pixel: less is noisier
+    # Mean count of a white pixel: less is noisier.
+    peak: Annotated[Drawn, _or_range(Annotated[float, Field(gt=0, le=1e6)])]
 
 
 class SaltAndPepper(Record):
@@ -75,17 +74,15 @@ class Speckle(Record):
 class GaussianBlur(Record):
     """Blur by a Gaussian; the edge repeats beyond the border, as in every blur."""
 
-    sigma: Annotated[
-        Drawn, _or_range(Annotated[float, Field(gt=0, le=16)])
-    ]  # standard deviation in pixels
+    # Standard deviation in pixels.
+    sigma: Annotated[Drawn, _or_range(Annotated[float, Field(gt=0, le=16)])]
 
 
 class BoxBlur(Record):
     """Blur by the mean of a square."""
 
-    radius: Annotated[
-        DrawnInt, _or_range(Annotated[int, Field(ge=1, le=32)])
-    ]  # pixels: the square's side is 2 * radius + 1
+    # Pixels: the square's side is 2 * radius + 1.
+    radius: Annotated[DrawnInt, _or_range(Annotated[int, Field(ge=1, le=32)])]
 
 
 class MotionBlur(Record):
@@ -101,12 +98,10 @@ class MotionBlur(Record):
 class KernelBlur(Record):
     """Blur by one of the kernels of a file, a different one for each image."""
 
-    path: str = Field(
-        min_length=1
-    )  # .npy or .npz of kernels with odd sides that sum to 1, from the project folder
-    sha256: str = Field(
-        pattern="^[0-9a-f]{64}$"
-    )  # of the file: other kernels are another degradation
+    # .npy or .npz of kernels with odd sides that sum to 1, from the project folder.
+    path: str = Field(min_length=1)
+    # Of the file: other kernels are another degradation.
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
 
 class Mask(Record):
@@ -169,11 +164,12 @@ class Degradation(Record):
         if len(given) != 1:
             allowed = ", ".join(type(self).model_fields)
             raise ValueError(
-                f"a degradation step has exactly one key of {allowed}; this one has {given or 'none'}"
+                f"a degradation step has exactly one key of {allowed}; this one has "
+                f"{given or 'none'}"
             )
         return self
 
-    def located(self, project_root: Path) -> Degradation:
+    def resolve_paths(self, project_root: Path) -> Degradation:
         """The same step with the path of a file as it is to be opened from anywhere."""
         if self.kernel_blur is None:
             return self

@@ -1,4 +1,4 @@
-"""Pydantic's errors in the project's words: dotted path, what was given, what is allowed, nearest name."""
+"""Pydantic's errors in the project's words: path, what was given, what is allowed, nearest name."""
 
 from __future__ import annotations
 
@@ -38,11 +38,15 @@ def describe_errors(
         if details["type"] == "too_short" and len(details["input"]) >= details["ctx"]["min_length"]:
             continue  # items that are wrong don't count; their own lines say what is wrong
         if details["type"] == "default_factory_not_called":
-            continue  # a default that depends on another value, which is wrong: its own line says so
+            # A default that depends on another value, which is wrong: its own line says so.
+            continue
         path = ".".join(_path_in_file(tuple(details["loc"]), raw))
         line, given = _describe(details, path, root), details["input"]
         if path in lines:  # the other branch of a plain union
-            line = f"{lines[path].removesuffix('.')} and {line.removeprefix(f'{path} = {_short(given)}: ')}"
+            line = (
+                f"{lines[path].removesuffix('.')} and "
+                f"{line.removeprefix(f'{path} = {_short(given)}: ')}"
+            )
         lines[path] = line
     return list(lines.values())
 
@@ -79,7 +83,7 @@ def _short(value: Any) -> str:
 
 
 def _path_in_file(loc: tuple[str | int, ...], raw: Any) -> list[str]:
-    """`loc` without the tags of discriminated unions, which pydantic inserts and the file does not have."""
+    """`loc` without the tags of discriminated unions, which the file does not have."""
     path: list[str] = []
     section = outer = raw
     for position, part in enumerate(loc):
@@ -109,9 +113,8 @@ def fields_at(loc: tuple[str | int, ...], root: type[BaseModel]) -> list[str]:
     names = [
         name for record in records if issubclass(record, BaseModel) for name in record.model_fields
     ]
-    return (
-        names + list(Source.model_fields) if "sources" in names else names
-    )  # a single source stands in its dataset
+    # A single source stands in its dataset.
+    return names + list(Source.model_fields) if "sources" in names else names
 
 
 def _step(annotation: Any, part: str | int) -> list[Any]:
@@ -123,9 +126,8 @@ def _step(annotation: Any, part: str | int) -> list[Any]:
             for field in annotation.model_fields.values()
             if _is_literal(field)
         ]
-        return (
-            [annotation] if any(part in tag for tag in tags) else []
-        )  # a union's tag selects this record
+        # A union's tag selects this record.
+        return [annotation] if any(part in tag for tag in tags) else []
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is dict:
         return _records(arguments[1])

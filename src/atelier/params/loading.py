@@ -1,4 +1,7 @@
-"""params.yaml and its overrides -> checked records; every mistake is reported at once, each with its dotted path."""
+"""params.yaml and its overrides -> checked records.
+
+Every mistake is reported at once, each with its dotted path.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +67,8 @@ def _parse_yaml(text: str) -> Any:
     from ruamel.yaml.error import YAMLError
 
     try:
-        # ruamel reads YAML 1.2 as DVC does: `1e-4` is a number and `no` a string, so both tools see the same values.
+        # ruamel reads YAML 1.2 as DVC does: `1e-4` is a number and `no` a string, so both tools see
+        # the same values.
         return json.loads(json.dumps(YAML(typ="safe", pure=True).load(text), default=str))
     except (YAMLError, TypeError) as error:  # TypeError: a key that is a list or a date
         raise ValueError(" ".join(str(error).split())) from None

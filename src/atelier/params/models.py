@@ -1,5 +1,6 @@
-"""The records of params.yaml but for datasets, degradations and networks: models, evaluation, promotion, the whole.
+"""The records of params.yaml but for datasets, degradations and networks.
 
+Models, evaluation, promotion, the whole.
 A record's field is a key of params.yaml; its type and range are the documentation.
 """
 
@@ -33,29 +34,26 @@ class Augment(Record):
     flip: bool = False  # mirror left-right
     quarter_turns: bool = False  # rotate by 0, 90, 180 or 270 degrees
     rotate: float = Field(default=0.0, ge=0, le=45)  # by up to so many degrees either way, bilinear
-    crop: int = Field(
-        default=0, ge=0
-    )  # pixels: pad by reflection, then crop back at a random place
+    # Pixels: pad by reflection, then crop back at a random place.
+    crop: int = Field(default=0, ge=0)
     cutout: int = Field(default=0, ge=0)  # pixels: side of a box of mid grey at a random place
 
 
 class DiscriminatorAugment(Record):
-    """Random changes of all that a GAN's discriminator sees, real and generated, for little data (DiffAugment, ADA)."""
+    """Random changes of all that a GAN's discriminator sees, for little data (DiffAugment, ADA)."""
 
     flip: bool = False  # mirror left-right
     quarter_turns: bool = False  # rotate by 0, 90, 180 or 270 degrees
-    translation: float = Field(
-        default=0.0, ge=0, le=0.5
-    )  # by up to this share of the side; 0.125 in both papers
-    cutout: float = Field(
-        default=0.0, ge=0, lt=1
-    )  # side of a box of mid grey, as a share of the image's; 0.5 in both
+    # By up to this share of the side; 0.125 in both papers.
+    translation: float = Field(default=0.0, ge=0, le=0.5)
+    # Side of a box of mid grey, as a share of the image's; 0.5 in both.
+    cutout: float = Field(default=0.0, ge=0, lt=1)
     colour: bool = False  # brightness, contrast, and of colour images saturation
-    probability: (
-        Literal["adaptive"] | Annotated[float, Field(gt=0, le=1)]
-    )  # of each change; 1.0: DiffAugment
-    # The next two are of adaptive (ADA): what the mean sign of the discriminator on real images is held at (0.6 unless
-    # given), and in how many thousand images the probability can go from 0 to 1 (100; the paper's trainings take 500).
+    # Of each change; 1.0: DiffAugment.
+    probability: Literal["adaptive"] | Annotated[float, Field(gt=0, le=1)]
+    # The next two are of adaptive (ADA): what the mean sign of the discriminator on real images is
+    # held at (0.6 unless given), and in how many thousand images the probability can go from 0 to 1
+    # (100; the paper's trainings take 500).
     target: float | None = Field(default=None, gt=0, lt=1)
     adapt_kimg: Positive | None = None
 
@@ -72,13 +70,13 @@ class DiscriminatorAugment(Record):
         unread = [name for name in ("target", "adapt_kimg") if getattr(self, name) is not None]
         if self.probability != "adaptive" and unread:
             raise ValueError(
-                f"probability {self.probability} does not adapt. Remove {' and '.join(unread)}, or write "
-                "`probability: adaptive`"
+                f"probability {self.probability} does not adapt. Remove {' and '.join(unread)}, or "
+                "write `probability: adaptive`"
             )
         if not (self.flip or self.quarter_turns or self.translation or self.cutout or self.colour):
             raise ValueError(
-                "it changes nothing. Add `translation: 0.125, cutout: 0.5, colour: true`, or flip or quarter_turns, "
-                "or remove it"
+                "it changes nothing. Add `translation: 0.125, cutout: 0.5, colour: true`, or flip "
+                "or quarter_turns, or remove it"
             )
         return self
 
@@ -86,18 +84,16 @@ class DiscriminatorAugment(Record):
 class TrainingData(Record):
     """Which part of the dataset a model learns from."""
 
-    limit: int | None = Field(
-        default=None, ge=1
-    )  # training images: a fixed subset, nested in every larger one
+    # Training images: a fixed subset, nested in every larger one.
+    limit: int | None = Field(default=None, ge=1)
 
 
 class Extend(Record):
     """Images that a registered GAN draws, added to the training images; `extend: GAN` for short."""
 
     gan: ReferenceText
-    images: int | None = Field(
-        default=None, ge=1
-    )  # none: as many as the training images, 20,000 at most
+    # None: as many as the training images, 20,000 at most.
+    images: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -106,7 +102,7 @@ class Extend(Record):
 
 
 class RestorationData(TrainingData):
-    """The same for a restorer, whose pictures need no labels, so that generated ones can be among them."""
+    """The same for a restorer; it needs no labels, so generated pictures can be among its own."""
 
     extend: Extend | None = None
 
@@ -117,35 +113,34 @@ def _kimg(given: dict[str, Any]) -> float:
 
 
 class Training(Record):
-    """Budget, optimizer and rhythm of a training; all lengths are counted in thousands of images seen (kimg)."""
+    """Budget, optimizer and rhythm of a training.
+
+    All lengths are counted in thousands of images seen (kimg).
+    """
 
     kimg: Positive | None = None  # the budget: this, or `minutes`
     minutes: Positive | None = None  # of CPU time, all threads together; on CUDA of the clock
     batch_size: int = Field(ge=1)  # of all devices and parts together
-    accumulate: int = Field(
-        default=1, ge=1
-    )  # parts that a batch is computed in, one after another: to save memory
-    devices: int = Field(
-        default=1, ge=1
-    )  # processes that share each batch: one a GPU, or several on a CPU
+    # Parts that a batch is computed in, one after another: to save memory.
+    accumulate: int = Field(default=1, ge=1)
+    # Processes that share each batch: one a GPU, or several on a CPU.
+    devices: int = Field(default=1, ge=1)
     lr: Positive  # peak learning rate of Adam: linear warm-up, then cosine decay to zero
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     warmup_kimg: float = Field(default=0.0, ge=0)
     ema_halflife_kimg: Positive = 5.0  # the weights that are registered are this moving average
     clip_gradients: Positive | None = None  # largest norm of the gradient of all weights
-    precision: Literal["auto", "float32", "bfloat16"] = (
-        "auto"  # of the networks; auto: bfloat16 on CUDA alone
-    )
+    # Of the networks; auto: bfloat16 on CUDA alone.
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False  # torch.compile: minutes at the start, faster steps
-    crop_size: int | None = Field(
-        default=None, ge=16
-    )  # side of random training crops; none: whole images
+    # Side of random training crops; none: whole images.
+    crop_size: int | None = Field(default=None, ge=16)
     augment: Augment = Augment()
-    # Unless given, 20 reports and 2 samples in a training of less than 100 kimg. The last step of any does all three.
+    # Unless given, 20 reports and 2 samples in a training of less than 100 kimg. The last step of
+    # any does all three.
     log_every_kimg: Positive = Field(default_factory=lambda given: min(5.0, _kimg(given) / 20))
-    sample_every_kimg: Positive = Field(
-        default_factory=lambda given: min(50.0, _kimg(given) / 2)
-    )  # and validation
+    # And validation.
+    sample_every_kimg: Positive = Field(default_factory=lambda given: min(50.0, _kimg(given) / 2))
     checkpoint_every_kimg: Positive = 50.0
 
     @model_validator(mode="after")
@@ -180,35 +175,31 @@ class GanModel(Record):
     data: TrainingData = TrainingData()
     generator: GeneratorNetwork
     discriminator: DiscriminatorNetwork
-    conditional: bool | None = (
-        None  # draws a class that is asked for; left out: where the pictures have classes
-    )
+    # Draws a class that is asked for; left out: where the pictures have classes.
+    conditional: bool | None = None
     loss: Literal[
         "minimax", "non-saturating", "relativistic", "least-squares", "hinge", "wasserstein"
     ]
-    r1_gamma: float = Field(
-        ge=0
-    )  # weight of the gradient penalty on real images; 0 switches it off
+    # Weight of the gradient penalty on real images; 0 switches it off.
+    r1_gamma: float = Field(ge=0)
     r2_gamma: float = Field(ge=0)  # the same on generated images
-    gp_weight: float = Field(
-        default=0.0, ge=0
-    )  # of the penalty that holds slopes between the two at 1 (WGAN-GP: 10)
+    # Of the penalty that holds slopes between the two at 1 (WGAN-GP: 10).
+    gp_weight: float = Field(default=0.0, ge=0)
     discriminator_augment: DiscriminatorAugment | None = None
-    refine: ReferenceText | None = (
-        None  # a restorer, stored with the generator: what is generated has passed through it
-    )
+    # A restorer, stored with the generator: what is generated has passed through it.
+    refine: ReferenceText | None = None
     training: Training
 
     @model_validator(mode="after")
     def _bounded_critic(self) -> GanModel:
         penalised = self.r1_gamma > 0 or self.r2_gamma > 0 or self.gp_weight > 0
-        bounded = penalised or isinstance(
-            self.discriminator, ResnetDiscriminatorNetwork
-        )  # spectral normalisation
+        # Spectral normalisation.
+        bounded = penalised or isinstance(self.discriminator, ResnetDiscriminatorNetwork)
         if self.loss == "wasserstein" and not bounded:
             raise ValueError(
-                "loss 'wasserstein' grows without end unless the discriminator's slope is held: add `gp_weight: 10`, "
-                "or take the discriminator 'resnet', whose weights are normalised"
+                "loss 'wasserstein' grows without end unless the discriminator's slope is held: "
+                "add `gp_weight: 10`, or take the discriminator 'resnet', whose weights are "
+                "normalised"
             )
         return self
 
@@ -218,9 +209,8 @@ class Adversarial(Record):
 
     weight: Positive  # of the adversarial loss, beside the others; images are in [0, 1] there
     width: int = Field(default=32, ge=4, le=512)  # feature maps at half resolution
-    layers: int = Field(
-        default=2, ge=1, le=6
-    )  # halvings after the first: patches of 18, 34, 66, ... pixels
+    # Halvings after the first: patches of 18, 34, 66, ... pixels.
+    layers: int = Field(default=2, ge=1, le=6)
     loss: Literal["non-saturating", "least-squares", "hinge"] = "least-squares"
     lr: Positive | None = None  # peak learning rate of the discriminators; none: training.lr
     betas: tuple[Fraction, Fraction] = (0.5, 0.999)  # of their Adam
@@ -236,34 +226,29 @@ class RestorationModel(Record):
     degradation: tuple[Degradation, ...] = Field(min_length=1)
     network: RestorerNetwork
     loss: Literal["l2", "l1", "charbonnier"]
-    adversarial: Adversarial | None = (
-        None  # pix2pix: a sharper image, farther from the mean of all possible ones
-    )
-    compare_with: Name | None = (
-        None  # another restorer of the same: scored by the paired difference to its champion
-    )
+    # pix2pix: a sharper image, farther from the mean of all possible ones.
+    adversarial: Adversarial | None = None
+    # Another restorer of the same: scored by the paired difference to its champion.
+    compare_with: Name | None = None
     training: Training
 
 
 class TranslationModel(Record):
-    """A restorer that learns from damaged and clean pictures of which no two belong together (CycleGAN)."""
+    """A restorer that learns from damaged and clean pictures that don't belong together (CycleGAN)."""
 
     kind: Literal["translation"]
     purpose: Sentence | None = None  # for the model card; none: what its parameters say
     dataset: Name  # clean pictures
     data: TrainingData = TrainingData()
     damaged: Name | None = None  # a dataset of really damaged pictures; or
-    degradation: tuple[Degradation, ...] | None = Field(
-        default=None, min_length=1
-    )  # what damages half of the clean
+    # What damages half of the clean.
+    degradation: tuple[Degradation, ...] | None = Field(default=None, min_length=1)
     network: RestorerNetwork  # of both generators
     adversarial: Adversarial = Adversarial(weight=1.0)
-    cycle_weight: Positive = (
-        1.0  # of the mean absolute error of clean -> damaged -> clean, and of the way round
-    )
-    identity_weight: float = Field(
-        default=0.0, ge=0
-    )  # of that of clean pictures that are restored to themselves
+    # Of the mean absolute error of clean -> damaged -> clean, and of the way round.
+    cycle_weight: Positive = 1.0
+    # Of that of clean pictures that are restored to themselves.
+    identity_weight: float = Field(default=0.0, ge=0)
     pool_size: int = Field(default=50, ge=0)  # former fakes that each discriminator still sees
     training: Training
 
@@ -271,8 +256,8 @@ class TranslationModel(Record):
     def _one_source_of_damage(self) -> TranslationModel:
         if (self.damaged is None) == (self.degradation is None):
             raise ValueError(
-                "a translation learns either from a dataset of damaged pictures or from a degradation: give exactly "
-                "one of `damaged: DATASET` and `degradation: [...]`"
+                "a translation learns either from a dataset of damaged pictures or from a "
+                "degradation: give exactly one of `damaged: DATASET` and `degradation: [...]`"
             )
         return self
 
@@ -286,17 +271,15 @@ Model = Annotated[
 class Evaluation(Record):
     """How models are scored; a change here scores again and trains nothing."""
 
-    # The extractor: classifier:MODEL (its champion), classifier:MODEL/3, efficientnet_lite0 or inception. Without one
-    # restorers are scored by their pixels alone.
+    # The extractor: classifier:MODEL (its champion), classifier:MODEL/3, efficientnet_lite0 or
+    # inception. Without one restorers are scored by their pixels alone.
     features: Features | None = None
-    efficientnet_side: int = Field(
-        default=224, ge=32, le=224
-    )  # pixels that it sees; 224 as published, 96 in a ninth
+    # Pixels that it sees; 224 as published, 96 in a ninth.
+    efficientnet_side: int = Field(default=224, ge=32, le=224)
     inception: InceptionFile = InceptionFile()
     num_images: int = Field(ge=100)  # test images, and generated images of a GAN
-    max_side: int = Field(
-        default=512, ge=16
-    )  # pixels: of larger test photographs the centre is scored
+    # Pixels: of larger test photographs the centre is scored.
+    max_side: int = Field(default=512, ge=16)
     confidence: float = Field(gt=0.5, lt=1)
     pixels: Pixels = Pixels()
     lpips: Lpips | None = None
@@ -304,7 +287,7 @@ class Evaluation(Record):
 
     @property
     def extractor(self) -> str:
-        """What scores are named after: classifier, efficientnet or inception; empty if there is no extractor."""
+        """What scores are named after: classifier, efficientnet or inception; empty: nothing."""
         return (self.features or "").partition(":")[0].removesuffix("_lite0")
 
     @property
@@ -318,14 +301,17 @@ class Evaluation(Record):
         return (self.features or "").partition(":")[2] if "/" in (self.features or "") else ""
 
     @property
-    def published(self) -> str:
-        """Identity of published weights as the extractor; empty if it is one of our classifiers, or none."""
+    def published_weights(self) -> str:
+        """Identity of published weights as the extractor.
+
+        Empty if it is one of our classifiers, or none.
+        """
         return published_identity(self.extractor, self.efficientnet_side, self.inception)
 
-    def located(self, project_root: Path) -> Evaluation:
+    def resolve_paths(self, project_root: Path) -> Evaluation:
         """The same with files as they are to be opened from anywhere."""
         return (
-            self.model_copy(update={"lpips": self.lpips.located(project_root)})
+            self.model_copy(update={"lpips": self.lpips.resolve_paths(project_root)})
             if self.lpips
             else self
         )
@@ -336,15 +322,14 @@ class Params(Record):
 
     seed: int = Field(ge=0, lt=2**31)
     device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    threads: (
-        Literal["auto"] | Annotated[int, Field(ge=1)]
-    )  # CPU threads of torch; results differ between counts
+    # CPU threads of torch; results differ between counts.
+    threads: Literal["auto"] | Annotated[int, Field(ge=1)]
     datasets: dict[Name, Dataset]
     models: dict[Name, Model]
     evaluation: Evaluation
     promotion: Promotion = Promotion()
     schedules: Schedules = Field(default_factory=dict)
 
-    def resolved(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """All values, defaults included, as plain JSON types."""
         return self.model_dump(mode="json", exclude_none=True)

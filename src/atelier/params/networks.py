@@ -22,9 +22,8 @@ class CnnRestorerNetwork(Record):
     name: Literal["cnn"]
     width: int = Field(ge=4, le=512)
     depth: int = Field(ge=2, le=64)
-    noise_level: bool = (
-        False  # it sees the standard deviation of the noise: one model for a range of sigma
-    )
+    # It sees the standard deviation of the noise: one model for a range of sigma.
+    noise_level: bool = False
 
 
 class CrnnRestorerNetwork(Record):
@@ -41,16 +40,18 @@ class UnetRestorerNetwork(Record):
     """Residual blocks at several resolutions, with skip connections."""
 
     name: Literal["unet"]
-    width: int = Field(
-        ge=4, le=512
-    )  # feature maps at half resolution; twice as many at each lower one
+    # Feature maps at half resolution; twice as many at each lower one.
+    width: int = Field(ge=4, le=512)
     levels: int = Field(ge=1, le=6)  # resolutions: 1/2, 1/4, ...
     blocks: int = Field(ge=1, le=16)  # at each resolution on the way down, and on the way up
     noise_level: bool = False
 
 
 class NafnetRestorerNetwork(Record):
-    """The same with NAFNet's blocks: gates in place of activations, channel attention over the whole picture."""
+    """The same with NAFNet's blocks.
+
+    They have gates in place of activations, and channel attention over the whole picture.
+    """
 
     name: Literal["nafnet"]
     width: int = Field(ge=4, le=512)
@@ -135,9 +136,8 @@ class ProgressiveGeneratorNetwork(Record):
     name: Literal["progressive"]
     width: int = Field(ge=4, le=512)
     latent_dim: int = Field(ge=1, le=1024)
-    growth: float = Field(
-        default=0.5, gt=0, le=0.67
-    )  # share of the budget; what remains is trained at full resolution
+    # Share of the budget; what remains is trained at full resolution.
+    growth: float = Field(default=0.5, gt=0, le=0.67)
 
 
 class ProgressiveDiscriminatorNetwork(Record):

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-MODEL_NAME = r"^[a-z0-9][a-z0-9-]*$"  # also a file name, an MLflow name and a Prefect artifact key: nothing to escape
+# Also a file name, an MLflow name and a Prefect artifact key: nothing to escape.
+MODEL_NAME = r"^[a-z0-9][a-z0-9-]*$"
 Name = Annotated[str, Field(pattern=MODEL_NAME)]
 # A version of a registered model: its champion (`name`), `name@alias`, or `name/number`.
 ReferenceText = Annotated[

@@ -1,4 +1,7 @@
-"""References between models that can't serve, found before anything runs; others are looked up in the registry."""
+"""References between models that can't serve, found before anything runs.
+
+Others are looked up in the registry.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from atelier.params.references import needed_first, source_of
 
 
 def reference_errors(params: Params) -> Iterator[str]:
-    """One line for each reference to a model of this file that can't serve; others are looked up in the registry."""
+    """One line for each reference to a model of this file that can't serve.
+
+    Others are looked up in the registry.
+    """
     for name, model in params.models.items():
         if model.dataset not in params.datasets:
             continue  # an error of its own
@@ -22,8 +28,9 @@ def reference_errors(params: Params) -> Iterator[str]:
         way = _way_back(params, name)
         if way and name == min(way, key=list(params.models).index):
             yield (
-                f"models.{name}: each of {' -> '.join(way)} would have to be made before itself. Name a version "
-                f"instead of an alias ({way[1]}/1), or remove one of their `extend`, `refine` and `compare_with`."
+                f"models.{name}: each of {' -> '.join(way)} would have to be made before itself. "
+                f"Name a version instead of an alias ({way[1]}/1), or remove one of their "
+                "`extend`, `refine` and `compare_with`."
             )
 
 
@@ -43,14 +50,18 @@ def _extend_errors(where: str, model: RestorationModel, params: Params) -> Itera
     name = source.model
     if (gan := params.models.get(name)) is None:
         if params.datasets[model.dataset].image_size is None:
-            yield f"{where}: a GAN draws images of one size. Add datasets.{model.dataset}.image_size, or remove it."
+            yield (
+                f"{where}: a GAN draws images of one size. Add "
+                f"datasets.{model.dataset}.image_size, or remove it."
+            )
     elif not isinstance(gan, GanModel):
         gans = [key for key, other in params.models.items() if isinstance(other, GanModel)]
-        yield f"{where}.gan: {name!r} is a {gan.kind} model, not a GAN.{_known(gans)}"
+        yield f"{where}.gan: {name!r} is a {gan.kind} model, not a GAN.{_known_names(gans)}"
     elif gan.dataset != model.dataset:
         yield (
-            f"{where}.gan: {name!r} learns {gan.dataset!r}, this model {model.dataset!r}. Name a GAN of the same "
-            "dataset: another one's images may differ in size, or show what is test data here."
+            f"{where}.gan: {name!r} learns {gan.dataset!r}, this model {model.dataset!r}. Name a "
+            "GAN of the same dataset: another one's images may differ in size, or show what is "
+            "test data here."
         )
 
 
@@ -66,16 +77,19 @@ def _refine_errors(where: str, model: GanModel, params: Params) -> Iterator[str]
             for key, other in params.models.items()
             if other.kind in ("restoration", "translation")
         ]
-        yield f"{where}: {name!r} is a {restorer.kind} model, not a restorer.{_known(restorers)}"
+        yield f"{where}: {name!r} is a {restorer.kind} model, not a restorer.{_known_names(restorers)}"
         return
     if any(step.downsample is not None for step in restorer.degradation or ()):
-        yield f"{where}: {name!r} undoes downsample, so it would enlarge the images. Name a restorer that keeps them."
+        yield (
+            f"{where}: {name!r} undoes downsample, so it would enlarge the images. Name a restorer "
+            "that keeps them."
+        )
     used = params.datasets.get(restorer.dataset)
     if used is not None and used.channels != params.datasets[model.dataset].channels:
         yield (
-            f"{where}: {name!r} restores images of datasets.{restorer.dataset}.channels = {used.channels}, the GAN "
-            f"draws images of datasets.{model.dataset}.channels = {params.datasets[model.dataset].channels}. Name a "
-            "restorer of the same channels."
+            f"{where}: {name!r} restores images of datasets.{restorer.dataset}.channels = "
+            f"{used.channels}, the GAN draws images of datasets.{model.dataset}.channels = "
+            f"{params.datasets[model.dataset].channels}. Name a restorer of the same channels."
         )
 
 
@@ -91,13 +105,18 @@ def _comparison_errors(
             for key, item in params.models.items()
             if isinstance(item, RestorationModel) and key != own
         ]
-        hint = _known(restorers) if other else nearest(model.compare_with, restorers)
-        yield f"{where} = {model.compare_with!r} is not another restoration model of this file.{hint}"
+        hint = _known_names(restorers) if other else nearest(model.compare_with, restorers)
+        yield (
+            f"{where} = {model.compare_with!r} is not another restoration model of this file.{hint}"
+        )
     elif (other.dataset, other.degradation) != (model.dataset, model.degradation):
-        yield f"{where}: {model.compare_with!r} restores something else. Both need the same dataset and degradation."
+        yield (
+            f"{where}: {model.compare_with!r} restores something else. Both need the same dataset "
+            "and degradation."
+        )
 
 
-def _known(names: Sequence[str]) -> str:
+def _known_names(names: Sequence[str]) -> str:
     """Those that would do; the name that was given is right, but of another kind."""
     return f" Known: {', '.join(names)}." if names else ""
 

@@ -59,7 +59,10 @@ def source_of(model: Model) -> Reference | None:
 
 
 def is_made_here(params: Params, source: Reference) -> bool:
-    """Whether a model of this file decides what a reference names; a version's number decides for good."""
+    """Whether a model of this file decides what a reference names.
+
+    A version's number decides for good.
+    """
     return not source.is_fixed and source.model in params.models
 
 
@@ -76,7 +79,7 @@ def needed_first(params: Params, name: str) -> list[str]:
 
 
 def in_order(params: Params, names: Collection[str]) -> list[str]:
-    """These models and those that they need, in the order of the file, but each after what it needs."""
+    """These models and those that they need: in the file's order, but each after what it needs."""
     ordered: dict[str, None] = {}
 
     def add(name: str) -> None:

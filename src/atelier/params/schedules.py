@@ -1,4 +1,4 @@
-"""The section `schedules` of params.yaml: what runs by itself while the stack is up (`atelier up`)."""
+"""The section `schedules` of params.yaml: what runs by itself while the stack is up."""
 
 from __future__ import annotations
 
@@ -100,7 +100,8 @@ class Schedule(Record):
     cron: Cron | None = None  # by the clock of `timezone`
     every: Period | None = None  # instead: at fixed distances
     timezone: Zone = "UTC"
-    # Of several ticks that came due while nothing could run: the newest, all one after another, or none.
+    # Of several ticks that came due while nothing could run: the newest, all one after another, or
+    # none.
     late: Literal["newest", "all", "skip"] = "newest"
     models: list[Name] = Field(default_factory=list)  # only these and what they need; none: all
     overrides: list[str] = Field(default_factory=list)  # as of `atelier run --set`

@@ -7,39 +7,42 @@ from collections.abc import Iterator
 from atelier.params.datasets import Dataset
 from atelier.params.models import Params, RestorationModel, TranslationModel
 
-# Of SSIM's window, and of the image whose sixteenth holds it (MS-SSIM): atelier.metrics.structure, compared by a test.
+# Of SSIM's window, and of the image whose sixteenth holds it (MS-SSIM): atelier.metrics.structure,
+# compared by a test.
 SSIM_SIDE, MS_SSIM_SIDE = 11, 161
 
 
 def score_errors(params: Params) -> Iterator[str]:
-    """One line for each impossible combination of `evaluation`, `promotion` and the sizes of test images."""
+    """One line for each impossible combination of scores, gates and the sizes of test images."""
     border = params.evaluation.pixels.border
-    for name, dataset in _restored(params).items():
+    for name, dataset in _restored_datasets(params).items():
         side = dataset.image_size or min(dataset.shortest_side, params.evaluation.max_side)
         if side - 2 * border < SSIM_SIDE:
             yield (
-                f"evaluation.pixels.border = {border} leaves {max(0, side - 2 * border)} of {side} pixels of test "
-                f"images of datasets.{name}, SSIM needs {SSIM_SIDE}. Lower it to {(side - SSIM_SIDE) // 2} or less."
+                f"evaluation.pixels.border = {border} leaves {max(0, side - 2 * border)} of {side} "
+                f"pixels of test images of datasets.{name}, SSIM needs {SSIM_SIDE}. Lower it to "
+                f"{(side - SSIM_SIDE) // 2} or less."
             )
     for kind in ("restoration", "translation"):
         gate = getattr(params.promotion, kind)
         asked = {gate.metric, *gate.floors}
         if "lpips" in asked and params.evaluation.lpips is None:
             yield (
-                f"promotion.{kind}: lpips is measured only with weights. Give evaluation.lpips a path and its sha256, "
-                "or use another metric."
+                f"promotion.{kind}: lpips is measured only with weights. Give evaluation.lpips a "
+                "path and its sha256, or use another metric."
             )
-        for name, dataset in _restored(params, kind).items() if "ms_ssim" in asked else ():
+        for name, dataset in _restored_datasets(params, kind).items() if "ms_ssim" in asked else ():
             # Of pictures of differing sizes some may be large enough.
             if dataset.image_size and dataset.image_size - 2 * border < MS_SSIM_SIDE:
                 yield (
-                    f"promotion.{kind}: ms_ssim needs images of {MS_SSIM_SIDE} pixels without the border, those of "
-                    f"datasets.{name} have {dataset.image_size - 2 * border}. Use ssim."
+                    f"promotion.{kind}: ms_ssim needs images of {MS_SSIM_SIDE} pixels without the "
+                    f"border, those of datasets.{name} have {dataset.image_size - 2 * border}. Use "
+                    "ssim."
                 )
 
 
-def _restored(params: Params, kind: str = "") -> dict[str, Dataset]:
-    """The datasets whose test images are degraded and restored, by models of one kind or of both."""
+def _restored_datasets(params: Params, kind: str = "") -> dict[str, Dataset]:
+    """The datasets whose test images are degraded and restored, by models of a kind, or of both."""
     return {
         model.dataset: params.datasets[model.dataset]
         for model in params.models.values()

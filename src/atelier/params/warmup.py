@@ -1,7 +1,7 @@
 """A warm-up that is longer than its training would never let the learning rate come near `lr`.
 
-In a training that was cut short the recipe's warm-up is cut with it (`fitting_warmup` of atelier.training.schedules);
-otherwise it is a mistake.
+In a training that was cut short the recipe's warm-up is cut with it (`fitting_warmup` of
+atelier.training.schedules); otherwise it is a mistake.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ log = logging.getLogger("atelier")
 def warmup_errors(params: Params, overrides: Sequence[str]) -> Iterator[str]:
     """One line for each warm-up that is longer than its training and can't be meant.
 
-    One of 5 kimg at most, or in a file whose `kimg` was overridden alone, is a recipe's in a training that was cut
-    short: it becomes half of the training, which is logged. Budgets in minutes have no length yet; once they have, the
-    same is done.
+    One of 5 kimg at most, or in a file whose `kimg` was overridden alone, is a recipe's in a
+    training that was cut short: it becomes half of the training, which is logged.
+    Budgets in minutes have no length yet; once they have, the same is done.
 
     Args:
         params: as read.
@@ -39,12 +39,14 @@ def warmup_errors(params: Params, overrides: Sequence[str]) -> Iterator[str]:
             continue
         if warmup <= SHORT_KIMG or (f"{where}.kimg" in keys and f"{where}.warmup_kimg" not in keys):
             _say(
-                f"{where}.warmup_kimg = {warmup:g} exceeds the training, kimg = {kimg:g}: {kimg / 2:g} is taken."
+                f"{where}.warmup_kimg = {warmup:g} exceeds the training, kimg = {kimg:g}: "
+                f"{kimg / 2:g} is taken."
             )
             continue
         yield (
-            f"{where}.warmup_kimg = {warmup:g} must not be longer than the training, kimg = {kimg:g}: the "
-            f"learning rate would never reach lr. Lower it, to {kimg / 2:g} or less, or raise kimg."
+            f"{where}.warmup_kimg = {warmup:g} must not be longer than the training, kimg = "
+            f"{kimg:g}: the learning rate would never reach lr. Lower it, to {kimg / 2:g} or less, "
+            "or raise kimg."
         )
 
 

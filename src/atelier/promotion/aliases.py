@@ -23,7 +23,7 @@ from atelier.registry import (
     Entry,
     Registry,
     Version,
-    signed_now,
+    sign_now,
 )
 
 log = logging.getLogger("atelier")
@@ -79,7 +79,7 @@ def propose(
         challenger=challenger,
         flow_run_id=flow_run_id,
         runs=_runs_of(versions, named),
-        **signed_now(),
+        **sign_now(),
     )
     return Proposal(decision, entries[-1].hash if entries else START)
 
@@ -157,7 +157,7 @@ def begin_again(registry: Registry, model: str, reason: str) -> Decision:
         previous=numbers.get(PREVIOUS),
         challenger=numbers.get(CHALLENGER),
         runs=_runs_of(versions, {*numbers.values()}),
-        **signed_now(),
+        **sign_now(),
     )
     with registry.ledger.lock():
         registry.ledger.close(registry.ledger.append_first(decision))
@@ -175,7 +175,7 @@ def disagreements(registry: Registry, model: str) -> list[str]:
 
 def _closing(registry: Registry, newest: Decision) -> Decision:
     """What ends the chain of versions that are gone; the new ones begin without a champion."""
-    challenger = registry.aliased(newest.model, CHALLENGER)
+    challenger = registry.version_at(newest.model, CHALLENGER)
     return Decision(
         model=newest.model,
         action=Action.CLOSED,
@@ -186,7 +186,7 @@ def _closing(registry: Registry, newest: Decision) -> Decision:
         previous=None,
         challenger=challenger.number if challenger else None,
         runs={str(challenger.number): challenger.run_id} if challenger else {},
-        **signed_now(),
+        **sign_now(),
     )
 
 

@@ -15,7 +15,7 @@ QUALITY = "blessings/quality.json"
 
 def quality_blessing(params: Params, registry: Registry, version: Version) -> Quality:
     """Hold a version against the floors, and compare it with today's champion."""
-    champion = registry.aliased(version.model, CHAMPION)
+    champion = registry.version_at(version.model, CHAMPION)
     other = None
     if champion is not None and champion.number != version.number:
         refuse_lost(registry, champion)
@@ -30,7 +30,7 @@ def refuse_lost(registry: Registry, champion: Version) -> None:
     Raises:
         RegistryError: if its run is gone, with the way out.
     """
-    lost = registry.why_lost(champion)
+    lost = registry.explain_loss(champion)
     if lost:
         raise RegistryError(
             f"{champion} is champion, and {lost}: nothing can be compared with it. Bring it back, "

@@ -72,7 +72,7 @@ def require_decidable(registry: Registry, name: str) -> None:
     if name not in registry.model_names():
         return
     repair_interrupted(registry, name)
-    champion = registry.aliased(name, CHAMPION)
+    champion = registry.version_at(name, CHAMPION)
     if champion is not None:
         refuse_lost(registry, champion)
 
@@ -130,7 +130,7 @@ def propose_rejection(registry: Registry, version: Version, reason: str) -> Prop
     Raises:
         UsageError: if it is the champion, or was rejected already.
     """
-    if CHAMPION in version.aliases and not registry.why_lost(version):
+    if CHAMPION in version.aliases and not registry.explain_loss(version):
         way = f"take it back with `atelier rollback {version.model}`"
         raise UsageError(f"{version} is the champion: {way}.")
     if version.tags.get("verdict") == Action.REJECTED:
@@ -158,7 +158,7 @@ def propose_rollback(registry: Registry, model: str, number: int | None, reason:
     if target is None:
         raise UsageError(_why_no_way_back(model, number, candidates))
     proposal = propose(registry, target, Action.ROLLED_BACK, (reason,))
-    champion = registry.aliased(model, CHAMPION)
+    champion = registry.version_at(model, CHAMPION)
     if champion is not None:
         lost = champion.number
     else:  # the champion was deleted
@@ -168,8 +168,8 @@ def propose_rollback(registry: Registry, model: str, number: int | None, reason:
 
 def _ways_back(registry: Registry, model: str, newest_first: Sequence[Decision]) -> list[Version]:
     """The versions that can be gone back to, the nearest first."""
-    champion = registry.aliased(model, CHAMPION)
-    previous = registry.aliased(model, PREVIOUS)
+    champion = registry.version_at(model, CHAMPION)
+    previous = registry.version_at(model, PREVIOUS)
     candidates = _former_champions(newest_first, registry.versions(model))
     # Where the ledger tells something, an alias that somebody moved is no proof.
     is_told = not newest_first or previous in candidates

@@ -1,13 +1,14 @@
-"""MLflow: runs, registered versions and aliases. The only package of the project that imports mlflow (lazily).
+"""MLflow: runs, registered versions and aliases. No other package imports mlflow (here lazily).
 
-A registered model is a key of params.yaml. Aliases, lower case: `challenger`, `champion`, `previous`.
+A registered model is a key of params.yaml. Aliases, lower case: `challenger`, `champion`,
+`previous`.
 """
 
-from atelier.registry.decisions import Action, Decision, signed_now
+from atelier.registry.decisions import Action, Decision, sign_now
 from atelier.registry.fleet import Fleet, read_fleet
 from atelier.registry.ledger import START, Entry, Ledger
 from atelier.registry.records import RunRecord, Version
-from atelier.registry.runs import RunLog
+from atelier.registry.run_log import RunLog
 from atelier.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Registry
 
 __all__ = [
@@ -25,5 +26,5 @@ __all__ = [
     "RunRecord",
     "Version",
     "read_fleet",
-    "signed_now",
+    "sign_now",
 ]

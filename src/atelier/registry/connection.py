@@ -25,6 +25,7 @@ PATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7", "MLFLOW_HTTP_REQUEST_BACKOFF_
 PATIENCE_SECONDS = 120.0
 POLL_SECONDS = 1.0
 ANSWER_SECONDS = 4.0
+PAGE = 1000  # of most searches of MLflow the largest
 
 log = logging.getLogger("atelier")
 _patience = 0.0  # seconds in which a server that doesn't answer may come back
@@ -76,7 +77,7 @@ class Connection:
             self.mlflow: Any = mlflow
             self.project = project
             self.uri = str(mlflow.get_tracking_uri())
-            with self.explained("connect"), _first_use_lock(project):
+            with self.explain_errors("connect"), _first_use_lock(project):
                 _ping(self.uri)
                 if self.uri == database_url(project.root / "mlflow.db"):
                     _tell(relocate(project))
@@ -84,7 +85,7 @@ class Connection:
                 self.client.search_experiments(max_results=1)
 
     @contextmanager
-    def explained(self, action: str) -> Iterator[None]:
+    def explain_errors(self, action: str) -> Iterator[None]:
         """Turn MLflow's errors into one sentence that says what failed and what to check."""
         import sqlalchemy.exc
 
@@ -109,9 +110,9 @@ def mend_places(project: Project) -> list[Relocation]:
         RegistryError: if there is something to change, and the database can't be written.
     """
     with _first_use_lock(project):
-        found = relocate(project)
-    _tell(found)
-    return found
+        relocations = relocate(project)
+    _tell(relocations)
+    return relocations
 
 
 def _tell(relocations: list[Relocation]) -> None:
@@ -120,22 +121,19 @@ def _tell(relocations: list[Relocation]) -> None:
             log.warning("%s", relocation)
 
 
-PAGE = 1000  # of most searches of MLflow the largest
-
-
-def every_page(search: Callable[..., Any], **asked: Any) -> list[Any]:
+def every_page(search: Callable[..., Any], **conditions: Any) -> list[Any]:
     """All that a search of MLflow finds."""
-    found: list[Any] = []
+    results: list[Any] = []
     token = None
     while token != "":
-        page = search(**asked, max_results=PAGE, page_token=token)
-        found += page
+        page = search(**conditions, max_results=PAGE, page_token=token)
+        results += page
         token = page.token or ""
-    return found
+    return results
 
 
-def quoted(value: str) -> str:
-    """A value in a filter of MLflow, which knows two quotes and no escape.
+def quote(value: str) -> str:
+    """Write a value for a filter of MLflow, which knows two quotes and no escape.
 
     Raises:
         RegistryError: if it holds both quotes.
@@ -193,7 +191,10 @@ def _why_silent(uri: str) -> str:
 
 @contextmanager
 def _first_use_lock(project: Project) -> Iterator[None]:
-    """Two processes that create the database at once break it (`duplicate column name`), so one waits."""
+    """Let one process wait for another: both at once would break the database.
+
+    MLflow then fails with `duplicate column name`.
+    """
     with open_lock(project, "registry") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

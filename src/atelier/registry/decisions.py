@@ -56,8 +56,8 @@ class Decision:
         who: user name.
         at: time, ISO 8601, UTC.
         flow_run_id: of Prefect; empty if it was decided by hand.
-        runs: the run of each version that is named here, by its number. A model that was deleted in
-            MLflow and made again gives the numbers again, the runs never.
+        runs: the run of each version that is named here, by its number. A model that was deleted
+            in MLflow and made again gives the numbers again, the runs never.
     """
 
     model: str
@@ -74,17 +74,16 @@ class Decision:
     runs: Mapping[str, str] = field(default_factory=dict)
 
     def knows(self, version: Version) -> bool:
-        """Whether a version is one that is named here, and not another that was given its number."""
+        """Whether a version is named here, and not another one that was given its number."""
         named = {self.version, self.champion, self.previous, self.challenger}
         if version.number not in named:
             return False
-        if (
-            not self.runs
-        ):  # written before runs were: what was made after it can't be what it is about
+        if not self.runs:
+            # Written before runs were: what was made after it can't be what it is about.
             return version.created <= self.at
         return self.runs.get(str(version.number)) == version.run_id
 
 
-def signed_now() -> dict[str, str]:
+def sign_now() -> dict[str, str]:
     """Who decides, and when."""
     return {"who": getpass.getuser(), "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}

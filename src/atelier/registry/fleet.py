@@ -9,8 +9,8 @@ from typing import Any
 
 from atelier.errors import RegistryError
 from atelier.registry.connection import every_page
-from atelier.registry.ledger import EXPERIMENT, HEAD, Entry, checked, entry_of, is_entry
-from atelier.registry.records import RunRecord, Version, record_of
+from atelier.registry.ledger import EXPERIMENT, HEAD, Entry, check_chain, entry_of, is_entry
+from atelier.registry.records import RunRecord, Version, record_of, version_of
 from atelier.registry.versions import Registry, is_ours
 
 
@@ -40,37 +40,46 @@ def read_fleet(registry: Registry) -> Fleet:
         RegistryError: if MLflow fails.
     """
     client = registry._client
-    with registry.explained("list models, versions and runs"):
+    with registry.explain_errors("list models, versions and runs"):
         experiments = {
-            str(item.experiment_id): item.name for item in every_page(client.search_experiments)
+            str(experiment.experiment_id): experiment.name
+            for experiment in every_page(client.search_experiments)
         }
-        found = every_page(client.search_model_versions)
+        registered_versions = every_page(client.search_model_versions)
         models = [model for model in every_page(client.search_registered_models) if is_ours(model)]
         runs = every_page(
             client.search_runs,
             experiment_ids=list(experiments),
             order_by=["attributes.start_time DESC"],
         )
-    aliases = {model.name: model.aliases for model in models}
-    versions: dict[str, list[Version]] = {model.name: [] for model in models}
-    for item in (
-        item for item in found if item.name in versions
-    ):  # some may have been deleted meanwhile
-        versions[item.name].append(registry._version(item, aliases[item.name]))
-    written = [
+    entries = [
         run for run in runs if experiments[run.info.experiment_id] == EXPERIMENT and is_entry(run)
     ]
-    ledgers, distrusted = _ledgers(written, {model.name: model.tags.get(HEAD) for model in models})
+    heads = {model.name: model.tags.get(HEAD) for model in models}
+    ledgers, distrusted = _ledgers(entries, heads)
     return Fleet(
-        {
-            name: tuple(sorted(versions[name], key=lambda version: version.number))
-            for name in sorted(versions)
-        },
-        tuple(record_of(run) for run in runs if "fingerprint" in run.data.tags),
-        experiments,
-        ledgers,
-        distrusted,
+        models=_versions_by_model(models, registered_versions),
+        runs=tuple(record_of(run) for run in runs if "fingerprint" in run.data.tags),
+        experiments=experiments,
+        ledgers=ledgers,
+        distrusted=distrusted,
     )
+
+
+def _versions_by_model(
+    models: list[Any], registered_versions: list[Any]
+) -> dict[str, tuple[Version, ...]]:
+    """The versions of each model, oldest first, from what MLflow's client gives."""
+    aliases = {model.name: model.aliases for model in models}
+    versions: dict[str, list[Version]] = {model.name: [] for model in models}
+    for registered in registered_versions:
+        if registered.name in versions:  # some may have been deleted meanwhile
+            version = version_of(registered, aliases[registered.name])
+            versions[registered.name].append(version)
+    return {
+        name: tuple(sorted(versions[name], key=lambda version: version.number))
+        for name in sorted(versions)
+    }
 
 
 def _ledgers(
@@ -80,10 +89,11 @@ def _ledgers(
     by_model: dict[str, list[Any]] = defaultdict(list)
     for run in runs:
         by_model[run.data.tags.get("model", "")].append(run)
-    ledgers, distrusted = {}, {}
+    ledgers = {}
+    distrusted = {}
     for model, head in heads.items():
         try:
-            ledgers[model] = tuple(checked(model, map(entry_of, by_model[model]), head))
+            ledgers[model] = tuple(check_chain(model, map(entry_of, by_model[model]), head))
         except RegistryError as error:
             distrusted[model] = str(error)
     return ledgers, distrusted

@@ -45,7 +45,8 @@ class DatasetUse:
     Attributes:
         name: of the dataset.
         md5: the version of data/, as data.dvc names it.
-        context: what it was used for: "training" or "evaluation". Of the same version MLflow keeps the first use.
+        context: what it was used for: "training" or "evaluation". Of the same version MLflow
+            keeps the first use.
         counts: images in each split.
     """
 
@@ -86,82 +87,97 @@ class RunRecord:
     notes: str
 
 
-def record_of(run: Any) -> RunRecord:
-    """The record of a run as MLflow's client gives it."""
-    info, data = run.info, run.data
-    return RunRecord(
-        str(info.run_id),
-        str(info.status),
-        info.lifecycle_stage == "deleted",
-        _moment(info.start_time),
-        _moment(info.end_time),
-        {key: value for key, value in data.tags.items() if not key.startswith("mlflow.")},
-        dict(data.params),
-        dict(data.metrics),
-        tuple(_use(used) for used in run.inputs.dataset_inputs),
-        str(info.experiment_id),
-        data.tags.get(NOTE, ""),
+def version_of(registered: Any, aliases: Mapping[str, Any]) -> Version:
+    """The record of a version as MLflow's client gives it, with its model's aliases."""
+    number = int(registered.version)
+    pointing_here = [alias for alias, target in aliases.items() if int(target) == number]
+    return Version(
+        model=registered.name,
+        number=number,
+        run_id=str(registered.run_id),
+        created=_moment(registered.creation_timestamp),
+        aliases=tuple(sorted(pointing_here)),
+        tags=dict(registered.tags),
     )
 
 
-def gone(record: RunRecord | None, run_id: str) -> str:
+def record_of(run: Any) -> RunRecord:
+    """The record of a run as MLflow's client gives it."""
+    info = run.info
+    data = run.data
+    return RunRecord(
+        run_id=str(info.run_id),
+        status=str(info.status),
+        deleted=info.lifecycle_stage == "deleted",
+        started=_moment(info.start_time),
+        ended=_moment(info.end_time),
+        tags={key: value for key, value in data.tags.items() if not key.startswith("mlflow.")},
+        params=dict(data.params),
+        metrics=dict(data.metrics),
+        datasets=tuple(_use_of(dataset_input) for dataset_input in run.inputs.dataset_inputs),
+        experiment_id=str(info.experiment_id),
+        notes=data.tags.get(NOTE, ""),
+    )
+
+
+def explain_loss(record: RunRecord | None, run_id: str) -> str:
     """Why a run is lost, the beginning of a sentence; empty if it is there."""
     if record is None:
         return f"MLflow has run {run_id} no more (deleted, then `mlflow gc`)"
     if record.deleted:
-        return f"run {run_id} was deleted in MLflow (until `mlflow gc`: mlflow runs restore --run-id {run_id})"
+        return (
+            f"run {run_id} was deleted in MLflow "
+            f"(until `mlflow gc`: mlflow runs restore --run-id {run_id})"
+        )
     return ""
 
 
-def without_files(run: Any) -> str:
+def why_without_files(run: Any) -> str:
     """Why no artifact of an MLflow run can be had; empty if they are there.
 
     A run may have logged none; one that trained a model to the end has, and carries its parameters.
     """
     folder = local_path(run.info.artifact_uri)
-    logged = run.info.status == "FINISHED" and "params.sha256" in run.data.tags
-    if not logged or folder is None or folder.is_dir():
+    has_logged = run.info.status == "FINISHED" and "params.sha256" in run.data.tags
+    if not has_logged or folder is None or folder.is_dir():
         return ""
     return (
-        f"the files of run {run.info.run_id} are lost: there is no folder {folder}. Put it back from "
-        "a backup of mlruns/, or from the folder that the project was moved or copied from; "
+        f"the files of run {run.info.run_id} are lost: there is no folder {folder}. Put it back "
+        "from a backup of mlruns/, or from the folder that the project was moved or copied from; "
         "then: atelier adopt, atelier doctor."
     )
 
 
 def reasons_in(tags: Mapping[str, str]) -> tuple[str, ...]:
     """The reasons of a version's verdict; anybody may edit a tag, and then it is shown as it is."""
-    told = tags.get("verdict.reasons", "[]")
+    text = tags.get("verdict.reasons", "[]")
     try:
-        found = json.loads(told)
+        reasons = json.loads(text)
     except ValueError:
-        found = told
-    return tuple(map(str, found)) if isinstance(found, list) else (told,)
+        return (text,)
+    return tuple(map(str, reasons)) if isinstance(reasons, list) else (text,)
 
 
 def scores_in(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
     """The test scores among the metrics of a run: {metric: {"value", "low", "high"}}."""
-    names = [
-        key.removeprefix("test/")
-        for key in metrics
-        if key.startswith("test/") and f"{key}.low" in metrics
-    ]
-    return {
-        name: {part: metrics[f"test/{name}{suffix}"] for part, suffix in SCORE_PARTS.items()}
-        for name in names
-    }
+    scores = {}
+    for key in metrics:
+        if key.startswith("test/") and f"{key}.low" in metrics:
+            parts = {part: metrics[f"{key}{suffix}"] for part, suffix in SCORE_PARTS.items()}
+            scores[key.removeprefix("test/")] = parts
+    return scores
 
 
-def _use(used: Any) -> DatasetUse:
-    context = next((tag.value for tag in used.tags if tag.key == "mlflow.data.context"), "")
-    return DatasetUse(
-        used.dataset.name, used.dataset.digest, context, json.loads(used.dataset.profile or "{}")
-    )
+def _use_of(dataset_input: Any) -> DatasetUse:
+    """The use of a dataset as MLflow's client gives it."""
+    tags = {tag.key: tag.value for tag in dataset_input.tags}
+    dataset = dataset_input.dataset
+    counts = json.loads(dataset.profile or "{}")
+    return DatasetUse(dataset.name, dataset.digest, tags.get("mlflow.data.context", ""), counts)
 
 
 def _moment(milliseconds: int | None) -> str:
-    return (
-        time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds / 1000))
-        if milliseconds
-        else ""
-    )
+    """A time as MLflow keeps it, in ISO 8601, UTC; empty if there is none."""
+    if not milliseconds:
+        return ""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds / 1000))

@@ -87,10 +87,10 @@ def relocate(project: Project) -> list[Relocation]:
         return []
     try:
         with closing(sqlite3.connect(file, timeout=LOCKED_SECONDS)) as database:
-            columns = _present(database)
-            groups = _elsewhere(database, columns, project.root)
-            found = [_mend(database, columns, group, project.root) for group in groups]
-            return [relocation for relocation in found if relocation.count or relocation.left]
+            columns = _existing_columns(database)
+            groups = _groups_elsewhere(database, columns, project.root)
+            relocations = [_mend(database, columns, group, project.root) for group in groups]
+            return [each for each in relocations if each.count or each.left]
     except sqlite3.Error as error:
         raise RegistryError(
             f"{file} may name files in the folder that the project was moved or copied from, and "
@@ -98,23 +98,23 @@ def relocate(project: Project) -> list[Relocation]:
         ) from None
 
 
-def _present(database: Database) -> Columns:
+def _existing_columns(database: Database) -> Columns:
     """The columns that this version of MLflow's tables has."""
-    found = []
+    columns = []
     for table, column in COLUMNS:
-        known = {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
-        if column in known:
-            found.append((table, column))
-    return found
+        names = {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
+        if column in names:
+            columns.append((table, column))
+    return columns
 
 
-def _elsewhere(database: Database, columns: Columns, root: Path) -> list[_Group]:
+def _groups_elsewhere(database: Database, columns: Columns, root: Path) -> list[_Group]:
     """The addresses that name the files of another folder."""
     groups: dict[str, _Group] = {}
     homes = {f"{root.as_uri()}{FILES}", f"{root}{FILES}"}
     for table, address in _addresses(database, columns, root):
-        prefix, found, rest = address.rpartition(FILES)
-        if not found or (rest and not rest.startswith("/")) or local_path(address) is None:
+        prefix, separator, rest = address.rpartition(FILES)
+        if not separator or (rest and not rest.startswith("/")) or local_path(address) is None:
             continue
         if f"{prefix}{FILES}" in homes:
             continue

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from atelier.review.comparison import CHANGES
 from atelier.ui.pages import render
 
 Pictures = Mapping[str, Sequence[bytes | None]]  # by file name: PNG of A and of B
@@ -18,23 +19,28 @@ VERDICTS = {
 }
 
 
-def comparison_page(found: Mapping[str, Any], pictures: Pictures) -> str:
-    """One HTML file with everything in it; whatever comes from parameters or file names is escaped."""
-    inline = {
-        name: [base64.b64encode(picture).decode() if picture else "" for picture in pair]
-        for name, pair in pictures.items()
-    }
-    changes = {item["name"]: data_change(item) for item in found["data"]["datasets"]}
+def comparison_page(comparison: Mapping[str, Any], pictures: Pictures) -> str:
+    """One HTML file with everything in it.
+
+    Whatever comes from parameters or file names is escaped.
+    """
+    datasets = comparison["data"]["datasets"]
     return render(
-        "comparison.html", found=found, pictures=inline, changes=changes, verdicts=VERDICTS
+        "comparison.html",
+        found=comparison,
+        pictures={name: list(map(_inline, pair)) for name, pair in pictures.items()},
+        changes={dataset["name"]: describe_change(dataset) for dataset in datasets},
+        verdicts=VERDICTS,
     )
 
 
-def data_change(item: Mapping[str, Any]) -> str:
+def _inline(picture: bytes | None) -> str:
+    return base64.b64encode(picture).decode() if picture else ""
+
+
+def describe_change(dataset: Mapping[str, Any]) -> str:
     """What became of a dataset, in words."""
-    if item["a"] == item["b"]:
+    if dataset["a"] == dataset["b"]:
         return "the same"
-    counts = {
-        what: item[what] for what in ("added", "removed", "relabelled", "moved") if item.get(what)
-    }
-    return ", ".join(f"{count:,} {what}" for what, count in counts.items()) or "another version"
+    counts = [f"{dataset[kind]:,} {kind}" for kind in CHANGES if dataset.get(kind)]
+    return ", ".join(counts) or "another version"

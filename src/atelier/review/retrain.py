@@ -1,7 +1,7 @@
-"""Trains or scores for `atelier reproduce`, in a process of its own: `python -P retrain.py TASK.json`.
+"""Trains or scores for `atelier reproduce`, in its own process: `python -P retrain.py TASK.json`.
 
-This file is run by its path, so that every `atelier` that it imports is the code of the worktree, which may be older
-than this file: it uses of it only the stages, the parameters and the registry.
+This file is run by its path, so that every `atelier` that it imports is the code of the worktree,
+which may be older than this file: it uses of it only the stages, the parameters and the registry.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main(file: Path) -> None:
     file.with_suffix(".answer").write_text(json.dumps(answer), encoding="utf-8")
 
 
-def _opened(task: dict[str, Any]) -> tuple[Project, Params, str]:
+def _open(task: dict[str, Any]) -> tuple[Project, Params, str]:
     project = Project(Path(task["project"]))
     set_environment(project)
     return project, Params.model_validate_json(json.dumps(task["params"])), task["model"]
@@ -47,7 +47,7 @@ def _opened(task: dict[str, Any]) -> tuple[Project, Params, str]:
 
 def _train(task: dict[str, Any]) -> dict[str, Any]:
     """Train and register, and copy the bundle to where the parent looks for it."""
-    project, params, name = _opened(task)
+    project, params, name = _open(task)
     if Factory is None:
         number = stages.train(project, params, name, task["reason"])
     else:
@@ -60,7 +60,7 @@ def _train(task: dict[str, Any]) -> dict[str, Any]:
 
 def _score(task: dict[str, Any]) -> dict[str, Any]:
     """Evaluate versions by the same code on the same data."""
-    project, params, name = _opened(task)
+    project, params, name = _open(task)
     scores = []
     for number in task["numbers"]:
         if Factory is None:

@@ -1,4 +1,4 @@
-"""A project as it was at a commit, with the changes that were not committed then, in a folder of its own."""
+"""A project as it was at a commit, with the uncommitted changes of then, in a folder of its own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Worktree:
     scratch: Path
 
 
-def described(root: Path, commit: str) -> dict[str, str]:
+def describe_commit(root: Path, commit: str) -> dict[str, str]:
     """Date and subject of a commit; empty if the repository hasn't it.
 
     Raises:
@@ -37,9 +37,9 @@ def described(root: Path, commit: str) -> dict[str, str]:
     """
     if not git.knows(root, commit):
         return {}
-    wanted = ("--no-patch", "--format=%cI%x1f%s", "--end-of-options", commit)
-    shown = git.answer(root, "-c", "log.showSignature=false", "show", *wanted)
-    date, _, subject = shown.decode("utf-8", errors="replace").strip().partition("\x1f")
+    arguments = ("--no-patch", "--format=%cI%x1f%s", "--end-of-options", commit)
+    answer = git.answer(root, "-c", "log.showSignature=false", "show", *arguments)
+    date, _, subject = answer.decode("utf-8", errors="replace").strip().partition("\x1f")
     return {"date": date, "subject": subject}
 
 
@@ -56,8 +56,8 @@ def changed_files(root: Path, before: str, after: str) -> str:
 
 
 @contextmanager
-def checked_out(root: Path, commit: str, diff: bytes) -> Iterator[Worktree]:
-    """A git worktree for a while.
+def check_out(root: Path, commit: str, diff: bytes) -> Iterator[Worktree]:
+    """Make a git worktree for a while.
 
     Args:
         root: the project's folder, in a git repository.
@@ -73,16 +73,17 @@ def checked_out(root: Path, commit: str, diff: bytes) -> Iterator[Worktree]:
         raise ProvenanceError(f"{root} is in no git repository, so it has no commit {commit[:10]}.")
     prefix = os.fsdecode(git.answer(root, "rev-parse", "--show-prefix").rstrip(b"\n"))
     with tempfile.TemporaryDirectory(prefix="atelier-", ignore_cleanup_errors=True) as folder:
-        top, scratch = Path(folder).resolve() / "tree", Path(folder).resolve() / "scratch"
+        top = Path(folder).resolve() / "tree"
+        scratch = Path(folder).resolve() / "scratch"
         scratch.mkdir()
         # Without hooks: what somebody's post-checkout does is no part of the commit.
         add = ("-c", "core.hooksPath=/dev/null", "worktree", "add", "--quiet", "--detach")
-        _required(root, f"commit {commit[:10]} can't be checked out", *add, str(top), commit)
+        _run_git(root, f"commit {commit[:10]} can't be checked out", *add, str(top), commit)
         try:
             if diff.strip():
                 problem = "the stored uncommitted changes do not apply to their commit"
                 # With the index, which names the commits of submodules.
-                _required(top, problem, *APPLY, "--index", "-", given=diff)
+                _run_git(top, problem, *APPLY, "--index", "-", given=diff)
             fill_submodules(own_top, top)
             project = top / prefix
             if not project.is_dir():
@@ -95,7 +96,8 @@ def checked_out(root: Path, commit: str, diff: bytes) -> Iterator[Worktree]:
             git.ask(root, "worktree", "remove", "--force", "--force", str(top))
 
 
-def _required(folder: Path, problem: str, *arguments: str, given: bytes = b"") -> None:
+def _run_git(folder: Path, problem: str, *arguments: str, given: bytes = b"") -> None:
+    """Run git, which has to succeed: else `problem` is the beginning of the error message."""
     done = git.ask(folder, *arguments, given=given)
     if done.returncode:
         raise ProvenanceError(f"{problem}: {git.reason(done)}")

@@ -1,4 +1,7 @@
-"""What leaves the house: the files of a registered version, and what they restore. It knows no registry."""
+"""What leaves the house: the files of a registered version, and what they restore.
+
+It knows no registry.
+"""
 
 from pathlib import Path
 

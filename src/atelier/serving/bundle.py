@@ -1,4 +1,4 @@
-"""The folder that is registered: weights as safetensors, the network's source, and what is needed to build it."""
+"""The folder that is registered: weights as safetensors, and what the network is built by."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from atelier.data.store import DatasetInfo
@@ -46,22 +46,27 @@ def _class_names(kind: str, trained: Trained, info: DatasetInfo) -> list[str]:
 
 
 def add_refiner(gan: Path, restorer: Path, version: str) -> None:
-    """Store the network of a restorer's bundle in that of a GAN, whose images will have passed through it.
+    """Store the network of a restorer's bundle in that of a GAN.
+
+    The GAN's images will have passed through it.
 
     Args:
         gan: folder of the GAN's bundle.
         restorer: folder of the restorer's.
         version: of the restorer, `name/number`, to be kept with it.
     """
-    config, other = (
-        json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        for folder in (gan, restorer)
-    )
+    config = _read_config(gan)
+    restorer_config = _read_config(restorer)
     config["refiner"] = {
         "version": version,
-        "builder": other["builder"],
-        "network": other["network"],
+        "builder": restorer_config["builder"],
+        "network": restorer_config["network"],
     }
     (gan / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
     shutil.copy(restorer / "network.py", gan / "refiner.py")
     shutil.copy(restorer / "weights.safetensors", gan / "refiner.safetensors")
+
+
+def _read_config(bundle: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((bundle / "config.json").read_text(encoding="utf-8"))
+    return config

@@ -1,9 +1,10 @@
-"""Query one registered version as a stranger would; a program of its own, which imports nothing of Atelier.
+"""Query one registered version as a stranger would; a program that imports nothing of Atelier.
 
     python inspection.py URI < SIGNATURE.json
 
-SIGNATURE: what MLflow should have stored. The last line that it prints is JSON: {"failures": [sentence, ...],
-"load_seconds", "milliseconds" for one image, "size": its side in pixels}.
+SIGNATURE: what MLflow should have stored. The last line that it prints is JSON:
+{"failures": [sentence, ...], "load_seconds", "milliseconds" for one image, "size": its side in
+pixels}.
 """
 
 import json
@@ -32,64 +33,64 @@ def inspect(uri: str, signature: dict[str, Any]) -> dict[str, Any]:
         return {
             "failures": [f"can't be loaded: {type(error).__name__}: {str(error).splitlines()[0]}"]
         }
-    found: dict[str, Any] = {"load_seconds": time.perf_counter() - started, "failures": []}
+    report: dict[str, Any] = {"load_seconds": time.perf_counter() - started, "failures": []}
+    failures = report["failures"]
     served = model.unwrap_python_model()
-    for name, network in (
-        ("network", served.network),
-        ("refiner", getattr(served, "refiner", None)),
-    ):
-        broken = (
-            [key for key, value in network.state_dict().items() if not value.isfinite().all()]
-            if network
-            else []
-        )
+    networks = {"network": served.network, "refiner": getattr(served, "refiner", None)}
+    for name, network in networks.items():
+        broken = _not_finite(network) if network else []
         if broken:
-            found["failures"].append(
-                f"NaN or infinite weights in the {name}: {', '.join(broken[:3])}"
-            )
-    stored = model.metadata.signature
-    if stored is None or stored.to_dict() != signature:
-        was = None if stored is None else stored.to_dict()
-        found["failures"].append(f"wrong signature: {was}; this kind of model has {signature}")
-    return found if found["failures"] else found | _query(model, served.config)
+            failures.append(f"NaN or infinite weights in the {name}: {', '.join(broken[:3])}")
+    metadata = model.metadata.signature
+    stored = None if metadata is None else metadata.to_dict()
+    if stored is None or stored != signature:
+        failures.append(f"wrong signature: {stored}; this kind of model has {signature}")
+    return report if failures else report | _query(model, served.config)
+
+
+def _not_finite(network: Any) -> list[str]:
+    """Names of the weights that hold NaN or infinite values."""
+    return [key for key, value in network.state_dict().items() if not value.isfinite().all()]
 
 
 def _query(model: Any, config: dict[str, Any]) -> dict[str, Any]:
     """Shape, range and repeatability of answers, and the time for one image."""
     size = config["image_size"] or 64
-    failures: list[str] = []
-    for request, shape in _requests(config, size):
-        try:
-            answer, again = np.asarray(model.predict(request)), np.asarray(model.predict(request))
-        except Exception as error:
-            failures.append(
-                f"fails on a request: {type(error).__name__}: {str(error).splitlines()[0]}"
-            )
-            continue
-        if answer.dtype != np.float32 or answer.shape != shape:
-            failures.append(
-                f"answers {answer.dtype} {answer.shape} where float32 {shape} is promised"
-            )
-        elif not (np.isfinite(answer).all() and answer.min() >= 0 and answer.max() <= 1):
-            failures.append(
-                f"answers out of range: [{answer.min():.4g}, {answer.max():.4g}], promised is [0, 1]"
-            )
-        elif not np.array_equal(answer, again):
-            failures.append("answers the same request differently")
-    one = (
-        {"num_images": 1} if config["kind"] == "gan" else _noise(1, config["channels"], size, size)
-    )
-    request = _table(one) if isinstance(one, dict) else one
+    problems = [_ask(model, request, shape) for request, shape in _requests(config, size)]
+    failures = [problem for problem in problems if problem]
+    milliseconds = None if failures else _time_one_image(model, config, size)
+    return {"failures": failures, "size": size, "milliseconds": milliseconds}
+
+
+def _ask(model: Any, request: Any, shape: tuple[int, ...]) -> str:
+    """What is wrong with the answer to a request; empty if nothing is."""
+    try:
+        answer = np.asarray(model.predict(request))
+        again = np.asarray(model.predict(request))
+    except Exception as error:
+        return f"fails on a request: {type(error).__name__}: {str(error).splitlines()[0]}"
+    if answer.dtype != np.float32 or answer.shape != shape:
+        return f"answers {answer.dtype} {answer.shape} where float32 {shape} is promised"
+    if not (np.isfinite(answer).all() and answer.min() >= 0 and answer.max() <= 1):
+        bounds = f"[{answer.min():.4g}, {answer.max():.4g}]"
+        return f"answers out of range: {bounds}, promised is [0, 1]"
+    if not np.array_equal(answer, again):
+        return "answers the same request differently"
+    return ""
+
+
+def _time_one_image(model: Any, config: dict[str, Any], size: int) -> float:
+    """The median of some calls, in milliseconds."""
+    if config["kind"] == "gan":
+        request = _table({"num_images": 1})
+    else:
+        request = _noise(1, config["channels"], size, size)
     times = []
-    for _ in range(REPEATS if not failures else 0):
+    for _ in range(REPEATS):
         started = time.perf_counter()
         model.predict(request)
         times.append(1000 * (time.perf_counter() - started))
-    return {
-        "failures": failures,
-        "size": size,
-        "milliseconds": statistics.median(times) if times else None,
-    }
+    return statistics.median(times)
 
 
 def _requests(config: dict[str, Any], size: int) -> list[tuple[Any, tuple[int, ...]]]:
@@ -103,11 +104,12 @@ def _requests(config: dict[str, Any], size: int) -> list[tuple[Any, tuple[int, .
     if config["kind"] == "classification":
         classes = config["network"]["num_classes"]
         return [(_noise(count, channels, size, size), (count, classes)) for count in (1, 3)]
-    sides, upscale = (
-        ((size, size), (37, 31)),
-        config["network"].get("upscale", 1),
-    )  # a restorer takes any size
-    return [(_noise(2, channels, h, w), (2, channels, h * upscale, w * upscale)) for h, w in sides]
+    upscale = config["network"].get("upscale", 1)
+    requests: list[tuple[Any, tuple[int, ...]]] = []
+    for height, width in ((size, size), (37, 31)):  # a restorer takes any size
+        shape = (2, channels, height * upscale, width * upscale)
+        requests.append((_noise(2, channels, height, width), shape))
+    return requests
 
 
 def _noise(count: int, channels: int, height: int, width: int) -> Any:

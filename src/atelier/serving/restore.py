@@ -18,7 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 from atelier.data.sources.appearance import Tell
 from atelier.data.sources.decoding import OwnSize, decode, quiet_pillow
 from atelier.data.sources.layout import is_hidden
-from atelier.data.sources.names import shown
+from atelier.data.sources.names import escape
 from atelier.data.sources.pictures import Unusable
 from atelier.data.sources.signatures import NUM_BYTES, PICTURE_ENDINGS, starts_like_a_picture
 from atelier.errors import UsageError
@@ -44,7 +44,8 @@ def restore_files(
         channels: of the images that the model knows.
         inputs: files, or folders whose visible pictures are taken (not below).
         output: folder; made if missing.
-        settings: of the model: `iterations` of a recurrent one, `sigma` of one that is told the noise level.
+        settings: of the model: `iterations` of a recurrent one, `sigma` of one that is told the
+            noise level.
         tell: is told what was done to a picture, or left out, that people may want to know.
 
     Raises:
@@ -58,7 +59,7 @@ def restore_files(
         for source, name in files:
             try:
                 x_1CHW = read_picture(source, channels, partial(_tell_of, source, tell))
-                _save(output / name, _restored(served, x_1CHW, settings))
+                _save(output / name, _restore(served, x_1CHW, settings))
             except UsageError as error:
                 problems.append(f"{source}: {error}")
     if problems:
@@ -82,10 +83,10 @@ def read_picture(path: Path, channels: int, tell: Tell) -> NDArray[np.float32]:
     return np.moveaxis(pixels_HWC.astype(np.float32) / np.float32(255), -1, 0)[None]
 
 
-def _restored(
+def _restore(
     served: Any, x_1CHW: NDArray[np.float32], settings: Mapping[str, float]
 ) -> NDArray[np.uint8]:
-    """HWC pixels of the answer; what fails for one picture is said of that one."""
+    """Ask the model, and give HWC pixels; what fails for one picture is said of that one."""
     height, width = x_1CHW.shape[2:]
     try:
         pixels_1HWC = to_pixels(served.predict(x_1CHW, params=dict(settings) or None))
@@ -101,7 +102,7 @@ def _restored(
 
 
 def _tell_of(source: Path, tell: Tell, note: str) -> None:
-    tell(f"{shown(str(source))} {note}")
+    tell(f"{escape(str(source))} {note}")
 
 
 def _refuse_overwriting(files: Sequence[tuple[Path, str]], output: Path) -> None:
@@ -114,8 +115,8 @@ def _refuse_overwriting(files: Sequence[tuple[Path, str]], output: Path) -> None
             )
         if target.exists() and not _is_result(target):
             raise UsageError(
-                f"{target} was there before: no result of `atelier restore`, or changed since. Nothing was "
-                "restored. Name another folder, or move that file."
+                f"{target} was there before: no result of `atelier restore`, or changed since. "
+                "Nothing was restored. Name another folder, or move that file."
             )
 
 
@@ -162,10 +163,12 @@ def _picture_files(inputs: Sequence[Path], tell: Tell) -> list[tuple[Path, str]]
     files: list[tuple[Path, str]] = []
     taken: set[str] = set()
     for source in sources:
-        suffixes = ("", *(f"-{n}" for n in range(2, len(sources) + 1)))
-        candidates = (f"{source.stem}{suffix}.png" for suffix in suffixes)
-        name = next(name for name in candidates if _folded(name) not in taken)
-        taken.add(_folded(name))
+        name = f"{source.stem}.png"
+        number = 1
+        while _fold(name) in taken:
+            number += 1
+            name = f"{source.stem}-{number}.png"
+        taken.add(_fold(name))
         files.append((source, name))
     return files
 
@@ -191,6 +194,6 @@ def _is_picture(path: Path) -> bool:
         return False
 
 
-def _folded(name: str) -> str:
-    """Equal for names that are one file where the file system folds case or Unicode forms."""
+def _fold(name: str) -> str:
+    """Make names equal that are one file where the file system folds case or Unicode forms."""
     return unicodedata.normalize("NFC", name).casefold()

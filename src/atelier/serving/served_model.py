@@ -1,10 +1,11 @@
-"""The registered model: MLflow loads this file ("models from code"), the weights lie beside it as safetensors.
+"""The registered model: MLflow loads this file ("models from code"), and its safetensors.
 
-The file imports nothing of Atelier. The network's own source is stored with its weights and loaded by path under a name
-of its own, so versions from different times work side by side in one process.
+The file imports nothing of Atelier. The network's own source is stored with its weights and loaded
+by path under a name of its own, so versions from different times work side by side in one process.
 
-Contract: float32 NCHW, images in [0, 1], which noise may leave; outputs are clipped to [0, 1]. What doesn't fit is a
-ValueError before the network runs. An answer is the same to 1e-5 whatever else is asked for in the same request.
+Contract: float32 NCHW, images in [0, 1], which noise may leave; outputs are clipped to [0, 1]. What
+doesn't fit is a ValueError before the network runs. An answer is the same to 1e-5 whatever else is
+asked for in the same request.
 Shapes: N images, C channels, H height, W width, K classes, Z latent.
 """
 
@@ -29,22 +30,26 @@ BATCH = 256  # images in one pass: bounds memory, does not change the result
 BATCH_PIXELS = 2**19  # in one pass, or one image that has more
 MOST_VALUES = 2**32  # of an answer: 16 GiB
 MOST_ITERATIONS = 1000
-# How far pixels of an image may lie outside of [0, 1] on average: noise of sigma 0.37 puts black ones at 0.15.
-# Pictures in [-1, 1] have about 0.25, those in 0..255 about 100.
+# How far pixels of an image may lie outside of [0, 1] on average: noise of sigma 0.37 puts black
+# ones at 0.15. Pictures in [-1, 1] have about 0.25, those in 0..255 about 100.
 MEAN_EXCESS = 0.15
 EXCESS = 5.0  # of a single pixel: five times the strongest noise that is known, sigma 1
 
 
 class ServedModel(PythonModel):  # type: ignore[misc]
-    """One registered version of any kind; `bundle` holds config.json, network.py and weights.safetensors.
+    """One registered version of any kind.
 
-    That of a GAN may hold a restorer as well, in refiner.py and refiner.safetensors, which all its images pass through.
+    `bundle` holds config.json, network.py and weights.safetensors.
+
+    That of a GAN may hold a restorer as well, in refiner.py and refiner.safetensors, which all its
+    images pass through.
     """
 
     config: dict[str, Any]
     network: torch.nn.Module
     refiner: torch.nn.Module | None
-    # The signature checks the input. Without this MLflow 3.17 warns at every load that `predict` has no type hints.
+    # The signature checks the input. Without this MLflow 3.17 warns at every load that `predict`
+    # has no type hints.
     _skip_type_hint_validation = True
 
     def load_context(self, context: Any) -> None:
@@ -64,19 +69,23 @@ class ServedModel(PythonModel):  # type: ignore[misc]
 
         Args:
             context: MLflow's, unused.
-            model_input: restoration and classification: float32 NCHW in [0, 1]; gan: a table with any of the columns
-                `num_images`, `seed`, `class` (class -1: all classes in turn), one request a row; where a restorer is
-                stored with it also `refined` (1 unless it is 0).
-            params: gan: the same, for all rows without that column; crnn: `iterations`, 0 for the trained number;
-                restorers with `noise_level`: `sigma`, the standard deviation of the noise of all these images in units
-                of their range, below 0 (the default) to estimate it from each.
+            model_input: restoration and classification: float32 NCHW in [0, 1]; gan: a table with
+                any of the columns `num_images`, `seed`, `class` (class -1: all classes in turn),
+                one request a row; where a restorer is stored with it also `refined` (1 unless it is
+                0).
+            params: gan: the same, for all rows without that column; crnn: `iterations`, 0 for the
+                trained number; restorers with `noise_level`: `sigma`, the standard deviation of the
+                noise of all these images in units of their range, below 0 (the default) to estimate
+                it from each.
 
         Returns:
-            float32: x_hat_NCHW in [0, 1], probabilities_NK, or x_NCHW in [0, 1]. Image n of a seed is one image,
+            float32: x_hat_NCHW in [0, 1], probabilities_NK, or x_NCHW in [0, 1]. Image n of a seed
+                is one image,
             however many are asked for.
 
         Raises:
-            ValueError: if the input or a parameter is not of this form; it says what was given and what is allowed.
+            ValueError: if the input or a parameter is not of this form; it says what was given and
+                what is allowed.
         """
         params = params or {}
         with torch.inference_mode():
@@ -102,7 +111,8 @@ class ServedModel(PythonModel):  # type: ignore[misc]
         wanted = f"N x {channels} x {size or 'height'} x {size or 'width'}"
         if x_NCHW.dtype != np.float32 or x_NCHW.ndim != 4 or x_NCHW.shape[1:] != (channels, *sides):
             raise ValueError(
-                f"the input is {x_NCHW.dtype} of shape {x_NCHW.shape}; this model takes float32 of shape {wanted}, "
+                f"the input is {x_NCHW.dtype} of shape {x_NCHW.shape}; this model takes float32 of "
+                f"shape {wanted}, "
                 "images in [0, 1]."
             )
         if not x_NCHW.size:
@@ -120,7 +130,8 @@ class ServedModel(PythonModel):  # type: ignore[misc]
         iterations = _whole_number("iterations", params.get("iterations", 0))
         if not 0 <= iterations <= MOST_ITERATIONS:
             raise ValueError(
-                f"iterations = {iterations} must be at least 1 and at most {MOST_ITERATIONS}, or 0 for the number it "
+                f"iterations = {iterations} must be at least 1 and at most {MOST_ITERATIONS}, or 0 "
+                "for the number it "
                 "was trained with."
             )
         if iterations and "iterations" not in self.config["network"]:
@@ -131,7 +142,8 @@ class ServedModel(PythonModel):  # type: ignore[misc]
         sigma = params.get("sigma", -1)
         if not isinstance(sigma, int | float | np.number) or not sigma <= 1:
             raise ValueError(
-                f"sigma = {sigma} must be at most 1: it is in units of the image range, 25 of 255 is 0.098."
+                f"sigma = {sigma} must be at most 1: it is in units of the image range, 25 of 255 "
+                "is 0.098."
             )
         if sigma >= 0:
             arguments["sigma"] = float(sigma)
@@ -141,25 +153,24 @@ class ServedModel(PythonModel):  # type: ignore[misc]
     def _generate(self, requests: pd.DataFrame, params: dict[str, Any]) -> np.ndarray:
         if not isinstance(requests, pd.DataFrame):
             raise ValueError(
-                f"a GAN takes a table of requests (pandas.DataFrame), not {type(requests).__name__}."
+                "a GAN takes a table of requests (pandas.DataFrame), not "
+                f"{type(requests).__name__}."
             )
         rows = requests.to_dict("records") or [{}]
-        checked = [
-            self._checked_request({**params, **{str(key): value for key, value in row.items()}})
-            for row in rows
-        ]
-        size, channels = self.config["image_size"], self.config["channels"]
-        num_images, most = (
-            sum(request["num_images"] for request in checked),
-            MOST_VALUES // (channels * size**2),
-        )
+        checked = []
+        for row in rows:
+            named = {str(key): value for key, value in row.items()}
+            checked.append(self._check_request({**params, **named}))
+        size = self.config["image_size"]
+        num_images = sum(request["num_images"] for request in checked)
+        most = MOST_VALUES // (self.config["channels"] * size**2)
         if num_images > most:
             raise ValueError(
                 f"num_images = {num_images} in all must be at most {most}. Ask for fewer at a time."
             )
         return np.concatenate([self._generate_one(**request) for request in checked])
 
-    def _checked_request(self, request: dict[str, Any]) -> dict[str, int]:
+    def _check_request(self, request: dict[str, Any]) -> dict[str, int]:
         """num_images, seed, wanted and refined as whole numbers that this GAN can answer."""
         num_images, seed, wanted = (
             _whole_number(key, request.get(key, -1)) for key in ("num_images", "seed", "class")
@@ -167,24 +178,26 @@ class ServedModel(PythonModel):  # type: ignore[misc]
         num_classes = self.config["network"]["num_classes"]
         if num_images < 1 or not 0 <= seed < 2**63 or not -1 <= wanted < num_classes:
             raise ValueError(
-                f"num_images = {num_images} must be at least 1, seed = {seed} at least 0 and below 2**63, and class = "
-                f"{wanted} between 0 and {num_classes - 1}, or -1 for all classes in turn."
+                f"num_images = {num_images} must be at least 1, seed = {seed} at least 0 and below "
+                f"2**63, and class = {wanted} between 0 and {num_classes - 1}, or -1 for all "
+                "classes in turn."
             )
         refined = _whole_number("refined", request.get("refined", 1))
         return {"num_images": num_images, "seed": seed, "wanted": wanted, "refined": refined}
 
     def _generate_one(self, num_images: int, seed: int, wanted: int, refined: int) -> np.ndarray:
-        num_classes, latent_dim = (
-            self.config["network"]["num_classes"],
-            self.config["network"]["latent_dim"],
-        )
+        num_classes = self.config["network"]["num_classes"]
+        latent_dim = self.config["network"]["latent_dim"]
         refiner = self.refiner if refined else None
-        rng, images = _generator(seed), []
+        rng = _generator(seed)
+        images = []
         for numbers_B in torch.split(torch.arange(num_images), BATCH):
             z_BZ = draw_latents(len(numbers_B), latent_dim, rng).to(self._device())
             labels_B = numbers_B % num_classes if wanted < 0 else torch.full_like(numbers_B, wanted)
             x_BCHW = (self.network(z_BZ, labels_B.to(z_BZ.device)) * 0.5 + 0.5).clamp(0, 1)
-            images.append(np.asarray((refiner(x_BCHW).clamp(0, 1) if refiner else x_BCHW).cpu()))
+            if refiner:
+                x_BCHW = refiner(x_BCHW).clamp(0, 1)
+            images.append(np.asarray(x_BCHW.cpu()))
         return np.concatenate(images)
 
     def _device(self) -> torch.device:
@@ -198,9 +211,10 @@ def _generator(seed: int) -> torch.Generator:
 
 
 def draw_latents(num_images: int, latent_dim: int, rng: torch.Generator) -> torch.Tensor:
-    """The latents z_NZ of the next images: one draw an image, so that none depends on how many follow.
+    """The latents z_NZ of the next images, one draw an image.
 
-    A draw of all at once would: where their number of values is no multiple of 16, torch draws the last 16 anew.
+    So none depends on how many follow. A draw of all at once would: where their number of values is
+    no multiple of 16, torch draws the last 16 anew.
     """
     return torch.stack([torch.randn(latent_dim, generator=rng) for _ in range(num_images)])
 
@@ -212,12 +226,14 @@ def _refuse_other_ranges(x_NCHW: np.ndarray) -> None:
             raise ValueError(
                 f"image {number} of the input holds {broken} values that are NaN or infinite."
             )
-        low, high = x_CHW.min(), x_CHW.max()
+        low = x_CHW.min()
+        high = x_CHW.max()
         excess = np.abs(x_CHW - x_CHW.clip(0, 1)).mean(dtype=np.float64)
         if excess > MEAN_EXCESS or low < -EXCESS or high > 1 + EXCESS:
             raise ValueError(
-                f"image {number} of the input goes from {low:.4g} to {high:.4g}; images are in [0, 1], and only noise "
-                "may leave it. Divide 0..255 by 255; of -1..1 take (x + 1) / 2."
+                f"image {number} of the input goes from {low:.4g} to {high:.4g}; images are in "
+                "[0, 1], and only noise may leave it. "
+                "Divide 0..255 by 255; of -1..1 take (x + 1) / 2."
             )
 
 

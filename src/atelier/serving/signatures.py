@@ -14,6 +14,16 @@ def requirements() -> list[str]:
     return [f"{package}=={version(package).split('+')[0]}" for package in SERVING_PACKAGES]
 
 
+def _restorer_settings(network: Mapping[str, Any]) -> dict[str, int | float]:
+    """What can be set for each request, with its default."""
+    settings: dict[str, int | float] = {}
+    if "iterations" in network:
+        settings["iterations"] = 0  # the number it was trained with
+    if network.get("noise_level", False):
+        settings["sigma"] = -1.0  # below 0: estimated from each image
+    return settings
+
+
 def signature_of(config: Mapping[str, Any]) -> tuple[Any, Any]:
     """MLflow signature and input example of a bundle's configuration."""
     import numpy as np
@@ -33,27 +43,15 @@ def signature_of(config: Mapping[str, Any]) -> tuple[Any, Any]:
     size = config["image_size"] or 64  # restorers alone learn from images of any size, and take any
     example = np.zeros((1, config["channels"], size, size), np.float32)
     if config["kind"] == "restoration":
-        recurrent, sees_noise = (
-            "iterations" in config["network"],
-            config["network"].get("noise_level", False),
-        )
-        settings: dict[str, int | float] = (
-            {"iterations": 0} if recurrent else {}
-        )  # 0: the number it was trained with
-        settings |= {"sigma": -1.0} if sees_noise else {}  # below 0: estimated from each image
-        return ModelSignature(
-            images(-1, -1), images(-1, -1), params(settings) if settings else None
-        ), example
+        settings = _restorer_settings(config["network"])
+        schema = params(settings) if settings else None
+        return ModelSignature(images(-1, -1), images(-1, -1), schema), example
     if config["kind"] == "classification":
-        probabilities = Schema(
-            [TensorSpec(np.dtype(np.float32), (-1, config["network"]["num_classes"]))]
-        )
+        shape = (-1, config["network"]["num_classes"])
+        probabilities = Schema([TensorSpec(np.dtype(np.float32), shape)])
         return ModelSignature(images(size, size), probabilities), example
-    request = {
-        "num_images": 16,
-        "seed": 0,
-        "class": -1,
-        **({"refined": 1} if "refiner" in config else {}),
-    }
+    request = {"num_images": 16, "seed": 0, "class": -1}
+    if "refiner" in config:
+        request["refined"] = 1
     columns = Schema([ColSpec(DataType.long, name, required=False) for name in request])
     return ModelSignature(columns, images(size, size), params(request)), pd.DataFrame([request])

@@ -1,7 +1,8 @@
-"""Files that commands write for people. Only what Atelier wrote, and nobody changed since, is replaced.
+"""Files that commands write for people.
 
-The project's record of them is `.atelier/outputs.json`. `restore` needs none: its pictures say
-themselves what they are.
+Only what Atelier wrote, and nobody changed since, is replaced.
+The project's record of them is `.atelier/outputs.json`.
+`restore` needs none: its pictures say themselves what they are.
 """
 
 from __future__ import annotations

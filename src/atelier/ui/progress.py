@@ -18,8 +18,10 @@ SECONDS_BETWEEN_LINES = 10.0
 Item = TypeVar("Item")
 
 
-def counted(items: Iterable[Item], name: str, total: int | None) -> Iterator[Item]:
-    """Pass items on while a progress bar counts them; without a terminal, a log line every few seconds counts.
+def report_progress(items: Iterable[Item], name: str, total: int | None) -> Iterator[Item]:
+    """Pass items on while a progress bar counts them.
+
+    Without a terminal, a log line every few seconds counts.
 
     Args:
         items: to be passed on.
@@ -70,16 +72,14 @@ class Progress:
         """Take new values; print a line if the last one is old enough."""
         self._values |= values
         now = time.monotonic()
-        total = self._values.get(
-            "total_kimg", math.inf
-        )  # a budget in minutes becomes images after a while
+        # A budget in minutes becomes images after a while.
+        total = self._values.get("total_kimg", math.inf)
         if now - self._last_line < SECONDS_BETWEEN_LINES and images_seen / 1000 < total:
             return
         self._last_line = now
         rate = self._values.get("images_per_second", 0.0)
-        left = (
-            max(0.0, 1000 * total - images_seen) / rate if rate else 0.0
-        )  # the last batch may overshoot
+        # The last batch may overshoot.
+        left = max(0.0, 1000 * total - images_seen) / rate if rate else 0.0
         of_all = (
             f"/{total:.0f} kimg  ETA {left // 60:.0f}:{left % 60:02.0f}"
             if math.isfinite(total)

@@ -41,18 +41,23 @@ def console() -> Console:
 
 
 def plain(*lines: object, style: str = "") -> Text:
-    """Lines of text as a terminal shows them letter by letter: none of it is rich's markup or moves the cursor.
+    """Lines of text as a terminal shows them letter by letter.
 
-    What people wrote (reasons, names, files, messages) goes to the terminal through this, never as markup.
+    None of it is rich's markup or moves the cursor.
+    What people wrote (reasons, names, files, messages) goes to the terminal through this, never as
+    markup.
     """
     text = "\n".join(str(line) for line in lines)
-    letters = (
-        letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text
-    )
-    return Text("".join(letters), style)
+    return Text("".join(map(_visible, text)), style)
 
 
-def stacked(*lines: Text) -> Text:
+def _visible(letter: str) -> str:
+    if letter.isprintable() or letter == "\n":
+        return letter
+    return ascii(letter)[1:-1]
+
+
+def stack_lines(*lines: Text) -> Text:
     """Lines of different styles, one below the other."""
     return Text("\n").join(lines)
 

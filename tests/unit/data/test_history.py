@@ -132,7 +132,7 @@ def test_what_names_no_version_is_an_error(project, revision, message):
 def test_first_digits_of_several_versions_are_an_error(project, known, tmp_path):
     digits = known[0].md5[:8]
     shutil.copytree(project, tmp_path / "project")
-    cache = objects.cached(tmp_path / "project", [known[0].md5])[known[0].md5]
+    cache = objects.places_in_cache(tmp_path / "project", [known[0].md5])[known[0].md5]
     (cache.parent / f"{cache.name[:6]}{'0' * 24}.dir").write_text("[]")
     with pytest.raises(
         UsageError, match=f"'{digits}' may be one of {digits}.*, {digits}.*Give more digits"
@@ -238,7 +238,7 @@ def test_a_diff_fetches_no_pixels(project, tmp_path):
 
 
 def test_the_list_has_counts_of_every_version_and_the_working_copy(project, known):
-    now, newest, oldest = report.versions_known(project)
+    now, newest, oldest = report.list_versions(project)
     assert (now["revision"], now["md5"], now["subject"]) == (
         "now",
         None,
@@ -261,11 +261,11 @@ def test_the_list_of_a_clone_shows_lost_versions_as_such(project, known, tmp_pat
     )
     lost = known[1].md5
     (tmp_path / "store" / "files" / "md5" / lost[:2] / lost[2:]).unlink()
-    newest, oldest = report.versions_known(clone)
+    newest, oldest = report.list_versions(clone)
     assert newest["datasets"]["photos"] == {"train": 10, "validation": 1, "test": 1}
     assert oldest["datasets"] is None
     shutil.rmtree(tmp_path / "store")
-    assert report.versions_known(clone) == [newest, oldest]  # from the cache
+    assert report.list_versions(clone) == [newest, oldest]  # from the cache
 
 
 def test_the_status_has_counts_by_class_and_split_and_where_the_bytes_are(project):

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from atelier.data.ingest import reading, stages
+from atelier.data.ingest.state import dataset_state
 from atelier.data.manifest import NO_LABEL
 from atelier.data.sources.pictures import content_hash
 from atelier.data.store import LOCAL_NOTES, read_dataset
@@ -105,7 +106,7 @@ def test_a_renamed_file_changes_the_names_and_nothing_else(project):
     first = ingest_all_stages(project, "photos", PHOTOS)
     before = versioned(project)
     (project / "raw" / "cat" / "00.png").rename(project / "raw" / "cat" / "zero.png")
-    assert stages.dataset_state(project, "photos", PHOTOS) == ("fresh", [])
+    assert dataset_state(project, "photos", PHOTOS) == ("fresh", [])
     again = ingest_all_stages(project, "photos", PHOTOS)
     assert (first.changed, again.changed) == (True, False)
     assert versioned(project) == before
@@ -218,28 +219,28 @@ def test_an_ingest_repairs_what_was_damaged(project, damage):
 
 
 def test_the_state_tells_what_is_stale_and_why(project):
-    assert stages.dataset_state(project, "photos", PHOTOS) == ("missing", ["not ingested yet"])
+    assert dataset_state(project, "photos", PHOTOS) == ("missing", ["not ingested yet"])
     ingest_all_stages(project, "photos", PHOTOS)
-    assert stages.dataset_state(project, "photos", PHOTOS) == ("fresh", [])
+    assert dataset_state(project, "photos", PHOTOS) == ("fresh", [])
     larger = PHOTOS.model_copy(update={"image_size": 32, "test_fraction": 0.5})
-    assert stages.dataset_state(project, "photos", larger) == (
+    assert dataset_state(project, "photos", larger) == (
         "stale",
         ["params: image_size 16 -> 32", "params: test_fraction 0.25 -> 0.5"],
     )
     fill(project / "raw", range(100, 103))
     (project / "raw" / "cat" / "00.png").unlink()
     expected = ("stale", ["data: the source changed (3 files added, 1 removed)"])
-    assert stages.dataset_state(project, "photos", PHOTOS) == expected
+    assert dataset_state(project, "photos", PHOTOS) == expected
     ingest_all_stages(project, "photos", PHOTOS)
     shutil.copy(project / "raw" / "cat" / "02.png", project / "raw" / "cat" / "04.png")
     expected = ("stale", ["data: the source changed (contents of known files)"])
-    assert stages.dataset_state(project, "photos", PHOTOS) == expected
+    assert dataset_state(project, "photos", PHOTOS) == expected
 
 
 def test_stored_data_is_fresh_where_the_source_is_not(project):
     ingest_all_stages(project, "photos", PHOTOS)
     (project / "raw").rename(project / "elsewhere")
-    state, reasons = stages.dataset_state(project, "photos", PHOTOS)
+    state, reasons = dataset_state(project, "photos", PHOTOS)
     assert state == "fresh"
     assert "the stored version is used; the source is not here: " in reasons[0]
     moved = PHOTOS.model_copy(
@@ -247,7 +248,7 @@ def test_stored_data_is_fresh_where_the_source_is_not(project):
             "sources": (PHOTOS.sources[0].model_copy(update={"path": str(project / "elsewhere")}),)
         }
     )
-    assert stages.dataset_state(project, "photos", moved) == ("fresh", [])
+    assert dataset_state(project, "photos", moved) == ("fresh", [])
     assert not ingest_all_stages(
         project, "photos", moved
     ).changed  # where the pictures lie is no part of the data

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from atelier.data.ingest import stages
 from atelier.data.ingest.portrait import contact_sheet
+from atelier.data.ingest.state import dataset_state
 from atelier.data.sources.opening import open_source
 from atelier.data.store import read_dataset
 from atelier.errors import DataError
@@ -229,4 +230,4 @@ def test_a_split_without_labels_is_stored_shown_and_ingested_again(tmp_path, spl
     assert stored.info.counts[kept_back] == 5
     assert stored.labels(kept_back).tolist() == [-1] * 5
     assert contact_sheet(stored, kept_back) is not None
-    assert stages.dataset_state(tmp_path, "photos", photos) == ("fresh", [])
+    assert dataset_state(tmp_path, "photos", photos) == ("fresh", [])

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from atelier.data.ingest import stages
+from atelier.data.ingest.state import dataset_state
 from atelier.data.manifest import read_csv, write_csv
-from atelier.data.sources.names import shown
+from atelier.data.sources.names import escape
 from atelier.data.sources.opening import open_source
 from atelier.data.store import read_dataset
 from atelier.data.versions import lookup
@@ -54,7 +55,7 @@ def original(text):
 @given(st.binary(max_size=40))
 def test_every_name_is_shown_as_one_line_of_text_that_leads_back_to_it(raw):
     name = os.fsdecode(raw)
-    text = shown(name)
+    text = escape(name)
     assert text.encode().decode() == text
     assert len(text.splitlines()) <= 1
     assert not re.search(r"[\x00-\x1f\x7f-\x9f]", text)
@@ -64,7 +65,7 @@ def test_every_name_is_shown_as_one_line_of_text_that_leads_back_to_it(raw):
 @examples(5)
 @given(st.text(st.sampled_from("\\u0dcafe\r\udcfc"), max_size=12))
 def test_a_name_that_looks_escaped_is_told_from_the_one_that_is(name):
-    assert original(shown(name)) == name
+    assert original(escape(name)) == name
 
 
 def test_common_names_are_shown_as_they_are():
@@ -75,8 +76,8 @@ def test_common_names_are_shown_as_they_are():
         'it\'s 50% "off".jpg',
         "👩‍🚀.png",
     ):
-        assert shown(name) == name
-    assert [shown(name) for name in ("Icon\r", "gr\udcfcn", "x\\u000d")] == [
+        assert escape(name) == name
+    assert [escape(name) for name in ("Icon\r", "gr\udcfcn", "x\\u000d")] == [
         "Icon\\u000d",
         "gr\\udcfcn",
         "x\\u005cu000d",
@@ -129,13 +130,13 @@ def test_an_ingest_keeps_every_name_as_text_that_services_take(project):
     assert set(map(original, read_dataset(project, "photos").info.class_names)) == set(
         map(os.fsdecode, ODD_NAMES)
     )
-    assert stages.dataset_state(project, "photos", PHOTOS)[0] == "fresh"
+    assert dataset_state(project, "photos", PHOTOS)[0] == "fresh"
 
 
 def test_files_added_are_counted_beside_names_that_are_no_text(project):
     ingest_all_stages(project, "photos", PHOTOS)
     write_files(project / "raw", {os.fsdecode(b"n\xe9w.png"): encoded((20, 20), 91)})
-    assert stages.dataset_state(project, "photos", PHOTOS)[1] == [
+    assert dataset_state(project, "photos", PHOTOS)[1] == [
         "data: the source changed (1 files added, 0 removed)"
     ]
 
@@ -261,4 +262,4 @@ def test_folder_entries_of_windows_are_no_files(tmp_path):
 def test_any_names_in_a_zip_are_read_or_refused(tmp_path_factory, raws):
     raws = [raw.replace(b"\0", b"") + b"/1.png" for raw in raws]
     found = places(tmp_path_factory.getbasetemp(), with_names("zip", raws))
-    assert all(shown(name).encode() for name in found)
+    assert all(escape(name).encode() for name in found)

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from atelier.data.versions import dvc
-from atelier.data.versions.recovery import lost, put_version
+from atelier.data.versions.recovery import explain_loss, put_version
 from atelier.errors import DataError
 from tests.support.dvc_projects import commit, new_project
 
@@ -88,17 +88,17 @@ def test_a_list_that_leads_outside_is_refused_even_if_its_hash_is_right(project,
 def test_lost_asks_cache_and_remote_together(project):
     md5, shard = dvc.data_md5(project), md5_of(SHARD)
     remote = project / ".dvcstore" / "files" / "md5" / shard[:2] / shard[2:]
-    assert lost(project, md5) == ""
+    assert explain_loss(project, md5) == ""
     remote.unlink()
-    assert lost(project, md5) == ""  # the cache has it
+    assert explain_loss(project, md5) == ""  # the cache has it
     cached(project, shard).unlink()
     assert (
-        lost(project, md5)
+        explain_loss(project, md5)
         == f"neither DVC's cache nor its remote has 1 of its files (md5 {shard}, ...)"
     )
     assert (
-        lost(project, "0" * 32 + ".dir")
+        explain_loss(project, "0" * 32 + ".dir")
         == "neither DVC's cache nor its remote has the list of its files"
     )
     (project / ".dvc" / "config").write_text("")
-    assert "DVC's remote can't be used" in lost(project, md5)
+    assert "DVC's remote can't be used" in explain_loss(project, md5)

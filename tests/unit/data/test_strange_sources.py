@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from atelier.data.ingest import stages
+from atelier.data.ingest.state import dataset_state
 from atelier.errors import AtelierError
 from atelier.params import Dataset
 from atelier.serving.restore import restore_files
@@ -178,7 +179,7 @@ def test_whatever_lies_in_a_source_gets_an_answer_and_stays_as_it_is(tmp_path, n
         folder = stages.read(tmp_path, "pictures", dataset)
         findings = stages.validate(tmp_path, "pictures", dataset, folder)
         stages.store(tmp_path, "pictures", dataset, folder, findings)
-        assert stages.dataset_state(tmp_path, "pictures", dataset) == ("fresh", [])
+        assert dataset_state(tmp_path, "pictures", dataset) == ("fresh", [])
     except AtelierError as error:
         str(error).encode()  # can leave the process
     assert digest_of(tmp_path / "raw") == before

@@ -247,7 +247,7 @@ def test_a_checkout_refuses_to_lose_data_where_the_cache_lost_its_list_of_files(
 ):
     write(grown_project, "shard-00000.bin", "not saved anywhere else")
     new = dvc.data_md5(grown_project)
-    objects.cached(grown_project, [new])[new].unlink()
+    objects.places_in_cache(grown_project, [new])[new].unlink()
     with pytest.raises(DataError, match="shard-00000.bin is in no version of data/"):
         dvc.checkout(grown_project, dvc.data_md5(pushed))
     assert contents(grown_project)["shard-00000.bin"] == "not saved anywhere else"

@@ -86,7 +86,7 @@ def test_lpips_is_scored_where_its_weights_are_given(fashion, cnn, tmp_path):
         "sha256": hashlib.sha256((tmp_path / "lpips.pt").read_bytes()).hexdigest(),
     }
     protocol = protocol_of(lpips=given)
-    located = replace(protocol, params=protocol.params.located(tmp_path))
+    located = replace(protocol, params=protocol.params.resolve_paths(tmp_path))
     evaluated = evaluate_restorer(cnn, [NOISE], fashion, None, located)
     degraded = degrade_fixed(clean(fashion), [NOISE], seeds_of(fashion)).clamp(0, 1)
     expected = 2 * (degraded - clean(fashion)).abs().mean().item()

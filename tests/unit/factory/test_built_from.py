@@ -53,7 +53,7 @@ MODELS = {
 
 
 def params_of(models=MODELS, **changes):
-    raw = tiny_params(models).resolved()
+    raw = tiny_params(models).as_json()
     gates = {
         "classification": "accuracy",
         "gan": "kid_classifier",

@@ -26,7 +26,7 @@ MODELS = {name: RECIPES[name] for name in ("gan", "classifier")}
 
 
 def params_of(gate="kid_classifier", **evaluation):
-    raw = tiny_params(MODELS).resolved()
+    raw = tiny_params(MODELS).as_json()
     gates = {
         "classification": "accuracy",
         "gan": gate,
@@ -77,7 +77,7 @@ def inception(project):
 
 
 def test_the_champion_scores_and_features_of_real_images_are_kept(project, registry):
-    version = registry.aliased("gan", CHAMPION)
+    version = registry.version_at("gan", CHAMPION)
     assert (
         registry.runs.read_json(version.run_id, "evaluation/fingerprint.json")["extractor"]
         == "classifier/1"

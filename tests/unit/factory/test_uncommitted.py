@@ -10,7 +10,7 @@ from atelier.errors import ProvenanceError
 from atelier.factory.provenance import git_state
 from atelier.factory.uncommitted import MAX_FILE_BYTES, MAX_FILES, _scratch_index, _why_not_the_same
 from atelier.machine import git
-from atelier.review.worktree import checked_out, described
+from atelier.review.worktree import check_out, describe_commit
 from tests.support.dvc_projects import commit, run
 
 LATIN = "größer\n".encode("latin-1")
@@ -52,7 +52,7 @@ def test_every_kind_of_change_comes_back_byte_by_byte(repository):
     state = git_state(project)
     assert (state.uncommitted.problem, state.uncommitted.left_out) == ("", "")
     assert seen_by_git(repository) == before
-    with checked_out(project, state.commit, state.uncommitted.diff) as worktree:
+    with check_out(project, state.commit, state.uncommitted.diff) as worktree:
         assert files(worktree.top) == files(repository)
 
 
@@ -109,7 +109,7 @@ def test_a_file_in_a_merge_conflict_is_stored_as_it_lies_there(repository):
     with pytest.raises(subprocess.CalledProcessError):
         run(repository, "git", "-c", "user.name=test", "-c", "user.email=t@localhost", "merge", "-")
     state = git_state(repository)
-    with checked_out(repository, state.commit, state.uncommitted.diff) as worktree:
+    with check_out(repository, state.commit, state.uncommitted.diff) as worktree:
         assert b"<<<<<<<" in (worktree.top / "project" / "code.py").read_bytes()
         assert files(worktree.top) == files(repository)
 
@@ -126,7 +126,7 @@ def test_a_submodule_comes_back_and_its_own_changes_are_named(repository, tmp_pa
     commit(repository / "lib", "two")
     state = git_state(repository)
     assert state.dirty and state.uncommitted.left_out == ""
-    with checked_out(repository, state.commit, state.uncommitted.diff) as worktree:
+    with check_out(repository, state.commit, state.uncommitted.diff) as worktree:
         assert (worktree.top / "lib" / "lib.py").read_text() == "v = 2\n"
     assert run(repository, "git", "worktree", "list").count("\n") == 1
     (repository / "lib" / "new.py").touch()
@@ -134,7 +134,7 @@ def test_a_submodule_comes_back_and_its_own_changes_are_named(repository, tmp_pa
     assert taken.left_out == "lib (a submodule with uncommitted changes of its own)"
     run(repository, "git", "submodule", "--quiet", "deinit", "-f", "lib")
     with pytest.raises(ProvenanceError, match="submodule lib is needed at commit .*update --init"):
-        with checked_out(repository, state.commit, state.uncommitted.diff):
+        with check_out(repository, state.commit, state.uncommitted.diff):
             raise AssertionError
 
 
@@ -143,7 +143,7 @@ def ask_all(root):
     return (
         lambda: git_state(root),
         lambda: git.knows(root, commit_now),
-        lambda: described(root, commit_now),
+        lambda: describe_commit(root, commit_now),
         lambda: history.commits(root),
         lambda: history.md5_at(root, "HEAD"),
     )

@@ -31,7 +31,7 @@ MODELS = {
 
 @pytest.fixture(scope="module")
 def params():
-    raw = tiny_params(MODELS).resolved()
+    raw = tiny_params(MODELS).as_json()
     dataset = FASHION.model_dump(mode="json", exclude_none=True)
     promotion = {kind: {"metric": "kid_classifier"} for kind in ("gan", "translation")} | {
         "classification": {"metric": "accuracy"},
@@ -71,7 +71,7 @@ def test_it_is_trained_on_both_datasets_scored_without_originals_and_judged(
         scores = evaluate(Factory.open(project, params), name, number)
         crown(registry, name, number)
     assert list(scores) == distances("classifier")
-    version = registry.aliased("repair", CHAMPION)
+    version = registry.version_at("repair", CHAMPION)
     fingerprint = registry.runs.read_json(version.run_id, "fingerprint.json")
     assert sorted(fingerprint["data"]) == ["fashion", "scans"]
     assert sorted(

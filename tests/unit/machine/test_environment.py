@@ -75,10 +75,10 @@ def test_a_user_without_a_name_or_a_home_can_sign(tmp_path):
         "import os, pathlib, sys\n"
         "import atelier.machine.stack_record\n"
         "from atelier.project import Project, set_environment\n"
-        "from atelier.registry.decisions import signed_now\n"
+        "from atelier.registry.decisions import sign_now\n"
         "os.setuid(54321)\n"  # who may perhaps not read these modules
         "set_environment(Project(pathlib.Path(sys.argv[1])))\n"
-        "print(signed_now()['who'], pathlib.Path.home())\n"
+        "print(sign_now()['who'], pathlib.Path.home())\n"
     )
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")

@@ -40,9 +40,9 @@ def ticks(*minutes_ago):
 
 def test_of_five_late_ticks_the_newest_runs_all_run_or_none():
     due = ticks(5, 4, 3, 2, 1)
-    assert late.dropped_of(due, "newest", NOW) == due[:4]
-    assert late.dropped_of(due, "all", NOW) == []
-    assert late.dropped_of(due, "skip", NOW) == due
+    assert late.ticks_to_drop(due, "newest", NOW) == due[:4]
+    assert late.ticks_to_drop(due, "all", NOW) == []
+    assert late.ticks_to_drop(due, "skip", NOW) == due
     assert (
         late.reason(due, "newest")
         == "dropped: the tick of 2026-11-28 11:59:00 UTC came due as well (late: newest)"
@@ -52,7 +52,7 @@ def test_of_five_late_ticks_the_newest_runs_all_run_or_none():
 def test_a_tick_that_is_on_time_always_runs():
     due = ticks(0.2)
     for rule in ("newest", "all", "skip"):
-        assert late.dropped_of(due, rule, NOW) == []
+        assert late.ticks_to_drop(due, rule, NOW) == []
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from atelier.machine.stack_record import (
 )
 from atelier.operate import parts, stack
 from atelier.operate.named import refuse_silent
-from atelier.operate.readiness import NEEDED_MB, refuse_damaged, refuse_full_disk
+from atelier.operate.readiness import NEEDED_MB, refuse_broken_databases, refuse_full_disk
 from atelier.operate.supervisor import AlreadySupervisedError, supervising
 from atelier.project import Project, find_project, open_lock, set_environment
 
@@ -110,18 +110,18 @@ def test_status_shows_what_it_knows_where_a_server_is_silent(project, monkeypatc
 
 def test_a_damaged_database_is_found_before_anything_is_started(project):
     database = project.root / "mlflow.db"
-    refuse_damaged(project, ["prefect", "mlflow"])  # there is none yet
+    refuse_broken_databases(project, ["prefect", "mlflow"])  # there is none yet
     with sqlite3.connect(database) as connection:
         connection.execute("create table words (word text)")
         connection.executemany("insert into words values (?)", [("x" * 1000,)] * 50)
     connection.close()
-    refuse_damaged(project, ["prefect", "mlflow"])
+    refuse_broken_databases(project, ["prefect", "mlflow"])
     whole = database.read_bytes()
     for content in (whole[:20000], b"no database" * 1000):
         database.write_bytes(content)
         with pytest.raises(AtelierError, match=r"mlflow.db is no database .* Put back a copy"):
-            refuse_damaged(project, ["prefect", "mlflow"])
-        refuse_damaged(project, ["prefect"])  # another's server, so not ours to look at
+            refuse_broken_databases(project, ["prefect", "mlflow"])
+        refuse_broken_databases(project, ["prefect"])  # another's server, so not ours to look at
 
 
 def test_a_full_disk_is_found_by_writing_and_nothing_is_left(project):

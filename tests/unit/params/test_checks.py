@@ -413,7 +413,7 @@ def test_an_extractor_names_the_scores_that_the_gate_asks_for(
         version,
     )
     assert params.evaluation.classifier == ("fashion-classifier" if version else "")
-    (tmp_path / "params.yaml").write_text(json.dumps(params.resolved()), encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(json.dumps(params.as_json()), encoding="utf-8")
     assert load_params(tmp_path / "params.yaml").evaluation == params.evaluation
 
 
@@ -472,8 +472,8 @@ def test_the_defaults_of_the_adaptive_probability_are_written_out_and_a_fixed_on
         )
         (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
         params = load_params(tmp_path / "params.yaml")
-        assert type(params).model_validate(params.resolved(), strict=False) == params
-        return params.resolved()["models"]["fashion-gan"]["discriminator_augment"]
+        assert type(params).model_validate(params.as_json(), strict=False) == params
+        return params.as_json()["models"]["fashion-gan"]["discriminator_augment"]
 
     changes = {
         "flip": False,
@@ -595,7 +595,7 @@ VARIABLES = {
     records.Evaluation: {"evaluation", "asked", "params"},
     records.Pixels: {"asked"},
     records.Lpips: {"lpips", "self"},
-    records.InceptionFile: {"inception"},
+    records.InceptionFile: {"inception", "file"},
     records.Promotion: {"promotion"},
     records.Schedule: {"schedule", "self"},
     records.Gate: {"gate"},

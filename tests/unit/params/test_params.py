@@ -58,7 +58,7 @@ def test_values_are_those_of_the_file(load):
 def test_resolved_parameters_load_again_to_the_same(load):
     params = load()
     assert Params.model_validate_json(params.model_dump_json()) == params
-    resolved = params.resolved()
+    resolved = params.as_json()
     assert Params.model_validate(resolved, strict=False) == params
     assert (
         resolved["models"]["fashion-gan"]["training"]["log_every_kimg"] == 5.0
@@ -79,7 +79,7 @@ def test_a_range_is_kept_as_it_stands_in_the_file(load):
     assert steps[0].gaussian_blur.sigma == (0.5, 2.0) and steps[7].mask.count == (1, 4)
     assert steps[2].motion_blur.angle == (0.0, 180.0) and steps[8].strokes.width == 2.0
     assert Params.model_validate_json(params.model_dump_json()) == params
-    resolved = params.resolved()
+    resolved = params.as_json()
     assert resolved["models"]["fashion-denoise"]["degradation"][11] == {
         "noise": {"sigma": [0.1, 1.0]}
     }
@@ -494,6 +494,6 @@ def test_a_file_of_kernels_is_found_from_the_project_folder_whatever_the_working
     step = Degradation.model_validate(
         {"kernel_blur": {"path": "raw/kernels.npz", "sha256": "0" * 64}}
     )
-    assert step.located(tmp_path).kernel_blur.path == str(tmp_path / "raw" / "kernels.npz")
+    assert step.resolve_paths(tmp_path).kernel_blur.path == str(tmp_path / "raw" / "kernels.npz")
     other = Degradation.model_validate({"noise": {"sigma": 0.1}})
-    assert other.located(tmp_path) is other
+    assert other.resolve_paths(tmp_path) is other

@@ -41,7 +41,7 @@ def fresh(registry, tmp_path_factory):
 def test_a_reference_is_a_name_an_alias_or_a_number(fresh):
     references = (MODEL, f"{MODEL}@champion", f"{MODEL}@previous", f"{MODEL}/3", f"{MODEL}@")
     assert [fresh.resolve(reference).number for reference in references] == [2, 2, 1, 3, 2]
-    assert fresh.aliased(MODEL, CHALLENGER) is None
+    assert fresh.version_at(MODEL, CHALLENGER) is None
 
 
 @pytest.mark.parametrize(

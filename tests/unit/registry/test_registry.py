@@ -18,7 +18,7 @@ from atelier.errors import AtelierError, RegistryError, UsageError
 from atelier.metrics.intervals import Score
 from atelier.networks.classifiers import build_classifier
 from atelier.project import Project
-from atelier.registry import CHALLENGER, CHAMPION, Registry, RunLog, runs
+from atelier.registry import CHALLENGER, CHAMPION, Registry, RunLog, run_log
 from atelier.registry.connection import _ping, patient
 from atelier.serving.bundle import write_bundle
 from atelier.training.session import Trained
@@ -149,7 +149,7 @@ def test_a_buffer_is_sent_when_it_is_old_or_long(registry, run_id, stored, monke
     assert len(stored().data.metrics) == 901
     log.metrics(3, {"loss": 9.0})
     assert stored().data.metrics["loss"] == 0.25  # a new buffer begins
-    monkeypatch.setattr(runs, "FLUSH_SECONDS", -1.0)
+    monkeypatch.setattr(run_log, "FLUSH_SECONDS", -1.0)
     log.metrics(4, {"loss": 0.125})
     assert stored().data.metrics["loss"] == 0.125
 
@@ -218,17 +218,17 @@ def test_a_version_knows_its_run_its_tags_and_its_time(registry, registered):
 
 def test_the_newest_version_is_the_challenger(registry, registered):
     assert registered[0][2].aliases == (CHALLENGER,)  # at its time
-    assert registry.aliased("letters", CHALLENGER).number == 3
-    assert registry.aliased("letters", CHAMPION) is None
+    assert registry.version_at("letters", CHALLENGER).number == 3
+    assert registry.version_at("letters", CHAMPION) is None
 
 
 def test_an_alias_is_set_moved_and_removed(registry, registered):
     for number in (1, 2):
         registry.set_alias("letters", "chosen", number)
-        assert registry.aliased("letters", "chosen").number == number
+        assert registry.version_at("letters", "chosen").number == number
     for _ in range(2):
         registry.delete_alias("letters", "chosen")
-    assert registry.aliased("letters", "chosen") is None
+    assert registry.version_at("letters", "chosen") is None
 
 
 def test_tags_of_a_version_are_set_and_overwritten(registry, registered):

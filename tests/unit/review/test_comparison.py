@@ -9,8 +9,9 @@ from scipy import stats
 from atelier.cli.tables.review import print_comparison
 from atelier.errors import UsageError
 from atelier.registry import Registry
-from atelier.review.comparison import Side, compare, open_side, paired_rows
+from atelier.review.comparison import Side, compare, open_side
 from atelier.review.comparison_page import comparison_page
+from atelier.review.pairs import paired_rows
 
 pytestmark = pytest.mark.service
 

@@ -7,7 +7,9 @@ from atelier.data.store import DatasetInfo
 from atelier.errors import ProvenanceError, UsageError
 from atelier.factory.fingerprint import digest
 from atelier.networks.classifiers import build_classifier
-from atelier.review.lineage import lineage, trace, users_of_data
+from atelier.review.data_use import users_of_data
+from atelier.review.lineage import lineage
+from atelier.review.trace import trace
 from atelier.serving.bundle import write_bundle
 from atelier.training.session import Trained
 

@@ -11,8 +11,8 @@ from atelier.params import load_params
 from atelier.registry import CHALLENGER, CHAMPION
 from atelier.registry.versions import OURS
 from atelier.review.report import gather
-from atelier.review.report.gathering import shown
-from atelier.review.report.thumbnails import MAIN, Thumbnails, shrunk
+from atelier.review.report.gathering import choose_lines
+from atelier.review.report.thumbnails import MAIN, Thumbnails, shrink
 from benchmarks.report_speed import REASON, make_history
 from tests.support.histories import line_of
 from tests.unit.promotion.test_promotion import EXAMPLE
@@ -56,7 +56,7 @@ def test_every_model_has_its_versions_scores_decisions_and_pictures(filled, para
             assert [verdict.action for verdict in line.verdicts] in (["promoted"], ["kept"])
             assert line.was_champion == (line.verdicts[0].action == "promoted")
             assert line.run.metrics["minutes"] == 12.5
-        assert model.champion.version == filled.aliased(model.name, CHAMPION)
+        assert model.champion.version == filled.version_at(model.name, CHAMPION)
         assert len(model.pictures) >= 1 and model.champion in [line for line, _ in model.pictures]
     assert model_named(history, "fashion-gan").metric == "kid_classifier"
     assert [model.better for model in history.models] == ["higher", "lower", "higher", "higher"]
@@ -158,11 +158,11 @@ def test_the_champions_and_the_challenger_are_shown_in_order_and_no_more_than_th
     lines = [line_of(number, 20.0, was_champion=number % 2 == 1) for number in range(1, 12)]
     lines[6] = line_of(7, 20.0, aliases=(CHAMPION,))
     lines.append(line_of(12, 20.0))
-    assert [line.version.number for line in shown(lines, 6)] == [3, 5, 7, 9, 11, 12]
-    assert [line.version.number for line in shown(lines, 2)] == [7, 12]
+    assert [line.version.number for line in choose_lines(lines, 6)] == [3, 5, 7, 9, 11, 12]
+    assert [line.version.number for line in choose_lines(lines, 2)] == [7, 12]
     lines[3] = line_of(4, 20.0, aliases=(CHALLENGER,))
-    assert [line.version.number for line in shown(lines, 2)] == [4, 7]
-    assert shown([], 6) == []
+    assert [line.version.number for line in choose_lines(lines, 2)] == [4, 7]
+    assert choose_lines([], 6) == []
 
 
 def test_pictures_are_reduced_by_a_whole_factor():
@@ -171,15 +171,15 @@ def test_pictures_are_reduced_by_a_whole_factor():
         ((28, 31), (31, 28)),
         ((3000, 1000), (100, 300)),
     ):
-        small = shrunk(png_of(*size))
+        small = shrink(png_of(*size))
         assert (small.width, small.height) == expected
         content = base64.b64decode(small.uri.removeprefix("data:image/webp;base64,"))
         assert Image.open(io.BytesIO(content)).size == expected
 
 
 def test_a_damaged_picture_is_left_out():
-    assert shrunk(b"no picture") is None
-    assert shrunk(png_of(40, 40)[:200]) is None
+    assert shrink(b"no picture") is None
+    assert shrink(png_of(40, 40)[:200]) is None
 
 
 def test_many_models_share_the_pictures_and_each_has_two(filled):
@@ -189,7 +189,7 @@ def test_many_models_share_the_pictures_and_each_has_two(filled):
 def test_after_a_picture_that_can_not_be_fetched_none_is_asked_for_and_that_is_said_once(
     filled, params
 ):
-    champion = filled.aliased("fashion-classifier", CHAMPION)
+    champion = filled.version_at("fashion-classifier", CHAMPION)
     path = (
         filled.project.root
         / "mlruns"

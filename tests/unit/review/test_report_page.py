@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from atelier.review.report import links, rendered
+from atelier.review.report import links, render_report
 from atelier.review.report.page import duration, moment, short
 from tests.support.browser import open_browser
 from tests.support.histories import change, history_with, line_of, model_of
@@ -19,7 +19,7 @@ def no_servers(monkeypatch):
 
 @pytest.mark.parametrize("text", [*HOSTILE, "javascript:alert(1)", '"><svg onload=alert(1)>'])
 def test_nothing_that_people_or_data_wrote_becomes_markup(text):
-    harmless, hostile = (Page(rendered(history_with(word), NOW)) for word in ("plain", text))
+    harmless, hostile = (Page(render_report(history_with(word), NOW)) for word in ("plain", text))
     assert hostile.tags == harmless.tags
     assert [key for key, _ in hostile.attributes] == [key for key, _ in harmless.attributes]
     assert not {"script", "iframe", "object", "form", "base", "link"} & set(hostile.tags)
@@ -31,7 +31,9 @@ def test_nothing_that_people_or_data_wrote_becomes_markup(text):
 def test_no_name_becomes_part_of_an_address(text, monkeypatch):
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:4200/api")
     history = history_with(text)
-    page = Page(rendered(type(history)(**{**vars(history), "uri": "http://127.0.0.1:5000"}), NOW))
+    page = Page(
+        render_report(type(history)(**{**vars(history), "uri": "http://127.0.0.1:5000"}), NOW)
+    )
     addresses = [
         value for key, value in page.attributes if key == "href" and not value.startswith("#")
     ]
@@ -42,7 +44,7 @@ def test_no_name_becomes_part_of_an_address(text, monkeypatch):
 
 
 def test_the_page_is_one_file_that_loads_nothing():
-    page = rendered(history_with("plain"), NOW)
+    page = render_report(history_with("plain"), NOW)
     parsed = Page(page)
     sources = [
         value for key, value in parsed.attributes if key in ("src", "srcset", "data", "poster")
@@ -55,11 +57,11 @@ def test_the_page_is_one_file_that_loads_nothing():
 
 def test_runs_are_linked_where_mlflow_is_a_server_and_else_named(monkeypatch):
     history = history_with("plain")
-    page = rendered(history, NOW)
+    page = render_report(history, NOW)
     assert 'href="http' not in page and "mlflow ui" in page and ">plain13</code>" in page
     served = type(history)(**{**vars(history), "uri": "https://me:secret@tracking.example/mlflow/"})
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:4200/api")
-    page = rendered(served, NOW)
+    page = render_report(served, NOW)
     assert 'href="https://tracking.example/mlflow/#/experiments/5/runs/plain13"' in page
     assert 'href="https://tracking.example/mlflow/#/models/plain/versions/13"' in page
     assert 'href="http://127.0.0.1:4200/runs/flow-run/plain"' in page
@@ -82,7 +84,7 @@ def test_no_password_is_shown_and_only_web_addresses_become_links(monkeypatch):
 
 
 def test_long_tables_are_folded_but_whole():
-    page = rendered(history_with("plain"), NOW)
+    page = render_report(history_with("plain"), NOW)
     assert "4 older versions" in page and "2 older ones" in page
     assert all(f">plain{number}</code>" in page for number in range(1, 15))
 
@@ -123,7 +125,7 @@ def test_a_browser_shows_the_models_and_asks_the_network_for_nothing(browser, tm
     good = model_of(lines, [change(1, None, 1), change(2, 1, 2)], "fashion-denoise")
     page = tmp_path / "report.html"
     page.write_text(
-        rendered(type(history)(**{**vars(history), "models": (good, *history.models)}), NOW)
+        render_report(type(history)(**{**vars(history), "models": (good, *history.models)}), NOW)
     )
     dom = Page(browser.dom(page))
     assert browser.asked == []
@@ -142,7 +144,7 @@ def test_a_browser_draws_the_timeline_in_its_colours(browser, tmp_path):
     history = history_with("plain")
     page, picture = tmp_path / "report.html", tmp_path / "report.png"
     page.write_text(
-        rendered(type(history)(**{**vars(history), "models": (model,), "failures": ()}), NOW)
+        render_report(type(history)(**{**vars(history), "models": (model,), "failures": ()}), NOW)
     )
     browser.screenshot(page, picture, "1100,800")
     colours = {colour for _, colour in Image.open(picture).convert("RGB").getcolors(1 << 24)}

@@ -5,7 +5,7 @@ import pytest
 from atelier.errors import ProvenanceError
 from atelier.factory.provenance import git_state
 from atelier.machine.git import knows
-from atelier.review.worktree import changed_files, checked_out, described
+from atelier.review.worktree import changed_files, check_out, describe_commit
 from tests.support.dvc_projects import commit, run
 
 
@@ -37,7 +37,7 @@ def test_the_worktree_is_the_commit_with_its_uncommitted_changes_and_goes_away(r
     (project / "code.py").write_text("one = 1.5\r\n# größer\n")
     diff = git_state(project).uncommitted.diff
     run(repository, "git", "checkout", "-q", "-f", "-")
-    with checked_out(project, first, diff) as worktree:
+    with check_out(project, first, diff) as worktree:
         assert (worktree.project / "code.py").read_bytes() == "one = 1.5\r\n# größer\n".encode()
         assert worktree.project == worktree.top / "project"
         assert not (worktree.top / "later.txt").exists() and not (worktree.top / "hooked").exists()
@@ -53,7 +53,7 @@ def test_changes_that_do_not_apply_are_an_error_and_leave_nothing(repository):
         ProvenanceError,
         match="the stored uncommitted changes do not apply to their commit: .*code.py",
     ):
-        with checked_out(repository / "project", head(repository), diff):
+        with check_out(repository / "project", head(repository), diff):
             raise AssertionError
     assert run(repository, "git", "worktree", "list").count("\n") == 1
 
@@ -64,10 +64,10 @@ def test_a_commit_without_the_project_or_none_at_all_is_an_error(repository):
     with pytest.raises(
         ProvenanceError, match="has no folder other/: the project was not there then"
     ):
-        with checked_out(other, head(repository, "HEAD~1"), b""):
+        with check_out(other, head(repository, "HEAD~1"), b""):
             raise AssertionError
     with pytest.raises(ProvenanceError, match="commit 0000000000 can't be checked out"):
-        with checked_out(repository, "0" * 40, b""):
+        with check_out(repository, "0" * 40, b""):
             raise AssertionError
 
 
@@ -78,8 +78,8 @@ def test_what_git_knows_of_a_commit(repository):
         and not knows(repository, "0" * 40)
         and not knows(repository, "--all")
     )
-    assert described(repository, second)["subject"] == "second, with [markup]"
-    assert described(repository, "0" * 40) == {}
+    assert describe_commit(repository, second)["subject"] == "second, with [markup]"
+    assert describe_commit(repository, "0" * 40) == {}
     assert "later.txt" in changed_files(repository, first, second)
     assert changed_files(repository, first, "0" * 40) == ""
 

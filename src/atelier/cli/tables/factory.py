@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from atelier.operate.doctor import Check
 
 
-def print_plan(items: Iterable[Item]) -> None:
+def print_plan(stages: Iterable[Item]) -> None:
     """What is fresh, stale or missing, why, and what a run would do."""
     columns = ("", "kind", "state", "a run would", "because")
     table = Table(*columns, title="Plan", title_justify="left")
-    for item in items:
-        state = plain(item.state, style=STATE_STYLES[item.state])
-        action = plain(item.action or "do nothing")
-        table.add_row(plain(item.name), item.kind, state, action, plain(*item.reasons))
+    for stage in stages:
+        state = plain(stage.state, style=STATE_STYLES[stage.state])
+        action = plain(stage.action or "do nothing")
+        table.add_row(plain(stage.name), stage.kind, state, action, plain(*stage.reasons))
     console().print(table)
 
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from atelier.review.history import history_entry
-from atelier.ui.tables import SHOWN_METRICS, VERDICT_STYLES, console, plain, stacked
+from atelier.ui.tables import SHOWN_METRICS, VERDICT_STYLES, console, plain, stack_lines
 
 if TYPE_CHECKING:
     from atelier.registry import Entry, Registry
@@ -36,7 +36,7 @@ def print_history(entries: Iterable[Mapping[str, Any]]) -> None:
         verdict = entry["verdict"] or "not judged"
         style = VERDICT_STYLES.get(verdict, "yellow")
         why = [plain(verdict, style=style), *map(plain, entry["reasons"])]
-        table.add_row(_name(entry), _scores(entry["metrics"]), stacked(*why))
+        table.add_row(_name(entry), _scores(entry["metrics"]), stack_lines(*why))
         table.add_section()
     console().print(table)
 
@@ -47,7 +47,7 @@ def _name(entry: Mapping[str, Any]) -> Text:
         lines.append(plain(f"from {entry['built_from']}", style="dim"))
     if entry["aliases"]:
         lines.append(plain(", ".join(entry["aliases"]), style="bold"))
-    return stacked(*lines)
+    return stack_lines(*lines)
 
 
 def _scores(metrics: Mapping[str, Mapping[str, float]]) -> Text:
@@ -72,8 +72,8 @@ def print_ledger(entries: Iterable[Entry]) -> None:
         if decision.champion != decision.champion_before:
             champion = f"{decision.champion_before or 'none'} -> {champion}"
         table.add_row(
-            stacked(plain(entry.sequence), plain(entry.hash[:8], style="dim")),
-            stacked(plain(decision.at), plain(decision.who, style="dim")),
+            stack_lines(plain(entry.sequence), plain(entry.hash[:8], style="dim")),
+            stack_lines(plain(decision.at), plain(decision.who, style="dim")),
             plain(f"{decision.model}/{decision.version}"),
             action,
             plain(champion),

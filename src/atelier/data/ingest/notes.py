@@ -1,4 +1,4 @@
-"""What a validation leaves for people: the quarantine as a table and as a picture, counts and warnings, and names."""
+"""What a validation leaves for people: the quarantine as table and picture, counts, warnings."""
 
 from __future__ import annotations
 
@@ -33,17 +33,12 @@ class Findings:
     def page(self) -> str:
         """Counts and warnings as Markdown."""
         accepted = sum(self.num_accepted.values())
-        lines = [
-            f"# Validation of {self.name}",
-            "",
-            f"{accepted:,} pictures are used, {self.num_new:,} of them new.",
-        ]
+        lines = [f"# Validation of {self.name}", ""]
+        lines += [f"{accepted:,} pictures are used, {self.num_new:,} of them new."]
         lines += ["", "| split | pictures |", "|---|---|"]
         lines += [f"| {split} | {self.num_accepted[split]:,} |" for split in SPLITS]
-        unused = sum(
-            count for reason, count in self.quarantined.items() if reason not in NO_PICTURES
-        )
-        lines += ["", f"{unused:,} pictures are in quarantine; their files were not touched."]
+        unused = [n for reason, n in self.quarantined.items() if reason not in NO_PICTURES]
+        lines += ["", f"{sum(unused):,} pictures are in quarantine; their files were not touched."]
         if self.quarantined:
             lines += ["", "| reason | files or rows |", "|---|---|"]
             lines += [f"| {reason} | {count:,} |" for reason, count in self.quarantined.items()]
@@ -62,20 +57,21 @@ def quarantine_sheet(
     candidates: Mapping[str, Candidate],
     pixels: Callable[[Candidate], NDArray[np.uint8]],
 ) -> NDArray[np.uint8] | None:
-    """A row for each reason: its name, and the pictures that could be decoded; None if nothing is quarantined."""
+    """A row for each reason: its name, and the pictures that could be decoded.
+
+    None if nothing is quarantined.
+    """
     from atelier.data.ingest.portrait import sheet, thumbnail  # matplotlib
 
     rows = []
-    for reason, count in sorted(Counter(item.reason for item in quarantined).items()):
-        names = sorted(item.name for item in quarantined if item.reason == reason)
+    counts = Counter(picture.reason for picture in quarantined)
+    for reason, count in sorted(counts.items()):
+        names = sorted(picture.name for picture in quarantined if picture.reason == reason)
         decoded = [candidates[name] for name in names if name in candidates][:SHOWN]
-        shown = [
-            thumbnail(pixels(candidate)) for candidate in decoded
-        ]  # of photographs only little is kept in memory
-        caption = (
-            f"{reason}: {count:,}"
-            if shown
-            else f"{reason}: {count:,}, not shown: {', '.join(names[:4])}"
-        )
-        rows.append((caption, shown))
+        # One after the other: of photographs only little is kept in memory.
+        thumbnails = [thumbnail(pixels(candidate)) for candidate in decoded]
+        caption = f"{reason}: {count:,}"
+        if not thumbnails:
+            caption = f"{caption}, not shown: {', '.join(names[:4])}"
+        rows.append((caption, thumbnails))
     return sheet(rows) if rows else None

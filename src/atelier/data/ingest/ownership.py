@@ -38,9 +38,9 @@ def refuse_foreign_files(folder: Path) -> None:
     if foreign:
         shown = ", ".join(map(repr, foreign[:SHOWN])) + (", ..." if len(foreign) > SHOWN else "")
         raise DataError(
-            f"{folder} holds what Atelier did not write, and an ingest would replace the folder: {shown} "
-            f"({len(foreign)} in all). Nothing was changed. Move it out of data/, to raw/ for instance, "
-            "and name that folder in params.yaml if it holds the originals."
+            f"{folder} holds what Atelier did not write, and an ingest would replace the folder: "
+            f"{shown} ({len(foreign)} in all). Nothing was changed. Move it out of data/, to raw/ "
+            "for instance, and name that folder in params.yaml if it holds the originals."
         )
 
 
@@ -52,12 +52,14 @@ def _is_written(path: Path) -> bool:
 def _refuse_source(project_root: Path, name: str, source: Source) -> None:
     if source.path is None or "://" in source.path:
         return
-    data, place = project_root / "data", (project_root / source.path).resolve()
+    data = project_root / "data"
+    place = (project_root / source.path).resolve()
     what = f"datasets.{name}: the source {source.path!r}"
     if _is_inside(place, data):
         raise DataError(
             f"{what} lies in data/, which holds what Atelier stores and is replaced by an ingest. "
-            "Nothing was changed. Move the originals to another folder, such as raw/, and name that."
+            "Nothing was changed. "
+            "Move the originals to another folder, such as raw/, and name that."
         )
     if place.is_dir() and _is_inside(data.resolve(), place):
         raise DataError(
@@ -67,7 +69,7 @@ def _refuse_source(project_root: Path, name: str, source: Source) -> None:
 
 
 def _is_inside(place: Path, folder: Path) -> bool:
-    """Whether a resolved path is a folder or lies below it, also where the file system folds case."""
+    """Whether a resolved path is a folder or below it, also where the file system folds case."""
     above = [place, *place.parents]
     if folder.exists():
         return any(path.exists() and path.samefile(folder) for path in above)

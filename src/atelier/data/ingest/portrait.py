@@ -1,4 +1,4 @@
-"""A picture of a dataset: contact sheets and histograms, for people to look at before they trust it.
+"""A picture of a dataset, for people to look at before they trust it: sheets and histograms.
 
 Shapes: H height, W width, C channels of a sheet.
 """
@@ -23,33 +23,44 @@ Pixels = NDArray[np.uint8]
 CELL = 64  # pixels: pictures are scaled down to this side; small ones are enlarged by whole numbers
 MARGIN = 4
 CAPTION = 12  # pixels of height, for one line of text
-COLUMNS, ROWS = 16, 12  # of a sheet, at most
+COLUMNS = 16  # of a sheet, at most
+ROWS = 12
 BINS = 40
 
 
 def contact_sheet(dataset: StoredDataset, split: Split) -> Pixels | None:
-    """Pictures of a split, a row for each class where there are classes; None if the split is empty.
+    """Pictures of a split, a row for each class where there are classes.
 
+    None if the split is empty.
     Which ones is a function of their content: the first in the order of their hashes.
     """
-    images, labels = dataset.images(split), dataset.labels(split)
+    images = dataset.images(split)
+    labels = dataset.labels(split)
     if not len(images):
         return None
+    positions: list[tuple[str, Sequence[int]]]
     if labels is None:
-        rows = [
-            ("", range(start, min(start + COLUMNS, len(images))))
-            for start in range(0, len(images), COLUMNS)
-        ]
+        starts = range(0, len(images), COLUMNS)
+        positions = [("", range(start, min(start + COLUMNS, len(images)))) for start in starts]
     else:
-        by_class = [
-            (name, np.flatnonzero(labels == number))
-            for number, name in enumerate(dataset.info.class_names)
-        ]
-        by_class.append(("no class", np.flatnonzero(labels == NO_LABEL)))
-        rows = [(name, found[:COLUMNS].tolist()) for name, found in by_class if len(found)]
-    return sheet(
-        [(caption, [thumbnail(images[index]) for index in row]) for caption, row in rows[:ROWS]]
-    )
+        positions = _positions_by_class(labels, dataset.info.class_names)
+    rows = []
+    for caption, row in positions[:ROWS]:
+        rows.append((caption, [thumbnail(images[position]) for position in row]))
+    return sheet(rows)
+
+
+def _positions_by_class(
+    labels: NDArray[Any], class_names: Sequence[str]
+) -> list[tuple[str, Sequence[int]]]:
+    """The first pictures of each class that has some, and of those without one."""
+    numbers = [*enumerate(class_names), (NO_LABEL, "no class")]
+    rows: list[tuple[str, Sequence[int]]] = []
+    for number, name in numbers:
+        positions = np.flatnonzero(labels == number)
+        if len(positions):
+            rows.append((name, positions[:COLUMNS].tolist()))
+    return rows
 
 
 def sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Pixels:
@@ -77,11 +88,10 @@ def histograms(dataset: StoredDataset) -> Pixels:
     axes = figure.subplots(2, 2)
     parts = {split: dataset.manifest.of(split) for split in SPLITS if dataset.info.counts[split]}
     _bars(axes[0, 0], dataset)
-    for ax, title, column in (
-        (axes[0, 1], "mean brightness", "means"),
-        (axes[1, 0], "contrast (std)", "stds"),
-    ):
-        _distribution(ax, title, {split: getattr(rows, column) for split, rows in parts.items()})
+    means = {split: rows.means for split, rows in parts.items()}
+    _distribution(axes[0, 1], "mean brightness", means)
+    stds = {split: rows.stds for split, rows in parts.items()}
+    _distribution(axes[1, 0], "contrast (std)", stds)
     sides = {split: np.minimum(rows.heights, rows.widths) for split, rows in parts.items()}
     if dataset.info.image_size is None:
         _distribution(axes[1, 1], "shorter side, pixels", sides)
@@ -95,7 +105,8 @@ def histograms(dataset: StoredDataset) -> Pixels:
 
 def thumbnail(pixels_HWC: Pixels) -> Image.Image:
     """A picture at the size that a sheet has room for."""
-    image = Image.fromarray(pixels_HWC[..., 0] if pixels_HWC.shape[-1] == 1 else pixels_HWC)
+    is_grey = pixels_HWC.shape[-1] == 1
+    image = Image.fromarray(pixels_HWC[..., 0] if is_grey else pixels_HWC)
     if max(image.size) > CELL:
         return ImageOps.contain(image, (CELL, CELL), Image.Resampling.BOX)
     times = CELL // max(image.size)

@@ -20,7 +20,7 @@ def refuse_too_many(
     dataset: Dataset,
     num_accepted: int,
     quarantined: Sequence[Rejected],
-    found: Path,
+    table: Path,
 ) -> None:
     """Stop an ingest that would store too little of what is there.
 
@@ -30,31 +30,34 @@ def refuse_too_many(
         dataset: its parameters.
         num_accepted: pictures that would be stored.
         quarantined: all that would not.
-        found: the quarantine table, kept outside of the working folder if this stops.
+        table: of the quarantine, kept outside of the working folder if this stops.
 
     Raises:
-        DataError: if there are no pictures, or more than `max_quarantined` of them or of the rows can't be used.
+        DataError: if there are no pictures, or more than `max_quarantined` of them or of the rows
+            can't be used.
     """
-    table = refused_table(project_root, name)
-    rows = [item for item in quarantined if item.reason == "missing"]
-    unusable = [item for item in quarantined if item.reason not in NO_PICTURES]
+    kept_table = refused_table(project_root, name)
+    rows = [picture for picture in quarantined if picture.reason == "missing"]
+    unusable = [picture for picture in quarantined if picture.reason not in NO_PICTURES]
     total = num_accepted + len(unusable)
     lost = len(unusable) + len(rows)
     if num_accepted and lost <= dataset.max_quarantined * (total + len(rows)):
-        table.unlink(missing_ok=True)  # of an earlier refusal
+        kept_table.unlink(missing_ok=True)  # of an earlier refusal
         return
     if not total:
         places = ", ".join(source.path or source.source for source in dataset.sources)
         raise DataError(f"datasets.{name}: {places} holds no pictures. Put pictures there.")
-    shutil.copyfile(found, table)
-    first = "\n".join(
-        f"  {item.name}: {item.reason} {item.detail}".rstrip()
-        for item in [*unusable, *rows][:NUM_SHOWN]
-    )
+    shutil.copyfile(table, kept_table)
+    first = [
+        f"  {picture.name}: {picture.reason} {picture.detail}".rstrip()
+        for picture in [*unusable, *rows][:NUM_SHOWN]
+    ]
+    lines = "\n".join(first)
+    counts = _counts_in_words(total, len(unusable), len(rows))
     raise DataError(
-        f"datasets.{name}: {_counted(total, len(unusable), len(rows))}, more than max_quarantined = "
-        f"{dataset.max_quarantined:.1%} allows; nothing was changed. The first ones:\n{first}\n"
-        f"All are listed in {table}. {_advice(name, num_accepted, bool(unusable), bool(rows))}"
+        f"datasets.{name}: {counts}, more than max_quarantined = "
+        f"{dataset.max_quarantined:.1%} allows; nothing was changed. The first ones:\n{lines}\n"
+        f"All are listed in {kept_table}. {_advice(name, num_accepted, bool(unusable), bool(rows))}"
     )
 
 
@@ -63,7 +66,7 @@ def refused_table(project_root: Path, name: str) -> Path:
     return project_root / ".atelier" / f"quarantine-{name}.csv"
 
 
-def _counted(total: int, num_unusable: int, num_rows: int) -> str:
+def _counts_in_words(total: int, num_unusable: int, num_rows: int) -> str:
     """Pictures and rows apart: a row without a picture is none."""
     pictures = f"{num_unusable} of {total} pictures are unusable ({num_unusable / total:.1%})"
     rows = f"{num_rows} rows name a picture that is not there"

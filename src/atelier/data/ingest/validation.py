@@ -1,6 +1,7 @@
 """Which of the pictures that were read are stored, in which split, and why the others are not.
 
-The result depends on the pictures, their classes and own splits, and the stored version: not on order or names.
+The result depends on the pictures, their classes and own splits, and the stored version: not on
+order or names.
 """
 
 from __future__ import annotations
@@ -14,20 +15,14 @@ from numpy.typing import NDArray
 
 from atelier.data.ingest.oddities import CONSTANT_STD, oddities
 from atelier.data.ingest.perceptual import Thumbnails, within
+from atelier.data.ingest.records import Accepted
 from atelier.data.sources.pictures import Candidate, Reason, Rejected
 from atelier.data.splits import SPLITS, Split, split_of
 from atelier.params import Dataset
 
-# Of two pictures that are the same, the one that comes first here is kept: losing a test picture would change what
-# scores are compared on, losing a training picture hardly matters.
+# Of two pictures that are the same, the one that comes first here is kept: losing a test picture
+# would change what scores are compared on, losing a training picture hardly matters.
 PRECEDENCE: tuple[Split, ...] = ("test", "validation", "train")
-
-
-class Accepted(NamedTuple):
-    """A picture to store."""
-
-    candidate: Candidate
-    split: Split
 
 
 class Validated(NamedTuple):
@@ -45,34 +40,39 @@ def validate(
     pixels: Callable[[Candidate], NDArray[np.uint8]],
     stored_means: NDArray[np.floating],
 ) -> Validated:
-    """Sort out duplicates and contradicting labels, give every image its split, and look for oddities.
+    """Sort out duplicates and contradicting labels, give images their splits, look for oddities.
 
     Args:
-        candidates: all pictures that were read, in any order; also those that the stored version holds.
-        splits: split of each image of the stored version by its content hash: an image never changes its split.
+        candidates: all pictures that were read, in any order; also those that the stored version
+            holds.
+        splits: split of each image of the stored version by its content hash: an image never
+            changes its split.
         dataset: the parameters.
-        pixels: a candidate's uint8 HWC pixels; called only for pictures whose hash resembles another's.
-        stored_means: mean brightness, in [0, 255], of each image of the stored version; may be empty.
+        pixels: a candidate's uint8 HWC pixels; called only for pictures whose hash resembles
+            another's.
+        stored_means: mean brightness, in [0, 255], of each image of the stored version; may be
+            empty.
     """
-    images, quarantined = _distinct(candidates)
-    own = {candidate.split for candidate in candidates}
-    fractions = (0.0 if "test" in own else dataset.test_fraction, dataset.validation_fraction)
-    if "validation" in own:
-        fractions = (fractions[0], 0.0)
-    placed = [
-        Accepted(image, splits.get(image.sha256) or _split(image, *fractions)) for image in images
-    ]
+    images, quarantined = _distinct_images(candidates)
+    own_splits = {candidate.split for candidate in candidates}
+    test_fraction = 0.0 if "test" in own_splits else dataset.test_fraction
+    validation_fraction = 0.0 if "validation" in own_splits else dataset.validation_fraction
+    placed = []
+    for image in images:
+        split = splits.get(image.sha256) or _split(image, test_fraction, validation_fraction)
+        placed.append(Accepted(image, split))
     accepted, resembling = _without_near_duplicates(placed, splits, dataset, pixels)
-    accepted.sort(key=lambda item: (SPLITS.index(item.split), item.candidate.sha256))
+    accepted.sort(key=lambda picture: (SPLITS.index(picture.split), picture.candidate.sha256))
     return Validated(accepted, quarantined + resembling, oddities(accepted, splits, stored_means))
 
 
-def _distinct(candidates: Iterable[Candidate]) -> tuple[list[Candidate], list[Rejected]]:
-    """One candidate of each content hash, which has the label and the foremost own split of all its copies."""
+def _distinct_images(candidates: Iterable[Candidate]) -> tuple[list[Candidate], list[Rejected]]:
+    """One candidate of each content hash, with the label and foremost own split of its copies."""
     groups: dict[str, list[Candidate]] = defaultdict(list)
     for candidate in candidates:
         groups[candidate.sha256].append(candidate)
-    images, rejected = [], []
+    images = []
+    rejected = []
     for copies in groups.values():
         labels = sorted({copy.class_name for copy in copies} - {""})
         if len(labels) > 1:
@@ -88,7 +88,10 @@ def _distinct(candidates: Iterable[Candidate]) -> tuple[list[Candidate], list[Re
 
 
 def _split(image: Candidate, test_fraction: float, validation_fraction: float) -> Split:
-    """The source's own split of a picture; what is not set apart by it may be so by the content hash."""
+    """The source's own split of a picture.
+
+    What is not set apart by it may be so by the content hash.
+    """
     for own in PRECEDENCE[:2]:
         if image.split == own:
             return own
@@ -103,37 +106,47 @@ def _without_near_duplicates(
 ) -> tuple[list[Accepted], list[Rejected]]:
     """Keep one picture after the other, unless it resembles one that is kept already.
 
-    What is stored comes first, so a new picture never drives it out; two stored ones that resemble each other come from
-    a version with other rules. A source's own test set stays whole: scores published for it are scores on all of it.
+    What is stored comes first, so a new picture never drives it out; two stored ones that resemble
+    each other come from a version with other rules.
+    A source's own test set stays whole: scores published for it are scores on all of it.
     Time grows with the square of the number of pictures: 3 s for 70,000, 10 minutes for 1,000,000.
     """
-    order = sorted(placed, key=lambda item: _rank(item, stored))
-    splits_N = np.array([PRECEDENCE.index(item.split) for item in order], np.uint8)
-    hashes_N = np.array([item.candidate.phash for item in order], np.uint64)
+    order = sorted(placed, key=lambda picture: _rank(picture, stored))
+    splits_N = np.array([PRECEDENCE.index(picture.split) for picture in order], np.uint8)
+    hashes_N = np.array([picture.candidate.phash for picture in order], np.uint64)
     thumbnails = Thumbnails(len(order), lambda number: pixels(order[number].candidate))
-    kept_N, num_kept = np.empty(len(order), np.intp), 0
+    kept_N = np.empty(len(order), np.intp)
     kept_hashes_N = np.empty_like(hashes_N)
+    num_kept = 0
     rejected = []
-    for number, (candidate, split) in enumerate(order):
+    for number, picture in enumerate(order):
+        candidate = picture.candidate
         if candidate.std >= CONSTANT_STD:
             alike_M = kept_N[within(kept_hashes_N[:num_kept], candidate.phash)]
             elsewhere_M = splits_N[alike_M] != splits_N[number]
             if dataset.near_duplicates == "keep" or candidate.split == "test":
                 alike_M = alike_M[elsewhere_M]
-            if len(alike_M) and len(same_M := alike_M[thumbnails.same(number, alike_M)]):
-                rejected.append(_near(candidate, split, [order[other] for other in same_M]))
+            same_M = alike_M[thumbnails.same(number, alike_M)] if len(alike_M) else alike_M
+            if len(same_M):
+                rejected.append(_near_duplicate(picture, [order[other] for other in same_M]))
                 continue
-        kept_N[num_kept], kept_hashes_N[num_kept] = number, hashes_N[number]
+        kept_N[num_kept] = number
+        kept_hashes_N[num_kept] = hashes_N[number]
         num_kept += 1
     return [order[number] for number in kept_N[:num_kept]], rejected
 
 
-def _rank(item: Accepted, stored: Mapping[str, Split]) -> tuple[bool, int, str]:
-    return item.candidate.sha256 not in stored, PRECEDENCE.index(item.split), item.candidate.sha256
+def _rank(picture: Accepted, stored: Mapping[str, Split]) -> tuple[bool, int, str]:
+    sha256 = picture.candidate.sha256
+    return sha256 not in stored, PRECEDENCE.index(picture.split), sha256
 
 
-def _near(candidate: Candidate, split: Split, same: Sequence[Accepted]) -> Rejected:
+def _near_duplicate(picture: Accepted, same: Sequence[Accepted]) -> Rejected:
     """Why a picture is not stored; one in another split is the weightier reason."""
-    first = next((item for item in same if item.split != split), same[0])
-    reason: Reason = "near duplicate" if first.split == split else "near duplicate across splits"
-    return Rejected(candidate.name, reason, f"of {first.candidate.name} in {first.split}")
+    in_other_splits = (other for other in same if other.split != picture.split)
+    first = next(in_other_splits, same[0])
+    reason: Reason = "near duplicate across splits"
+    if first.split == picture.split:
+        reason = "near duplicate"
+    detail = f"of {first.candidate.name} in {first.split}"
+    return Rejected(picture.candidate.name, reason, detail)

@@ -1,6 +1,8 @@
-"""Writing a dataset's files. Shards are append-only: what an earlier version stored stays where it is.
+"""Writing a dataset's files.
 
-The bytes depend on the images, the parameters and the version before alone: no time, machine, name or order.
+Shards are append-only: what an earlier version stored stays where it is.
+The bytes depend on the images, the parameters and the version before alone: no time, machine, name
+or order.
 """
 
 from __future__ import annotations
@@ -16,19 +18,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atelier.data.ingest.validation import Accepted
+from atelier.data.ingest.records import Accepted
 from atelier.data.manifest import NO_LABEL, ManifestRow, digest_of, write_manifest
 from atelier.data.sources.pictures import ELSEWHERE, Candidate
 from atelier.data.splits import SPLITS
 from atelier.data.store import FORMAT_VERSION, StoredDataset
 from atelier.params import Dataset
 
-SHARD_BYTES = (
-    64 * 2**20
-)  # a shard is the unit that DVC copies, pushes and compares; a larger picture has one of its own
-MAX_DEAD = (
-    0.5  # share of stored bytes that no image uses any more, above which everything is written anew
-)
+# A shard is the unit that DVC copies, pushes and compares; a larger picture has one of its own.
+SHARD_BYTES = 64 * 2**20
+# Share of stored bytes that no image uses any more, above which everything is written anew.
+MAX_DEAD = 0.5
 
 Place = tuple[str, int]  # shard, offset in bytes
 
@@ -49,27 +49,29 @@ def write_dataset(
         dataset: the parameters; all but the sources' paths are stored.
         accepted: the images, at least one, in the order of the manifest (split, then content hash).
         class_names: in the order of their numbers.
-        before: the stored version, whose shards are linked and not written again; None: there is none, or its pixels
-            are of another form.
+        before: the stored version, whose shards are linked and not written again; None: there is
+            none, or its pixels are of another form.
         pixels: HWC of a candidate.
         described: further entries of dataset.json.
     """
     places = _kept_places(accepted, before)
-    for shard in {shard for shard, _ in places.values()}:
+    kept_shards = {shard for shard, _ in places.values()}
+    for shard in kept_shards:
         assert before is not None  # only what it stored is kept
         _link(before.shards.locate(shard), folder / shard)
-    new = [item.candidate for item in accepted if item.candidate.sha256 not in places]
-    first = 1 + max((_number(shard) for shard, _ in places.values()), default=-1)
+    candidates = [picture.candidate for picture in accepted]
+    new = [candidate for candidate in candidates if candidate.sha256 not in places]
+    first = 1 + max(map(_number, kept_shards), default=-1)
     places |= _write_shards(folder, new, first, pixels)
     numbers = {class_name: number for number, class_name in enumerate(class_names)}
-    rows = [_row(item, numbers, places[item.candidate.sha256]) for item in accepted]
+    rows = [_row(picture, numbers, places[picture.candidate.sha256]) for picture in accepted]
     write_manifest(folder / "manifest.csv", rows)
+    sha256 = [row.sha256 for row in rows]
+    labels = [row.label for row in rows]
     splits = [row.split for row in rows]
     contents = {
         "format_version": FORMAT_VERSION,
-        "digest": digest_of(
-            [row.sha256 for row in rows], [row.label for row in rows], splits, class_names
-        ),
+        "digest": digest_of(sha256, labels, splits, class_names),
         "params": stored_params(dataset),
         **described,
         "class_names": class_names,
@@ -80,29 +82,30 @@ def write_dataset(
 
 
 def stored_params(dataset: Dataset) -> dict[str, Any]:
-    """The parameters as dataset.json keeps them: what was read counts, not where it lay, which differs by machine.
+    """The parameters as dataset.json keeps them.
 
-    Nor the licence: words about the pictures don't change them.
+    What was read counts, not where it lay, which differs by machine.
     """
+    # Nor the licence: words about the pictures don't change them.
     return dataset.model_dump(
         mode="json", exclude={"sources": {"__all__": {"path"}}, "licence": True}
     )
 
 
 def _kept_places(accepted: Iterable[Accepted], before: StoredDataset | None) -> dict[str, Place]:
-    """Where the accepted images lie in the version before; empty if too little of it is still in use."""
+    """Where accepted images lie in the version before; empty if too little of it is still used."""
     if before is None:
         return {}
-    wanted = {item.candidate.sha256 for item in accepted if item.candidate.position == ELSEWHERE}
+    candidates = [picture.candidate for picture in accepted]
+    wanted = {picture.sha256 for picture in candidates if picture.position == ELSEWHERE}
     rows = list(before.manifest.rows())
     kept = [row for row in rows if row.sha256 in wanted]
     used = sum(row.height * row.width * row.channels for row in kept)
-    total = sum(len(before.shards.bytes_of(shard)) for shard in {row.shard for row in rows})
-    return (
-        {row.sha256: (row.shard, row.offset) for row in kept}
-        if used >= (1 - MAX_DEAD) * total
-        else {}
-    )
+    shards = {row.shard for row in rows}
+    total = sum(len(before.shards.bytes_of(shard)) for shard in shards)
+    if used < (1 - MAX_DEAD) * total:
+        return {}
+    return {row.sha256: (row.shard, row.offset) for row in kept}
 
 
 def _write_shards(
@@ -112,13 +115,16 @@ def _write_shards(
     pixels: Callable[[Candidate], NDArray[np.uint8]],
 ) -> dict[str, Place]:
     places: dict[str, Place] = {}
-    numbers, file, offset = count(first), None, SHARD_BYTES
+    numbers = count(first)
+    file = None
+    offset = SHARD_BYTES
     for candidate in candidates:
         content = pixels(candidate).tobytes()
         if offset + len(content) > SHARD_BYTES:
             if file is not None:
                 file.close()
-            shard, offset = f"shard-{next(numbers):05d}.bin", 0
+            shard = f"shard-{next(numbers):05d}.bin"
+            offset = 0
             file = (folder / shard).open("wb")
         assert file is not None  # opened with the first image
         file.write(content)
@@ -129,12 +135,21 @@ def _write_shards(
     return places
 
 
-def _row(item: Accepted, numbers: Mapping[str, int], place: Place) -> ManifestRow:
-    picture = item.candidate
-    label = numbers[picture.class_name] if picture.class_name else NO_LABEL
-    size = (picture.height, picture.width, picture.channels)
+def _row(accepted: Accepted, numbers: Mapping[str, int], place: Place) -> ManifestRow:
+    picture = accepted.candidate
+    shard, offset = place
     return ManifestRow(
-        picture.sha256, label, item.split, picture.source, *size, *place, picture.mean, picture.std
+        sha256=picture.sha256,
+        label=numbers[picture.class_name] if picture.class_name else NO_LABEL,
+        split=accepted.split,
+        source=picture.source,
+        height=picture.height,
+        width=picture.width,
+        channels=picture.channels,
+        shard=shard,
+        offset=offset,
+        mean=picture.mean,
+        std=picture.std,
     )
 
 

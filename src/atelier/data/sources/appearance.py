@@ -106,7 +106,7 @@ def _from_16_bits(
 
 
 def _gamma(image: Image.Image) -> float | None:
-    """The exponent of a PNG's values, where nothing weightier describes them and it is not sRGB's."""
+    """The exponent of a PNG's values; None where it is sRGB's, or something weightier tells."""
     gamma = image.info.get("gamma")
     if not gamma or image.info.keys() & {"srgb", "icc_profile"}:
         return None
@@ -124,7 +124,10 @@ def _curve(linear: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _to_srgb(colours: Image.Image, profile: bytes | None, tell: Tell) -> Image.Image:
-    """Colours of an embedded profile in sRGB; one that can't be used is left aside, as browsers do."""
+    """Colours of an embedded profile in sRGB.
+
+    One that can't be used is left aside, as browsers do.
+    """
     transform = _transform(profile, colours.mode) if profile else None
     if transform is None:
         return colours
@@ -137,7 +140,7 @@ def _to_srgb(colours: Image.Image, profile: bytes | None, tell: Tell) -> Image.I
 
 @lru_cache(PROFILES)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """From a profile to sRGB; None where the colours are sRGB's already, or the profile isn't of such."""
+    """From a profile to sRGB; None where colours are sRGB's already, or it isn't of any."""
     try:
         described = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         space = described.profile.xcolor_space.strip()
@@ -145,7 +148,8 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
             return None
         source = "L" if space == "GRAY" else "RGB"
         srgb = ImageCms.createProfile("sRGB")
-        # Of grey its tables are coarse where linear light is dark; of colours exactness takes ten times as long.
+        # Of grey its tables are coarse where linear light is dark; of colours exactness takes ten
+        # times as long.
         flags = ImageCms.Flags.NOOPTIMIZE if source == "L" else ImageCms.Flags.NONE
         transform = ImageCms.buildTransform(described, srgb, source, "RGB", flags=flags)
     except (ImageCms.PyCMSError, OSError, ValueError):

@@ -18,24 +18,27 @@ from atelier.data.sources.names import is_utf8, with_slashes
 from atelier.data.sources.pictures import Unusable
 from atelier.errors import DataError
 
-# An archive that grows to more than both is a bomb. Packed photographs grow by a percent, uncompressed ones (BMP, TIFF)
-# to twice or three times their size, drawings perhaps to a hundred times.
+# An archive that grows to more than both is a bomb. Packed photographs grow by a percent,
+# uncompressed ones (BMP, TIFF) to twice or three times their size, drawings perhaps to a hundred
+# times.
 MAX_GROWTH = 200
 MIN_BOMB_BYTES = 2**30
-MAX_TAR_HEADER_BYTES = (
-    2**20
-)  # of a long name or an extended header: tarfile takes them into memory whole
+# Of a long name or an extended header: tarfile takes them into memory whole.
+MAX_TAR_HEADER_BYTES = 2**20
+SOLARIS_HEADER = b"X"
 LONG_KINDS = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
     tarfile.XHDTYPE,
     tarfile.XGLTYPE,
-    b"X",
-)  # X: Solaris
-BUFFER_BYTES = 2**20
-ZIP_UTF8 = (
-    0x800  # flag of a member whose name is UTF-8; otherwise zipfile takes it for code page 437
+    SOLARIS_HEADER,
 )
+BUFFER_BYTES = 2**20
+# Flag of a member whose name is UTF-8; otherwise zipfile takes it for code page 437.
+ZIP_UTF8 = 0x800
+# zipfile can read two more, but only these in small steps: a short member of the others may grow
+# past RAM.
+COMMON_COMPRESSIONS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 DOS_FOLDER = 0x10  # in a zip member's attributes
 
 
@@ -60,7 +63,8 @@ def members(path: Path) -> Generator[Member]:
     """The members of an archive in their order, one at a time.
 
     Raises:
-        DataError: if it is no archive, damaged, encrypted, or a bomb; what was read until then is not to be trusted.
+        DataError: if it is no archive, damaged, encrypted, or a bomb; what was read until then is
+            not to be trusted.
     """
     try:
         with path.open("rb") as file:
@@ -69,7 +73,7 @@ def members(path: Path) -> Generator[Member]:
     except DataError:
         raise
     except Exception:  # a hostile header can raise nearly anything inside the standard library
-        raise _damaged(path) from None
+        raise _damage_error(path) from None
 
 
 def _zip_members(path: Path) -> Iterator[Member]:
@@ -81,33 +85,28 @@ def _zip_members(path: Path) -> Iterator[Member]:
             raise DataError(
                 f"{path} is encrypted. Unpack it and use the folder, or pack it without a password."
             )
-        if any(
-            info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in infos
-        ):
-            # zipfile can read two more, but only these in small steps: a short member of the others may grow past RAM
+        if not {info.compress_type for info in infos} <= COMMON_COMPRESSIONS:
             raise DataError(
-                f"{path} is compressed in an uncommon way. Unpack it and use the folder, or use deflate."
+                f"{path} is compressed in an uncommon way. "
+                "Unpack it and use the folder, or use deflate."
             )
         for info in infos:
-            kind = stat.S_IFMT(
-                info.external_attr >> 16
-            )  # 0 if it was packed by a system without such
+            # 0 if it was packed by a system without such.
+            kind = stat.S_IFMT(info.external_attr >> 16)
             is_file = kind in (0, stat.S_IFREG)
-            yield Member(
-                info.filename,
-                _zipped_path(info),
-                info.file_size,
-                is_file,
-                partial(_read_zipped, archive, info),
-            )
+            path_in_zip = _path_in_zip(info)
+            read = partial(_read_zip_member, archive, info)
+            yield Member(info.filename, path_in_zip, info.file_size, is_file, read)
 
 
-def _zipped_path(info: zipfile.ZipInfo) -> str:
-    """Its name, with slashes. What isn't marked as UTF-8 may be so all the same; macOS packs such archives."""
+def _path_in_zip(info: zipfile.ZipInfo) -> str:
+    """Its name, with slashes.
+
+    What isn't marked as UTF-8 may be so all the same; macOS packs such archives.
+    """
+    encoding = "utf-8" if info.flag_bits & ZIP_UTF8 else "cp437"  # as zipfile decoded it
     try:
-        name = info.filename.encode(
-            "utf-8" if info.flag_bits & ZIP_UTF8 else "cp437"
-        )  # as zipfile decoded it
+        name = info.filename.encode(encoding)
     except UnicodeEncodeError:  # newer versions of Python take a name from an extra field, as text
         name = info.filename.encode("utf-8", "surrogateescape")
     separated = with_slashes(name)
@@ -116,53 +115,49 @@ def _zipped_path(info: zipfile.ZipInfo) -> str:
 
 def _is_folder(info: zipfile.ZipInfo) -> bool:
     """Whether an entry is a folder, as any system marks it."""
-    return _zipped_path(info).endswith("/") or (
-        not info.file_size and bool(info.external_attr & DOS_FOLDER)
-    )
+    if _path_in_zip(info).endswith("/"):
+        return True
+    return not info.file_size and bool(info.external_attr & DOS_FOLDER)
 
 
-def _read_zipped(
+def _read_zip_member(
     archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int | None = None
 ) -> bytes:
+    # A `read()` would unpack more than the header admits, then cut it off.
+    size = info.file_size if limit is None else min(limit, info.file_size)
     try:
         with archive.open(info) as file:
-            # a `read()` would unpack more than the header admits, then cut it off
-            return file.read(info.file_size if limit is None else min(limit, info.file_size))
-    except (
-        Exception
-    ):  # as in `members`; every member has a checksum of its own, so the others can be trusted
+            return file.read(size)
+    # As in `members`; every member has a checksum of its own, so the others can be trusted.
+    except Exception:
         raise Unusable("truncated or damaged", "in the archive") from None
 
 
 def _tar_members(path: Path, start: bytes) -> Iterator[Member]:
-    with _unpacked(path, start) as stream:
+    with _unpack(path, start) as stream:
         bounded = _Bounded(stream, path)
         with tarfile.open(
             fileobj=bounded, mode="r|", bufsize=BUFFER_BYTES, tarinfo=_Header, encoding="utf-8"
         ) as archive:
             while (info := archive.next()) is not None:
                 archive.members.clear()  # type: ignore[attr-defined]  # they would pile up
-                if not info.isdir():
-                    # The map of a hostile sparse file can keep tarfile busy for ever; pictures are never sparse.
-                    is_file = info.isreg() and not info.issparse()
-                    yield Member(
-                        info.name,
-                        _tarred_path(info),
-                        info.size,
-                        is_file,
-                        partial(_read_tarred, path, archive, info),
-                    )
+                if info.isdir():
+                    continue
+                # The map of a hostile sparse file can keep tarfile busy for ever.
+                # Pictures are never sparse.
+                is_file = info.isreg() and not info.issparse()
+                read = partial(_read_tar_member, path, archive, info)
+                yield Member(info.name, _path_in_tar(info), info.size, is_file, read)
         while bounded.read(BUFFER_BYTES):  # the checksum of a compressed file stands at its end
             pass
 
 
-def _tarred_path(info: tarfile.TarInfo) -> str:
-    return with_slashes(info.name.encode("utf-8", "surrogateescape")).decode(
-        "utf-8", "surrogateescape"
-    )
+def _path_in_tar(info: tarfile.TarInfo) -> str:
+    name = with_slashes(info.name.encode("utf-8", "surrogateescape"))
+    return name.decode("utf-8", "surrogateescape")
 
 
-def _read_tarred(
+def _read_tar_member(
     path: Path, archive: tarfile.TarFile, info: tarfile.TarInfo, limit: int | None = None
 ) -> bytes:
     try:
@@ -172,10 +167,10 @@ def _read_tarred(
     except DataError:
         raise
     except Exception:  # as in `members`, which is not on the stack here
-        raise _damaged(path) from None
+        raise _damage_error(path) from None
 
 
-def _unpacked(path: Path, start: bytes) -> IO[bytes]:
+def _unpack(path: Path, start: bytes) -> IO[bytes]:
     if start.startswith(b"\x1f\x8b"):
         return cast(IO[bytes], gzip.open(path))
     if start.startswith(b"\xfd7zXZ\0"):
@@ -193,7 +188,9 @@ class _Bounded(io.RawIOBase):
     """A stream that refuses to grow like a bomb."""
 
     def __init__(self, stream: IO[bytes], path: Path) -> None:
-        self._stream, self._path, self._grown = stream, path, 0
+        self._stream = stream
+        self._path = path
+        self._grown = 0
 
     def read(self, size: int = -1) -> bytes:
         block = self._stream.read(size)
@@ -221,13 +218,13 @@ class _Header(tarfile.TarInfo):
 def _refuse_bomb(path: Path, grown: int) -> None:
     if grown > max(MIN_BOMB_BYTES, MAX_GROWTH * path.stat().st_size):
         raise DataError(
-            f"{path} holds more than {MAX_GROWTH} times its own size ({grown:,} bytes or more): a decompression bomb. "
-            "If it can be trusted, unpack it and use the folder."
+            f"{path} holds more than {MAX_GROWTH} times its own size ({grown:,} bytes or more): a "
+            "decompression bomb. If it can be trusted, unpack it and use the folder."
         )
 
 
-def _damaged(path: Path) -> DataError:
+def _damage_error(path: Path) -> DataError:
     return DataError(
-        f"{path} is damaged, or no archive of the kinds that are read: zip, tar, tar.gz, tar.xz, tar.zst, tar.bz2. "
-        "Fetch or pack it again."
+        f"{path} is damaged, or no archive of the kinds that are read: zip, tar, tar.gz, tar.xz, "
+        "tar.zst, tar.bz2. Fetch or pack it again."
     )

@@ -40,12 +40,14 @@ class OwnSize:
 
 @contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Keep Pillow's own limit and its notes on odd metadata out of the way; hold it around all threads that decode.
+    """Keep Pillow's own limit and its notes on odd metadata out of the way.
 
+    To be held around all threads that decode.
     Both are settings of the whole process, so that no thread can change them for itself.
     """
     Image.init()  # load all decoders before there are threads
-    limit, logger = Image.MAX_IMAGE_PIXELS, logging.getLogger("PIL")
+    limit = Image.MAX_IMAGE_PIXELS
+    logger = logging.getLogger("PIL")
     level = logger.level
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -61,10 +63,11 @@ def quiet_pillow() -> Iterator[None]:
 def decode(
     content: bytes, form: Dataset | OwnSize, tell: Tell = lambda done: None
 ) -> NDArray[np.uint8]:
-    """Decode the first frame of a picture file, upright, to the size and channels that is asked for.
+    """Decode the first frame of a picture file, upright, in the size and channels asked for.
 
     All that reads picture files reads them here, so that what one command takes, all take alike: in
-    sRGB, and what is transparent on white, since the colours under it are arbitrary. 16 bits become 8.
+    sRGB, and what is transparent on white, since the colours under it are arbitrary.
+    16 bits become 8.
     What is too large, too small or of other channels is refused by its header, without decoding.
 
     Args:
@@ -73,27 +76,28 @@ def decode(
         tell: is told what was done to a picture that people may want to know.
 
     Returns:
-        pixels_HWC: uint8, `image_size` x `image_size` or of its own size, with `form.channels` channels.
+        pixels_HWC: uint8, `image_size` x `image_size` or of its own size, with `form.channels`
+        channels.
 
     Raises:
         Unusable: for whatever the bytes may be.
     """
     if not content:
         raise Unusable("empty")
-    mode = "L" if form.channels == 1 else "RGB"
-    try:  # a tag or chunk of a damaged file can raise nearly anything inside PIL, hence `except Exception`
+    mode = _mode(form)
+    # A tag or chunk of a damaged file can raise nearly anything inside PIL: `except Exception`.
+    try:
         image: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
         _refuse_size(*image.size, form)
         _refuse_channels(image)
         if _has_more_frames(image):
             tell("holds several frames or pages, of which the first was read")
-        if (
-            form.image_size is not None
-        ):  # a JPEG's decoder can halve it up to three times, at a fraction of the cost
+        # A JPEG's decoder can halve it up to three times, at a fraction of the cost.
+        if form.image_size is not None:
             image.draft(image.mode, (DRAFT * form.image_size, DRAFT * form.image_size))
-        image = tiff.loaded(image, content)
+        image = tiff.load(image, content)
         ImageOps.exif_transpose(image, in_place=True)
-        return _stored(appearance(image, content, mode, tell), form)
+        return _pixels_of(appearance(image, content, mode, tell), form)
     except Unusable:
         raise
     except MemoryError:
@@ -101,7 +105,7 @@ def decode(
     except Image.DecompressionBombError:  # Pillow's limit, where `quiet_pillow` is not held
         raise Unusable("too many pixels", "more than twice Image.MAX_IMAGE_PIXELS") from None
     except UnidentifiedImageError:
-        raise _unidentified(content) from None
+        raise _explain_refusal(content) from None
     except Exception:  # its text is left out: it differs between versions of Pillow
         raise Unusable("truncated or damaged") from None
 
@@ -121,18 +125,22 @@ def fit_pixels(pixels_HWC: NDArray[np.uint8], form: Dataset | OwnSize) -> NDArra
     if channels == form.channels and (size is None or (height, width) == (size, size)):
         return pixels_HWC
     image = Image.fromarray(pixels_HWC[..., 0] if channels == 1 else pixels_HWC)
-    return _stored(image.convert("L" if form.channels == 1 else "RGB"), form)
+    return _pixels_of(image.convert(_mode(form)), form)
+
+
+def _mode(form: Dataset | OwnSize) -> str:
+    """Pillow's mode of a form's channels."""
+    return "L" if form.channels == 1 else "RGB"
 
 
 def _refuse_size(width: int, height: int, form: Dataset | OwnSize) -> None:
+    size = f"{width} x {height}"
     if width * height > form.max_pixels:
-        raise Unusable(
-            "too many pixels", f"{width} x {height}, at most {form.max_pixels:,} pixels are decoded"
-        )
+        limit = f"at most {form.max_pixels:,} pixels are decoded"
+        raise Unusable("too many pixels", f"{size}, {limit}")
     if min(width, height) < form.shortest_side:
-        raise Unusable(
-            "too small", f"{width} x {height}, the short side needs {form.shortest_side} pixels"
-        )
+        limit = f"the short side needs {form.shortest_side} pixels"
+        raise Unusable("too small", f"{size}, {limit}")
 
 
 def _refuse_channels(image: Image.Image) -> None:
@@ -150,16 +158,16 @@ def _has_more_frames(image: Image.Image) -> bool:
         return False
 
 
-def _unidentified(content: bytes) -> Unusable:
+def _explain_refusal(content: bytes) -> Unusable:
     """Why no decoder takes the bytes."""
     if content.startswith(tiff.SIGNATURES):
-        return tiff.unidentified(content)
+        return tiff.explain_refusal(content)
     if content.startswith((b"BM", b"RIFF", *STARTS)):  # as far as the first bytes of a cut file go
         return Unusable("truncated or damaged")
     return Unusable("not a picture", f"none of {', '.join(FORMATS)}")
 
 
-def _stored(image: Image.Image, form: Dataset | OwnSize) -> NDArray[np.uint8]:
+def _pixels_of(image: Image.Image, form: Dataset | OwnSize) -> NDArray[np.uint8]:
     if form.image_size is not None:
         image = _square(image, form.image_size, form.fit)
     return np.asarray(image, np.uint8).reshape(image.height, image.width, form.channels)

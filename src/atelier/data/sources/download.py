@@ -21,7 +21,7 @@ TIMEOUT = 30  # seconds without a byte
 BLOCK_BYTES = 2**20
 
 
-def fetched(project_root: Path, address: str, sha256: str) -> Path:
+def fetch(project_root: Path, address: str, sha256: str) -> Path:
     """The file at an https address, from `.atelier/sources/` if it was fetched before.
 
     Raises:
@@ -29,20 +29,20 @@ def fetched(project_root: Path, address: str, sha256: str) -> Path:
         RemoteError: if the network, or the server, fails.
     """
     path = project_root / ".atelier" / "sources" / sha256
-    with locked(
-        project_root, f"source-{sha256}"
-    ):  # a second process waits, then finds the fetch of the first
+    # A second process waits, then finds the fetch of the first.
+    with locked(project_root, f"source-{sha256}"):
         if file_sum(project_root, path) == sha256:
             return path
         log.info("fetching %s", address)
         with scratch_folder(project_root, f"fetch-{sha256}") as scratch:
             new = scratch / "fetched"
             with new.open("wb") as file:
-                found = _download(address, file)
-            if found != sha256:
+                received = _download(address, file)
+            if received != sha256:
                 raise DataError(
-                    f"{address}: expected the sha256 {sha256}, found {found} ({new.stat().st_size:,} bytes). It is not "
-                    "the file that was meant: look at the address, or write the new sum to datasets.NAME.sha256."
+                    f"{address}: expected the sha256 {sha256}, found {received} "
+                    f"({new.stat().st_size:,} bytes). It is not the file that was meant: look at "
+                    "the address, or write the new sum to datasets.NAME.sha256."
                 )
             path.parent.mkdir(parents=True, exist_ok=True)
             new.replace(path)
@@ -59,7 +59,8 @@ def _download(address: str, file: BinaryIO) -> str:
                 file.write(block)
             if response.length:  # urllib takes a broken connection for the end
                 raise RemoteError(
-                    f"{address}: the connection broke {response.length:,} bytes before the end. Try again."
+                    f"{address}: the connection broke {response.length:,} bytes before the end. "
+                    "Try again."
                 )
     except (URLError, HTTPException, TimeoutError, ConnectionError, ssl.SSLError) as error:
         raise RemoteError(

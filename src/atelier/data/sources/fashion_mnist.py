@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 
@@ -21,9 +22,11 @@ from atelier.data.staging import locked, scratch_folder
 from atelier.errors import DataError, RemoteError
 from atelier.params import Source
 
-# sha256 of the *uncompressed* files, since Debian compressed them again. Computed from Debian's dataset-fashion-mnist
-# 0.0~git20200523.55506a9-1 (.deb sha256 39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0), in which
-# 60,000 + 10,000 distinct images, 6,000 + 1,000 a class, and the published mean 0.2860 and std 0.3530 were verified.
+# sha256 of the *uncompressed* files, since Debian compressed them again. Computed from Debian's
+# dataset-fashion-mnist 0.0~git20200523.55506a9-1 (.deb sha256
+# 39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0), in which 60,000 + 10,000
+# distinct images, 6,000 + 1,000 a class, and the published mean 0.2860 and std 0.3530 were
+# verified.
 SHA256 = {
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
@@ -46,12 +49,12 @@ CLASS_NAMES = (
 PARTS: dict[str, Split] = {"t10k": "test", "train": "train"}
 
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
-DEBIAN_FOLDER = Path(
-    "usr/share/datasets/fashion-mnist"
-)  # of the installed system, and inside the package
-# The author's repository, then the bucket of its README's http://fashion-mnist.s3-website.eu-central-1.amazonaws.com:
-# S3's website endpoints speak no HTTPS (docs.aws.amazon.com/AmazonS3/latest/userguide/WebsiteEndpoints.html), the
-# bucket's own endpoint does.
+# Of the installed system, and inside the package.
+DEBIAN_FOLDER = Path("usr/share/datasets/fashion-mnist")
+# The author's repository, then the bucket of its README's
+# http://fashion-mnist.s3-website.eu-central-1.amazonaws.com: S3's website endpoints speak no HTTPS
+# (docs.aws.amazon.com/AmazonS3/latest/userguide/WebsiteEndpoints.html), the bucket's own endpoint
+# does.
 HTTPS_ADDRESSES = (
     "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
     "https://fashion-mnist.s3.eu-central-1.amazonaws.com/",
@@ -69,15 +72,15 @@ def open_source(project_root: Path, source: Source) -> OpenedSource:
         DataError: if no place has the right files.
     """
     files = read_files(project_root, source.path)
-    return OpenedSource(
-        CLASS_NAMES,
-        _pictures(files),
-        sum(len(files[f"{part}-labels-idx1-ubyte"]) for part in PARTS),
-    )
+    num_pictures = sum(len(files[f"{part}-labels-idx1-ubyte"]) for part in PARTS)
+    return OpenedSource(CLASS_NAMES, _pictures(files), num_pictures)
 
 
 def source_digest(project_root: Path, source: Source) -> str:
-    """Identity of Fashion-MNIST: only files with the known sums are accepted, so nothing needs to be read."""
+    """Identity of Fashion-MNIST.
+
+    Only files with the known sums are accepted, so nothing needs to be read.
+    """
     lines = "".join(f"{name} {sha256}\n" for name, sha256 in sorted(SHA256.items()))
     return hashlib.sha256(lines.encode()).hexdigest()
 
@@ -85,8 +88,8 @@ def source_digest(project_root: Path, source: Source) -> str:
 def read_files(project_root: Path, path: str | None) -> Files:
     """The four files, from the first place that has them all with the right contents.
 
-    A given `path` is the only place looked into: a typo should be seen, not answered by a download. Otherwise: Debian's
-    folder, an earlier fetch, a fetch by apt-get, a fetch by HTTPS.
+    A given `path` is the only place looked into: a typo should be seen, not answered by a download.
+    Otherwise: Debian's folder, an earlier fetch, a fetch by apt-get, a fetch by HTTPS.
 
     Raises:
         DataError: naming every place and why it failed.
@@ -95,18 +98,15 @@ def read_files(project_root: Path, path: str | None) -> Files:
         return _read_folder(project_root / path)
     cache = project_root / ".atelier" / "sources" / "fashion-mnist"
     places: list[tuple[str, Callable[[], Files]]] = [
-        ("Debian's folder", lambda: _read_folder(Path("/") / DEBIAN_FOLDER)),
-        ("an earlier fetch", lambda: _read_folder(cache)),
-        ("apt-get download", lambda: _fetch(project_root, cache, _download_by_apt)),
-        *(
-            (url, lambda url=url: _fetch(project_root, cache, lambda to: _download(url, to)))
-            for url in HTTPS_ADDRESSES
-        ),
+        ("Debian's folder", partial(_read_folder, Path("/") / DEBIAN_FOLDER)),
+        ("an earlier fetch", partial(_read_folder, cache)),
+        ("apt-get download", partial(_fetch, project_root, cache, _download_by_apt)),
     ]
+    for url in HTTPS_ADDRESSES:
+        places.append((url, partial(_fetch, project_root, cache, partial(_download, url))))
     failures = []
-    with locked(
-        project_root, "source-fashion-mnist"
-    ):  # a second process waits, then finds the fetch of the first
+    # A second process waits, then finds the fetch of the first.
+    with locked(project_root, "source-fashion-mnist"):
         for place, read in places:
             try:
                 return read()
@@ -121,10 +121,8 @@ def read_files(project_root: Path, path: str | None) -> Files:
 
 def _pictures(files: Files) -> Iterator[Decoded]:
     for part, split in PARTS.items():
-        images_NHW, labels_N = (
-            files[f"{part}-images-idx3-ubyte"],
-            files[f"{part}-labels-idx1-ubyte"],
-        )
+        images_NHW = files[f"{part}-images-idx3-ubyte"]
+        labels_N = files[f"{part}-labels-idx1-ubyte"]
         for position, (image_HW, label) in enumerate(zip(images_NHW, labels_N, strict=True)):
             yield Decoded(f"{part}/{position:05d}", CLASS_NAMES[label], split, image_HW[:, :, None])
 
@@ -135,10 +133,11 @@ def _read_folder(folder: Path) -> Files:
         plain = folder / name
         path = plain if plain.is_file() else folder / f"{name}.gz"
         content = read_bytes(path)
-        found = hashlib.sha256(content).hexdigest()
-        if found != expected:
+        sha256 = hashlib.sha256(content).hexdigest()
+        if sha256 != expected:
             raise DataError(
-                f"{path}: expected the uncompressed sha256 {expected}, found {found} ({len(content):,} bytes). "
+                f"{path}: expected the uncompressed sha256 {expected}, found {sha256} "
+                f"({len(content):,} bytes). "
                 "This is not Fashion-MNIST as published; fetch the file again."
             )
         files[name] = parse_idx(content, str(path))
@@ -146,7 +145,10 @@ def _read_folder(folder: Path) -> Files:
 
 
 def _fetch(project_root: Path, cache: Path, download: Callable[[Path], None]) -> Files:
-    """Download into a temporary folder, check, and only then move it to where the next call looks first."""
+    """Download into a temporary folder and check.
+
+    Only then move it to where the next call looks first.
+    """
     try:
         with scratch_folder(project_root, "fetch-fashion-mnist") as scratch:
             fetched = scratch / "fetched"
@@ -172,7 +174,8 @@ def _download_by_apt(to: Path) -> None:
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
             raise DataError(f"there is no {tool} here")
-    # Package lists and cache of our own: they need no root, are never out of date, and leave the system alone.
+    # Package lists and cache of our own: they need no root, are never out of date, and leave the
+    # system alone.
     state = to.parent / "apt"
     for name in ("lists/partial", "cache/archives/partial"):
         (state / name).mkdir(parents=True)
@@ -181,8 +184,11 @@ def _download_by_apt(to: Path) -> None:
         f"Dir::State::Lists={state / 'lists'}",
         f"Dir::Cache={state / 'cache'}",
     ]
-    apt_get = ["apt-get", "-q", *(word for option in options for word in ("-o", option))]
-    # A broken third-party repository fails the update, yet Debian's own lists may be there: the download decides.
+    apt_get = ["apt-get", "-q"]
+    for option in options:
+        apt_get += ["-o", option]
+    # A broken third-party repository fails the update, yet Debian's own lists may be there: the
+    # download decides.
     problems = [
         _run([*apt_get, "update"], state),
         _run([*apt_get, "download", DEBIAN_PACKAGE], state),
@@ -190,9 +196,11 @@ def _download_by_apt(to: Path) -> None:
     packages = list(state.glob(f"{DEBIAN_PACKAGE}_*.deb"))
     if not packages:
         raise DataError("; ".join(filter(None, problems)) or f"no package {DEBIAN_PACKAGE}")
-    if problem := _run(["dpkg-deb", "-x", str(packages[0]), str(state / "unpacked")], state):
+    unpacked = state / "unpacked"
+    problem = _run(["dpkg-deb", "-x", str(packages[0]), str(unpacked)], state)
+    if problem:
         raise DataError(problem)
-    for path in (state / "unpacked" / DEBIAN_FOLDER).iterdir():
+    for path in (unpacked / DEBIAN_FOLDER).iterdir():
         path.rename(to / path.name)
 
 

@@ -1,4 +1,4 @@
-"""sha256 of files, remembered by size and times, so that a second look at unchanged files reads none of them."""
+"""sha256 of files, remembered by size and times: unchanged files are not read again."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-# A file that was changed this shortly before it was read may change again without a new time: its sum is not
-# remembered. Git's answer to the same problem: https://git-scm.com/docs/racy-git. FAT's times have steps of 2 s.
+# A file that was changed this shortly before it was read may change again without a new time: its
+# sum is not remembered. Git's answer to the same problem: https://git-scm.com/docs/racy-git. FAT's
+# times have steps of 2 s.
 UNSETTLED_NS = 2_000_000_000
 
 
 class _Look(NamedTuple):
-    """What tells a changed file from an unchanged one; ctime also sees an edit that put the old mtime back."""
+    """What tells a changed file from an unchanged one.
+
+    `ctime` also sees an edit that put the old mtime back.
+    """
 
     size: int
     mtime_ns: int
@@ -34,18 +38,14 @@ def file_sum(project_root: Path, path: Path) -> str | None:
 def file_sums(project_root: Path, root: Path, names: Sequence[str]) -> dict[str, str | None]:
     """sha256 of the files `root/name`, by name; None for what is no regular file or can't be read.
 
-    What was found is kept in `.atelier/sources/sums-*.json`, one file for each root. A damaged table is ignored, and
-    one that can't be written costs only time.
+    What was found is kept in `.atelier/sources/sums-*.json`, one file for each root.
+    A damaged table is ignored, and one that can't be written costs only time.
     """
     key = hashlib.sha256(os.fsencode(root.absolute())).hexdigest()[:16]
     table = project_root / ".atelier" / "sources" / f"sums-{key}.json"
     known = _load(table)
-    looks, sums = {}, {}
-    for name in names:
-        looks[name] = look = _look(root / name)
-        sums[name] = (
-            known[name][1] if look is not None and known.get(name, (None,))[0] == look else None
-        )
+    looks = {name: _look(root / name) for name in names}
+    sums = {name: _known_sum(known.get(name), look) for name, look in looks.items()}
     unknown = [name for name in names if looks[name] is not None and sums[name] is None]
     started_ns = time.time_ns()
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing lets other threads run
@@ -53,24 +53,32 @@ def file_sums(project_root: Path, root: Path, names: Sequence[str]) -> dict[str,
     settled = {}
     for name, look in looks.items():
         sha256 = sums[name]
-        changed = look is not None and started_ns - max(look.mtime_ns, look.ctime_ns) < UNSETTLED_NS
-        if look is not None and sha256 is not None and not (name in unknown and changed):
+        if look is None or sha256 is None:
+            continue
+        unsettled = started_ns - max(look.mtime_ns, look.ctime_ns) < UNSETTLED_NS
+        if name not in unknown or not unsettled:
             settled[name] = (look, sha256)
     if settled != known:
         _save(table, settled)
     return sums
 
 
+def _known_sum(entry: tuple[_Look, str] | None, look: _Look | None) -> str | None:
+    """The sum that a table has of a file, if the file looks as it did then."""
+    if entry is None or look is None:
+        return None
+    known_look, sha256 = entry
+    return sha256 if known_look == look else None
+
+
 def _look(path: Path) -> _Look | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return (
-        _Look(found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-        if stat.S_ISREG(found.st_mode)
-        else None
-    )
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return _Look(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _sha256(path: Path) -> str | None:
@@ -96,9 +104,8 @@ def _save(table: Path, settled: dict[str, tuple[_Look, str]]) -> None:
     new = table.with_name(f"{table.name}.{os.getpid()}-{threading.get_ident()}")
     try:
         table.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(
-            json.dumps({name: [*look, sha256] for name, (look, sha256) in settled.items()})
-        )
+        rows = {name: [*look, sha256] for name, (look, sha256) in settled.items()}
+        new.write_text(json.dumps(rows))
         new.replace(table)
     except OSError:  # a full disk, or a project that may only be read
         new.unlink(missing_ok=True)

@@ -7,12 +7,13 @@ import json
 import os
 from collections.abc import Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from atelier.data.sources.file_sums import file_sums
 from atelier.data.sources.labels import LabelTable, read_table
 from atelier.data.sources.layout import MAX_FILE_BYTES, Layout, arrange, is_hidden
-from atelier.data.sources.names import listed, shown
+from atelier.data.sources.names import escape, list_some
 from atelier.data.sources.pictures import Encoded, OpenedSource, Rejected, Unusable
 from atelier.data.sources.signatures import NUM_BYTES, refusals
 from atelier.errors import DataError
@@ -40,7 +41,9 @@ def open_source(project_root: Path, source: Source) -> OpenedSource:
 
 
 def source_digest(project_root: Path, source: Source) -> str:
-    """sha256 over what each file holds and where it belongs; its name plays no part, nor does by-catch's content.
+    """sha256 over what each file holds and where it belongs.
+
+    Its name plays no part, nor does by-catch's content.
 
     Raises:
         DataError: as `open_source`.
@@ -49,87 +52,85 @@ def source_digest(project_root: Path, source: Source) -> str:
     layout, rejected = _look_into(folder, source)
     read = [name for name, place in layout.places.items() if not isinstance(place, Rejected)]
     sums = file_sums(project_root, folder, read)
-    lines = [json.dumps([item.reason]) for item in rejected]
+    lines = [json.dumps([refusal.reason]) for refusal in rejected]
     for name, place in layout.places.items():
-        # Whether there is an ending no longer matters; it stays because stored versions were made with it.
-        held = (
-            [place.reason]
-            if isinstance(place, Rejected)
-            else [sums[name], *place, bool(PurePosixPath(name).suffix)]
-        )
-        lines.append(json.dumps(held))
+        if isinstance(place, Rejected):
+            lines.append(json.dumps([place.reason]))
+            continue
+        # It no longer matters; it stays because stored versions were made with it.
+        has_ending = bool(PurePosixPath(name).suffix)
+        lines.append(json.dumps([sums[name], *place, has_ending]))
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
 def file_names(folder: Path) -> list[str]:
-    """Sorted paths, relative and with slashes, of all files in the folder; hidden files and folders are left out.
+    """Sorted paths, relative and with slashes, of all files in the folder.
+
+    Hidden files and folders are left out.
 
     Raises:
         DataError: if the folder, or one inside it, can't be found or listed.
     """
-    return sorted(sum(_listed(folder), []))
+    files, links = _list_tree(folder)
+    return sorted([*files, *links])
 
 
 def _look_into(folder: Path, source: Source) -> tuple[Layout, list[Rejected]]:
     """Every file's place, and what is rejected besides."""
-    files, links = _listed(folder)
+    files, links = _list_tree(folder)
     refused = refusals(files, lambda name: _start(folder / name))
     layout = arrange(files, refused, _table(folder, source))
-    linked = [rejected for name in links for rejected in _linked(folder, name)]
+    rejected = list(chain.from_iterable(_reject_link(folder, name) for name in links))
     if links:
-        shown_links = listed([shown(name) for name in links])
+        shown_links = list_some([escape(name) for name in links])
         layout.warnings.append(
             f"{len(links):,} links to folders are not followed: {shown_links}. Copy what they show"
         )
-    if unread := [
-        shown(name) for name, refusal in refused.items() if refusal.reason == "not a file"
-    ]:
+    unread = [escape(name) for name, refusal in refused.items() if refusal.reason == "not a file"]
+    if unread:
         layout.warnings.append(
-            f"{len(unread):,} files, links or pipes can't be read: {listed(unread)}"
+            f"{len(unread):,} files, links or pipes can't be read: {list_some(unread)}"
         )
-    return layout, linked + layout.missing
+    return layout, rejected + layout.missing
 
 
-def _listed(folder: Path) -> tuple[list[str], list[str]]:
+def _list_tree(folder: Path) -> tuple[list[str], list[str]]:
     """Files, and links to folders: those are not followed, for they may lead in a circle."""
-    files, links = [], []
+    files = []
+    links = []
     try:
         for parent, subfolders, names in os.walk(folder, onerror=_raise):
             inside = Path(parent).relative_to(folder)
             subfolders[:] = [name for name in subfolders if not is_hidden(name)]
-            links += [
-                (inside / name).as_posix()
-                for name in subfolders
-                if (Path(parent) / name).is_symlink()
-            ]
+            linked = [name for name in subfolders if (Path(parent) / name).is_symlink()]
+            links += [(inside / name).as_posix() for name in linked]
             files += [(inside / name).as_posix() for name in names if not is_hidden(name)]
     except OSError as error:
         raise DataError(
-            f"{shown(error.filename)} can't be listed: {error.strerror}. Name the folder of pictures, as seen from the "
-            "project, in params.yaml: datasets.NAME.path."
+            f"{escape(error.filename)} can't be listed: {error.strerror}. Name the folder of "
+            "pictures, as seen from the project, in params.yaml: datasets.NAME.path."
         ) from None
     return sorted(files), sorted(links)
 
 
-def _linked(folder: Path, link: str) -> list[Rejected]:
-    """What a link to a folder keeps out: each of its pictures, or the link itself if there is none."""
-    target, root = (folder / link).resolve(), folder.resolve()
-    if (
-        target in (root, *root.parents) or root in target.parents
-    ):  # its pictures are in the source anyway
+def _reject_link(folder: Path, link: str) -> list[Rejected]:
+    """What a link to a folder keeps out: its pictures, or the link itself if there are none."""
+    target = (folder / link).resolve()
+    root = folder.resolve()
+    # Its pictures are in the source anyway.
+    if target in (root, *root.parents) or root in target.parents:
         return [Rejected(link, "not a file", "a link to a folder")]
     try:
-        files = _listed(target)[0]
+        files, _ = _list_tree(target)
     except DataError:
         files = []
     refused = refusals(files, lambda name: _start(target / name))
-    pictures = [
-        name for name in files if name not in refused or refused[name].reason == "not a picture"
-    ]
-    inside = [
-        Rejected(f"{link}/{name}", "not a file", "in a folder that is a link") for name in pictures
-    ]
-    return inside or [Rejected(link, "not a file", "a link to a folder")]
+    rejected = []
+    for name in files:
+        if name not in refused or refused[name].reason == "not a picture":
+            path = f"{link}/{name}"
+            rejected.append(Rejected(path, "not a file", "in a folder that is a link"))
+    return rejected or [Rejected(link, "not a file", "a link to a folder")]
 
 
 def _start(path: Path) -> bytes | None:
@@ -151,8 +152,8 @@ def _table(folder: Path, source: Source) -> LabelTable | None:
         content = _read(path)
     except Unusable as error:
         raise DataError(
-            f"{path} can't be read: {error}. Name the table of labels, as seen from {folder}, in params.yaml: "
-            "datasets.NAME.labels."
+            f"{path} can't be read: {error}. Name the table of labels, as seen from {folder}, in "
+            "params.yaml: datasets.NAME.labels."
         ) from None
     return read_table(
         content, PurePosixPath(source.labels).as_posix(), source.label_column, str(path)
@@ -163,7 +164,8 @@ def _read(path: Path) -> bytes:
     if not path.is_file():  # a pipe would block for ever; a broken link has no content
         raise Unusable("not a file")
     try:
-        if (size := path.stat().st_size) > MAX_FILE_BYTES:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
             raise Unusable("too large", f"{size:,} bytes, at most {MAX_FILE_BYTES:,} are read")
         return path.read_bytes()
     except OSError as error:

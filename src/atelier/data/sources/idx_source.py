@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atelier.data.sources.file_sums import file_sums
-from atelier.data.sources.idx import opened, parse_idx, read_bytes, read_shape
+from atelier.data.sources.idx import open_plain, parse_idx, read_bytes, read_shape
 from atelier.data.sources.layout import SPLIT_NAMES
 from atelier.data.sources.pictures import Decoded, OpenedSource
 from atelier.data.splits import Split
@@ -42,9 +42,10 @@ def open_source(project_root: Path, source: Source) -> OpenedSource:
     pairs = _pairs(project_root / str(source.path))
     sizes = [_shape(pair.images) for pair in pairs]
     labels = [_labels(pair, shape[0]) for pair, shape in zip(pairs, sizes, strict=True)]
-    found = sorted(
-        {int(label) for labels_N in labels if labels_N is not None for label in np.unique(labels_N)}
-    )
+    classes: set[int] = set()
+    for labels_N in labels:
+        if labels_N is not None:
+            classes |= set(np.unique(labels_N).tolist())
 
     def items() -> Iterator[Decoded]:
         for pair, labels_N in zip(pairs, labels, strict=True):
@@ -53,7 +54,8 @@ def open_source(project_root: Path, source: Source) -> OpenedSource:
                 name = f"{pair.part}/{position:05d}" if pair.part else f"{position:05d}"
                 yield Decoded(name, class_name, pair.split, image_HW[:, :, None])
 
-    return OpenedSource(tuple(map(str, found)), items(), sum(shape[0] for shape in sizes))
+    class_names = tuple(map(str, sorted(classes)))
+    return OpenedSource(class_names, items(), sum(shape[0] for shape in sizes))
 
 
 def source_digest(project_root: Path, source: Source) -> str:
@@ -64,25 +66,30 @@ def source_digest(project_root: Path, source: Source) -> str:
     """
     root = project_root / str(source.path)
     pairs = _pairs(root)
-    files = [str(path) for pair in pairs for path in (pair.images, pair.labels) if path]
+    files = []
+    for pair in pairs:
+        files.append(str(pair.images))
+        if pair.labels:
+            files.append(str(pair.labels))
     sums = file_sums(project_root, root, files)
-    lines = [
-        json.dumps([sums[str(pair.images)], sums.get(str(pair.labels)), pair.split])
-        for pair in pairs
-    ]
+    lines = []
+    for pair in pairs:
+        held = [sums[str(pair.images)], sums.get(str(pair.labels)), pair.split]
+        lines.append(json.dumps(held))
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
 def _pairs(path: Path) -> list[_Pair]:
     if path.is_file():
         return [_pair(path)]
+    files = sorted(file for file in path.glob("*") if IMAGES.fullmatch(file.name))
     # An unpacked file goes before its packed twin.
-    found = sorted(file for file in path.glob("*") if IMAGES.fullmatch(file.name))
-    pairs = {pair.part: pair for pair in reversed([_pair(file) for file in found])}
+    pairs = {pair.part: pair for pair in map(_pair, reversed(files))}
     if not pairs:
         raise DataError(
-            f"{path} holds no IDX images. Expected files named like train-images-idx3-ubyte.gz, with their labels in "
-            "train-labels-idx1-ubyte.gz. Name the folder, or one such file, in params.yaml: datasets.NAME.path."
+            f"{path} holds no IDX images. Expected files named like train-images-idx3-ubyte.gz, "
+            "with their labels in train-labels-idx1-ubyte.gz. Name the folder, or one such file, "
+            "in params.yaml: datasets.NAME.path."
         )
     return [pairs[part] for part in sorted(pairs)]
 
@@ -95,15 +102,15 @@ def _pair(images: Path) -> _Pair:
     last = part.rpartition("-")[2].lower()
     split = "test" if last == "t10k" else SPLIT_NAMES.get(last)
     start = images.name.rpartition("images")[0]
-    names = [f"{start}labels{dot}idx1-ubyte{packed}" for dot in "-." for packed in ("", ".gz")]
-    labels = next(
-        (images.with_name(name) for name in names if images.with_name(name).is_file()), None
-    )
-    return _Pair(part, split, images, labels)
+    for ending in ("-idx1-ubyte", "-idx1-ubyte.gz", ".idx1-ubyte", ".idx1-ubyte.gz"):
+        labels = images.with_name(f"{start}labels{ending}")
+        if labels.is_file():
+            return _Pair(part, split, images, labels)
+    return _Pair(part, split, images, None)
 
 
 def _shape(path: Path) -> tuple[int, ...]:
-    with opened(path) as file:
+    with open_plain(path) as file:
         shape = read_shape(file, str(path))
     if len(shape) != 3:
         raise DataError(
@@ -118,15 +125,16 @@ def _labels(pair: _Pair, num_images: int) -> NDArray[np.uint8] | None:
     labels_N = parse_idx(read_bytes(pair.labels), str(pair.labels))
     if labels_N.shape != (num_images,):
         raise DataError(
-            f"{pair.labels}: expected {num_images:,} labels, one for each image of {pair.images.name}, found the "
-            f"shape {labels_N.shape}. The two files do not belong together."
+            f"{pair.labels}: expected {num_images:,} labels, one for each image of "
+            f"{pair.images.name}, found the shape {labels_N.shape}. The two files do not belong "
+            "together."
         )
     return labels_N
 
 
 def _images(path: Path) -> Iterator[NDArray[np.uint8]]:
     """The images one by one, so that memory stays flat."""
-    with opened(path) as file:
+    with open_plain(path) as file:
         count, height, width = read_shape(file, str(path))
         for position in range(count):
             content = file.read(height * width)

@@ -10,19 +10,13 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
-from atelier.data.sources.names import is_utf8, listed, shown
+from atelier.data.sources.names import escape, is_utf8, list_some
 from atelier.data.sources.pictures import Rejected
 from atelier.data.sources.signatures import PICTURE_ENDINGS
 from atelier.errors import DataError
 
-PATH_COLUMNS = (
-    "file",
-    "file_name",
-    "filename",
-    "path",
-    "name",
-    "image",
-)  # the first that is there, else the first
+# The first that is there, else the table's first.
+PATH_COLUMNS = ("file", "file_name", "filename", "path", "name", "image")
 SEPARATORS = ",;\t"
 SAVE_AS_UTF8 = 'Save it as UTF-8: in Excel, "CSV UTF-8"; elsewhere, iconv -t UTF-8.'
 
@@ -38,9 +32,8 @@ class LabelTable(NamedTuple):
 class Matches(NamedTuple):
     """Which row belongs to which picture."""
 
-    classes: dict[
-        str, str | Rejected | None
-    ]  # of each named file; two different ones are a reason to reject it
+    # Of each named file; two different ones are a reason to reject it.
+    classes: dict[str, str | Rejected | None]
     missing: list[Rejected]  # rows without a file
     warnings: list[str]  # for people: pictures without a row
 
@@ -57,16 +50,18 @@ def read_table(content: bytes, name: str, column: str, where: str) -> LabelTable
     Raises:
         DataError: if it is no CSV file, has no such column, or its classes are no UTF-8.
     """
-    where = shown(where)
+    where = escape(where)
     if b"\0" in content:
         raise DataError(f"{where}: it is UTF-16 or no text at all, not UTF-8. {SAVE_AS_UTF8}")
-    # surrogateescape: a path that is no UTF-8 still equals the one that the file system or archive gives
+    # surrogateescape: a path that is no UTF-8 still equals the one that the file system or archive
+    # gives
     text = content.decode("utf-8-sig", errors="surrogateescape")
     separator = next((one for one in SEPARATORS if column in _header(text, one)), ",")
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True
     )
-    rows, last_line = [], 0
+    rows = []
+    last_line = 0
     try:
         columns = _columns(reader)
         fields = _fields(columns, column, where)
@@ -84,9 +79,11 @@ def read_table(content: bytes, name: str, column: str, where: str) -> LabelTable
 def match_labels(
     table: LabelTable, paths: Mapping[str, str], pictures: Collection[str], top: str
 ) -> Matches:
-    """Match the rows with the files: by path from the source's root, or else from the table's own folder.
+    """Match the rows with the files, by path.
 
-    A row whose path is no file's may leave out the ending, or differ in case, where only one picture can be meant.
+    It starts at the source's root, or else at the table's own folder.
+    A row whose path is no file's may leave out the ending, or differ in case, where only one
+    picture can be meant.
 
     Args:
         table: the rows.
@@ -99,48 +96,53 @@ def match_labels(
     """
     own_folder = posixpath.dirname(table.name.removeprefix(top))
     written = {path: _places(path, own_folder, top) for path, _ in table.rows}
-    found: dict[str, str] = {}  # a path as written, and the file that it names
+    names: dict[str, str] = {}  # of the file that a path as written means
     for way in WAYS:
-        rest = {path: places for path, places in written.items() if path not in found}
-        if rest:
-            named = set() if way.is_exact else set(found.values()) | (paths.keys() - set(pictures))
-            found |= _find(
-                rest, {name: path for name, path in paths.items() if name not in named}, way
-            )
-    if pictures and not any(name in pictures for name in found.values()):
+        rest = {path: places for path, places in written.items() if path not in names}
+        if not rest:
+            break
+        others = paths
+        if not way.is_exact:
+            taken = {*names.values(), *(paths.keys() - set(pictures))}
+            others = {name: path for name, path in paths.items() if name not in taken}
+        names |= _find(rest, others, way)
+    if pictures and not any(name in pictures for name in names.values()):
         raise _nothing_fits(table, pictures)
-    return _matches(table, found, pictures)
+    return _matches(table, names, pictures)
 
 
 def _fields(columns: list[str], column: str, where: str) -> tuple[int, int]:
     """Where in a row the path stands, and the class."""
     if columns.count(column) != 1:
-        problem = (
-            f"two columns are named {column!r}"
-            if column in columns
-            else f"there is no column {column!r}"
-        )
+        problem = f"there is no column {column!r}"
+        if column in columns:
+            problem = f"two columns are named {column!r}"
         raise DataError(
-            f"{where}: {problem}; the columns are {shown(', '.join(columns)) or 'none'}. "
+            f"{where}: {problem}; the columns are {escape(', '.join(columns)) or 'none'}. "
             "Name one of them in params.yaml: datasets.NAME.label_column."
         )
-    known = (known for known in PATH_COLUMNS if known in columns and known != column)
-    return columns.index(next(known, columns[0])), columns.index(column)
+    path_columns = [name for name in PATH_COLUMNS if name in columns and name != column]
+    path_column = path_columns[0] if path_columns else columns[0]
+    return columns.index(path_column), columns.index(column)
 
 
 def _row(row: list[str], fields: tuple[int, int], num_columns: int, where: str) -> tuple[str, str]:
     """A path and its class."""
     if any(field.strip() for field in row[num_columns:]):
         raise DataError(
-            f"{where} has {len(row)} fields, the header {num_columns}: {shown(', '.join(row))}. "
+            f"{where} has {len(row)} fields, the header {num_columns}: {escape(', '.join(row))}. "
             "Put a field that holds the separator in quotes."
         )
-    path, class_name = (row[field] if field < len(row) else "" for field in fields)
+    path, class_name = (_field(row, position) for position in fields)
     if not _is_text(class_name):
         raise DataError(
-            f"{where}: the class {shown(class_name)} is no text in UTF-8. {SAVE_AS_UTF8}"
+            f"{where}: the class {escape(class_name)} is no text in UTF-8. {SAVE_AS_UTF8}"
         )
     return path, class_name.strip()
+
+
+def _field(row: list[str], position: int) -> str:
+    return row[position] if position < len(row) else ""
 
 
 def _header(text: str, separator: str) -> list[str]:
@@ -175,20 +177,20 @@ def _find(
     files: dict[str, list[str]] = defaultdict(list)
     for name, path in paths.items():
         files[way.file_key(path)].append(name)
-    found = {}
+    names = {}
     for path, places in written.items():
-        groups = (files.get(way.row_key(place), ()) for place in places)
-        meant = next((names[0] for names in groups if len(names) == 1), None)
-        if meant is not None:
-            found[path] = meant
-    return found
+        candidates = [files.get(way.row_key(place), []) for place in places]
+        single = [group[0] for group in candidates if len(group) == 1]
+        if single:
+            names[path] = single[0]
+    return names
 
 
-def _matches(table: LabelTable, found: Mapping[str, str], pictures: Collection[str]) -> Matches:
+def _matches(table: LabelTable, names: Mapping[str, str], pictures: Collection[str]) -> Matches:
     classes: dict[str, str | Rejected | None] = {}
     missing: dict[str, Rejected] = {}
     for written, class_name in table.rows:
-        name = found.get(written)
+        name = names.get(written)
         if name is None:
             path = _normal(written)
             missing[path] = Rejected(path, "missing", f"named by {table.name}{_hint(path)}")
@@ -198,23 +200,22 @@ def _matches(table: LabelTable, found: Mapping[str, str], pictures: Collection[s
             )
         else:
             classes[name] = class_name or None
-    unnamed = sorted(shown(name) for name in pictures if name not in classes)
+    unnamed = sorted(escape(name) for name in pictures if name not in classes)
     warning = (
-        f"{len(unnamed):,} of {len(pictures):,} pictures have no row in {shown(table.name)}, so they have no class: "
-        f"{listed(unnamed)}"
+        f"{len(unnamed):,} of {len(pictures):,} pictures have no row in {escape(table.name)}, so "
+        f"they have no class: {list_some(unnamed)}"
     )
-    return Matches(
-        classes, [missing[path] for path in sorted(missing)], [warning] if unnamed else []
-    )
+    rows_without_file = [missing[path] for path in sorted(missing)]
+    return Matches(classes, rows_without_file, [warning] if unnamed else [])
 
 
 def _nothing_fits(table: LabelTable, pictures: Collection[str]) -> DataError:
     first = table.rows[0][0] if table.rows else ""
-    row = f"its first row names '{shown(first)}'{_hint(first)}" if first else "it has no rows"
+    row = f"its first row names '{escape(first)}'{_hint(first)}" if first else "it has no rows"
     advice = "Write paths as seen from the source's root, or from the table's own folder."
     return DataError(
-        f"{table.where} names none of the {len(pictures):,} pictures: {row}, and a picture is called "
-        f"'{shown(min(pictures))}'. {advice if _is_text(first) else SAVE_AS_UTF8}"
+        f"{table.where} names none of the {len(pictures):,} pictures: {row}, and a picture is "
+        f"called '{escape(min(pictures))}'. {advice if _is_text(first) else SAVE_AS_UTF8}"
     )
 
 
@@ -231,12 +232,12 @@ def _normal(path: str) -> str:
     return unicodedata.normalize("NFC", posixpath.normpath(path.strip().replace("\\", "/")))
 
 
-def _folded(path: str) -> str:
+def _fold_case(path: str) -> str:
     return _normal(path).casefold()
 
 
 def _without_ending(path: str) -> str:
-    start, ending = posixpath.splitext(_folded(path))
+    start, ending = posixpath.splitext(_fold_case(path))
     return start if ending in PICTURE_ENDINGS else start + ending
 
 
@@ -251,6 +252,6 @@ class _Way(NamedTuple):
 WAYS = (
     _Way(str, str, True),
     _Way(_normal, _normal, True),
-    _Way(_folded, _folded, False),
-    _Way(_without_ending, _folded, False),
+    _Way(_fold_case, _fold_case, False),
+    _Way(_without_ending, _fold_case, False),
 )

@@ -1,8 +1,10 @@
-"""What the names of a source's files say: which are pictures, of which class and split. Folders and archives share it.
+"""What the names of a source's files say: which are pictures, of which class and split.
+
+Folders and archives share it.
 
 - Hidden names are left out.
-- If every picture lies in a top folder named like a split (train, validation, test), those are the source's own splits
-  and the folders below are classes, as in Hugging Face's imagefolder
+- If every picture lies in a top folder named like a split (train, validation, test), those are the
+  source's own splits and the folders below are classes, as in Hugging Face's imagefolder
   (https://huggingface.co/docs/datasets/image_dataset). Otherwise the top folders are classes.
 - A table of labels takes the place of the class folders.
 - What is no picture (`signatures`) has no say.
@@ -16,13 +18,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from atelier.data.sources.labels import LabelTable, Matches, match_labels
-from atelier.data.sources.names import listed, shown
+from atelier.data.sources.names import escape, list_some
 from atelier.data.sources.pictures import Rejected
 from atelier.data.splits import Split
 
-MAX_FILE_BYTES = (
-    600 * 2**20
-)  # 90 million pixels of 16-bit RGB, uncompressed, are 515 MiB; each is held in memory
+# 90 million pixels of 16-bit RGB, uncompressed, are 515 MiB; each is held in memory.
+MAX_FILE_BYTES = 600 * 2**20
 
 SPLIT_NAMES: dict[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -48,7 +49,7 @@ class Layout:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a path is not for people: it, or a folder on the way, starts with a dot or is macOS' `__MACOSX`."""
+    """Whether a path is not for people: a part of it starts with a dot or is `__MACOSX`."""
     return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
@@ -79,15 +80,15 @@ def arrange(
     for name, path in paths.items():
         split = SPLIT_NAMES.get(_first(path).lower()) if has_splits else None
         folder = _first(path.partition("/")[2] if split else path)
-        found = matches.classes.get(name) if table else (folder or None)
+        class_name = matches.classes.get(name) if table else (folder or None)
         if name in refused:
             places[name] = refused[name]
-            if refused[name].reason == "not a picture" and isinstance(found, str):
-                unread.add(plain(found))
-        elif isinstance(found, Rejected):
-            places[name] = found
+            if refused[name].reason == "not a picture" and isinstance(class_name, str):
+                unread.add(plain(class_name))
+        elif isinstance(class_name, Rejected):
+            places[name] = class_name
         else:
-            places[name] = Place(None if found is None else plain(found), split)
+            places[name] = Place(None if class_name is None else plain(class_name), split)
     used = {place.class_name for place in places.values() if isinstance(place, Place)}
     warnings = [
         *matches.warnings,
@@ -98,8 +99,9 @@ def arrange(
 
 
 def common_top(pictures: Iterable[str]) -> str:
-    """The one folder, with its slash, that all pictures lie in, unless it is named like a split; or empty.
+    """The one folder, with its slash, that all pictures lie in; empty if there is none.
 
+    Nor is one that is named like a split.
     Archives are packed with such a folder, as `dataset-1.0/`.
     """
     tops = {_first(name) for name in pictures}
@@ -108,8 +110,8 @@ def common_top(pictures: Iterable[str]) -> str:
 
 
 def plain(text: str) -> str:
-    """A class name as it is stored: valid text, and the same whether macOS or Linux wrote it (Unicode NFC)."""
-    return shown(unicodedata.normalize("NFC", text))
+    """A class name as it is stored: valid text, in Unicode NFC whether macOS or Linux wrote it."""
+    return escape(unicodedata.normalize("NFC", text))
 
 
 def _first(path: str) -> str:
@@ -118,17 +120,26 @@ def _first(path: str) -> str:
 
 
 def _lost_splits(paths: Iterable[str], outside: Sequence[str]) -> list[str]:
-    """A warning where folders named like splits are none: published test pictures would be trained on."""
-    folders = {part for path in paths for part in path.split("/")[:-1]}
+    """A warning where folders named like splits are none.
+
+    Published test pictures would be trained on.
+    """
+    folders: set[str] = set()
+    for path in paths:
+        folders.update(path.split("/")[:-1])
     splits = sorted(folder for folder in folders if folder.lower() in SPLIT_NAMES)
     if not outside or len({SPLIT_NAMES[folder.lower()] for folder in splits}) < 2:
         return []
+    names = list_some(sorted(map(escape, outside)))
     return [
-        f"folders called {' and '.join(splits)} are not taken for splits: {len(outside):,} pictures do not lie in such "
-        f"a folder at the top: {listed(sorted(map(shown, outside)))}"
+        f"folders called {' and '.join(splits)} are not taken for splits: {len(outside):,} "
+        f"pictures do not lie in such a folder at the top: {names}"
     ]
 
 
 def _unread_classes(classes: Collection[str]) -> list[str]:
-    many = f"{len(classes):,} classes hold only pictures of formats that are not read: {listed(sorted(classes), 20)}"
+    many = (
+        f"{len(classes):,} classes hold only pictures of formats that are not read: "
+        f"{list_some(sorted(classes), 20)}"
+    )
     return [f"{many}. Convert them to PNG"] if classes else []

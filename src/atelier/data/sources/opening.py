@@ -25,7 +25,9 @@ DIGEST = {
 
 
 def open_source(project_root: Path, source: Source) -> OpenedSource:
-    """Open a source; its pictures are read while `items` is iterated, which may raise the same errors.
+    """Open a source.
+
+    Its pictures are read while `items` is iterated, which may raise the same errors.
 
     Raises:
         DataError: if it can't be found, fetched or trusted.
@@ -43,13 +45,13 @@ def source_digest(project_root: Path, source: Source) -> str:
 
 
 def source_names(project_root: Path, source: Source) -> set[str] | None:
-    """Names of all files that a folder holds now; None for the other sources, which come as editions.
+    """Names of all files that a folder holds now.
+
+    None for the other sources, which come as editions.
 
     Raises:
         DataError: if a folder can't be found or listed.
     """
-    return (
-        set(folder.file_names(project_root / str(source.path)))
-        if source.source == "folder"
-        else None
-    )
+    if source.source != "folder":
+        return None
+    return set(folder.file_names(project_root / str(source.path)))

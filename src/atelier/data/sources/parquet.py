@@ -1,7 +1,8 @@
-"""Parquet files with encoded pictures in a column as a source, as the Hugging Face hub lays them out.
+"""Parquet files with pictures in a column as a source, as the Hugging Face hub lays them out.
 
 Layout: https://huggingface.co/docs/hub/datasets-file-names-and-splits (splits by file name) and
-https://huggingface.co/docs/datasets/about_dataset_features (the features, as JSON in the schema's metadata).
+https://huggingface.co/docs/datasets/about_dataset_features (the features, as JSON in the schema's
+metadata).
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ def open_source(project_root: Path, source: Source) -> OpenedSource:
     if len(names) > 1:
         given = "; ".join(sorted(", ".join(some[:5]) or "no names" for some in names))
         raise DataError(
-            f"{root}: its files name the classes of {source.label_column!r} differently: {given}. Give each kind a "
-            "folder, and each folder a place in datasets.NAME.sources."
+            f"{root}: its files name the classes of {source.label_column!r} differently: {given}. "
+            "Give each kind a folder, and each folder a place in datasets.NAME.sources."
         )
 
     def items() -> Iterator[Encoded | Rejected]:
@@ -75,20 +76,20 @@ def source_digest(project_root: Path, source: Source) -> str:
 
 
 def _paths(root: Path) -> list[Path]:
-    found = [
-        path for path in root.rglob("*.parquet") if not is_hidden(path.relative_to(root).as_posix())
-    ]
-    paths = [root] if root.is_file() else sorted(found)
+    paths = [root]
+    if not root.is_file():
+        inside = [path.relative_to(root) for path in root.rglob("*.parquet")]
+        paths = sorted(root / path for path in inside if not is_hidden(path.as_posix()))
     if not paths:
         raise DataError(
-            f"{root} is no parquet file, and no folder that holds one. Name it, as seen from the project, in "
-            "params.yaml: datasets.NAME.path."
+            f"{root} is no parquet file, and no folder that holds one. Name it, as seen from the "
+            "project, in params.yaml: datasets.NAME.path."
         )
     return paths
 
 
 def _split_of(path: Path) -> Split | None:
-    """By what the file's name starts with, as in train-00000-of-00001.parquet, or else by its folder."""
+    """By the start of the file's name, as in train-00000-of-00001.parquet, or by its folder."""
     start = re.split(r"[-_.]", path.name)[0].lower()
     return SPLIT_NAMES.get(start) or SPLIT_NAMES.get(path.parent.name.lower())
 
@@ -96,8 +97,9 @@ def _split_of(path: Path) -> Split | None:
 def _look_into(path: Path, root: Path, source: Source) -> _File:
     import pyarrow.types as types
 
-    with _opened(path) as file:
-        schema, num_rows = file.schema_arrow, file.metadata.num_rows
+    with _open_file(path) as file:
+        schema = file.schema_arrow
+        num_rows = file.metadata.num_rows
     if source.image_column not in schema.names:
         raise _no_column(path, source.image_column, schema.names, "image_column")
     kind = schema.field(source.image_column).type
@@ -105,8 +107,9 @@ def _look_into(path: Path, root: Path, source: Source) -> _File:
     held = kind.field("bytes").type if is_struct else kind
     if not (types.is_binary(held) or types.is_large_binary(held)):
         raise DataError(
-            f"{path}: column {source.image_column!r} holds {kind}; expected encoded pictures, as binary or as a struct "
-            "with `bytes`. Name another one in params.yaml: datasets.NAME.image_column."
+            f"{path}: column {source.image_column!r} holds {kind}; expected encoded pictures, as "
+            "binary or as a struct with `bytes`. Name another one in params.yaml: "
+            "datasets.NAME.image_column."
         )
     has_labels = source.label_column in schema.names
     if not has_labels and "label_column" in source.model_fields_set:
@@ -118,13 +121,16 @@ def _look_into(path: Path, root: Path, source: Source) -> _File:
 
 def _no_column(path: Path, column: str, columns: list[str], key: str) -> DataError:
     return DataError(
-        f"{path}: there is no column {column!r}; the columns are {', '.join(columns)}. Name one of them in "
-        f"params.yaml: datasets.NAME.{key}."
+        f"{path}: there is no column {column!r}; the columns are {', '.join(columns)}. Name one of "
+        f"them in params.yaml: datasets.NAME.{key}."
     )
 
 
 def _class_names(path: Path, schema: Any, column: str) -> tuple[str, ...]:
-    """Names of the numbers in a label column, if it is the hub's ClassLabel; empty for texts and plain numbers."""
+    """Names of the numbers in a label column, if it is the hub's ClassLabel.
+
+    Empty for texts and plain numbers.
+    """
     import pyarrow.types as types
 
     kind = schema.field(column).type
@@ -133,53 +139,41 @@ def _class_names(path: Path, schema: Any, column: str) -> tuple[str, ...]:
         return ()
     if not types.is_integer(held):
         raise DataError(
-            f"{path}: column {column!r} holds {kind}; expected whole numbers or texts. Name another one in "
-            "params.yaml: datasets.NAME.label_column."
+            f"{path}: column {column!r} holds {kind}; expected whole numbers or texts. Name "
+            "another one in params.yaml: datasets.NAME.label_column."
         )
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return tuple(plain(name) for name in features[column]["names"])
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-    ):  # written by something else, or without names
-        return ()
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return ()  # written by something else, or without names
 
 
 def _items(file: _File, source: Source) -> Iterator[Encoded | Rejected]:
     split = _split_of(file.path)
-    columns = [source.image_column, *([source.label_column] if file.has_labels else [])]
+    columns = [source.image_column]
+    if file.has_labels:
+        columns.append(source.label_column)
     row = 0
-    with _opened(file.path) as opened:
+    with _open_file(file.path) as opened:
         for batch in opened.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
             pictures = batch.column(source.image_column)
-            labels = (
-                batch.column(source.label_column).to_pylist()
-                if file.has_labels
-                else [None] * len(batch)
-            )
+            labels = [None] * len(batch)
+            if file.has_labels:
+                labels = batch.column(source.label_column).to_pylist()
             for picture, label in zip(pictures, labels, strict=True):
                 name = f"{file.name}/{row:06d}"
                 row += 1
-                content = (
-                    picture["bytes"].as_py()
-                    if file.is_struct and picture.is_valid
-                    else picture.as_py()
-                )
+                has_fields = file.is_struct and picture.is_valid
+                content = picture["bytes"].as_py() if has_fields else picture.as_py()
                 if content is None:
                     yield Rejected(name, "missing", "the row holds no picture")
                 elif len(content) > MAX_FILE_BYTES:
-                    yield Rejected(
-                        name,
-                        "too large",
-                        f"{len(content):,} bytes, at most {MAX_FILE_BYTES:,} are read",
-                    )
+                    size = f"{len(content):,} bytes, at most {MAX_FILE_BYTES:,} are read"
+                    yield Rejected(name, "too large", size)
                 else:
-                    yield Encoded(
-                        name, _class_of(label, file, source), split, partial(bytes, content)
-                    )
+                    class_name = _class_of(label, file, source)
+                    yield Encoded(name, class_name, split, partial(bytes, content))
 
 
 def _class_of(label: int | str | None, file: _File, source: Source) -> str | None:
@@ -191,14 +185,14 @@ def _class_of(label: int | str | None, file: _File, source: Source) -> str | Non
         return str(label)
     if label >= len(file.class_names):
         raise DataError(
-            f"{file.path}: column {source.label_column!r} holds {label}, but names only the classes 0 to "
-            f"{len(file.class_names) - 1}. Fetch the file again."
+            f"{file.path}: column {source.label_column!r} holds {label}, but names only the "
+            f"classes 0 to {len(file.class_names) - 1}. Fetch the file again."
         )
     return file.class_names[label]
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _open_file(path: Path) -> Iterator[Any]:
     """A pyarrow ParquetFile.
 
     Raises:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from atelier.data.splits import Split
 
 Reason = Literal[
-    "other file",  # by-catch, such as README.txt: no picture by its name's ending, nor by its first bytes
+    # by-catch, such as README.txt: no picture by its name's ending, nor by its first bytes.
+    "other file",
     "not a picture",  # named like one, but of no format that is read
     "not a file",  # a link, a pipe, a folder where a file is expected; or it can't be read
     "unsafe path",  # of an archive's member: absolute, or with ".."
@@ -57,18 +58,16 @@ class Rejected:
 
     name: str
     reason: Reason
-    detail: str = (
-        ""  # what was found, for people; never the text of a library: it differs between versions
-    )
+    # What was found, for people; never the text of a library: it differs between versions.
+    detail: str = ""
 
 
 @dataclass(frozen=True)
 class OpenedSource:
     """A source that is ready to be read."""
 
-    class_names: tuple[
-        str, ...
-    ]  # in the order of their numbers; empty: sorted by name, or no classes
+    # In the order of their numbers; empty: sorted by name, or no classes.
+    class_names: tuple[str, ...]
     items: Iterator[Encoded | Decoded | Rejected]
     num_items: int | None  # None: not known before the end
     warnings: tuple[str, ...] = ()  # for people, about the source as a whole
@@ -99,11 +98,12 @@ class Unusable(Exception):
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason, self.detail = reason, detail
+        self.reason = reason
+        self.detail = detail
 
 
 def content_hash(pixels_HWC: NDArray[np.uint8]) -> str:
-    """sha256 of the pixels and their shape: the identity of an image, whatever its file was called or encoded as."""
+    """sha256 of the pixels and their shape: an image's identity, however its file is encoded."""
     height, width, channels = pixels_HWC.shape
     header = f"{height}x{width}x{channels}:".encode()
     return hashlib.sha256(header + pixels_HWC.tobytes()).hexdigest()

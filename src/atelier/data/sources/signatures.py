@@ -9,21 +9,19 @@ from atelier.data.sources.pictures import Rejected
 
 PICTURE_ENDINGS = frozenset(
     ".png .apng .jpg .jpeg .jpe .jfif .jif .webp .bmp .dib .tif .tiff .gif".split()
-)  # fmt: skip
-# Pictures all the same, so that a folder of them is not taken for a folder of by-catch. The raw ones start like a TIFF,
-# which holds a thumbnail.
+)
+# Pictures all the same, so that a folder of them is not taken for a folder of by-catch. The raw
+# ones start like a TIFF, which holds a thumbnail.
 UNREAD_PICTURE_ENDINGS = frozenset(
-    ".heic .heif .avif .jxl .jp2 .j2k .jpx .psd .svg .eps .ai .ico .icns .ppm .pgm .pbm .pnm .tga .pcx .xcf .exr .hdr "
-    ".dng .raw .cr2 .cr3 .nef .nrw .arw .sr2 .srf .srw .orf .rw2 .rwl .raf .pef .3fr .fff .iiq .mos .erf .kdc .dcr "
-    ".mef .x3f .dcm .npy".split()
-)  # fmt: skip
+    ".heic .heif .avif .jxl .jp2 .j2k .jpx .psd .svg .eps .ai .ico .icns .ppm .pgm .pbm .pnm .tga "
+    ".pcx .xcf .exr .hdr .dng .raw .cr2 .cr3 .nef .nrw .arw .sr2 .srf .srw .orf .rw2 .rwl .raf "
+    ".pef .3fr .fff .iiq .mos .erf .kdc .dcr .mef .x3f .dcm .npy".split()
+)
 
 NUM_BYTES = 32  # of a file, enough for all of these
 
-STARTS = (
-    b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a",
-    b"II*\0", b"MM\0*", b"II+\0", b"MM\0+",  # TIFF and BigTIFF, little and big endian
-)  # fmt: skip
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # and BigTIFF; little and big endian
+STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", *TIFF_STARTS)
 BITMAP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # bytes; "BM" alone starts many a text
 # JPEG XL, JPEG 2000, Photoshop, OpenEXR, GIMP
 UNREAD_STARTS = (b"\0\0\0\x0cJXL ", b"\0\0\0\x0cjP  ", b"8BPS", b"v/1\x01", b"gimp xcf")
@@ -53,10 +51,11 @@ def refusals(names: Iterable[str], start: Callable[[str], bytes | None]) -> dict
 
     Args:
         names: of files.
-        start: a file's first bytes; None: it can't be read. Only asked where the name does not tell.
+        start: a file's first bytes; None: it can't be read. Only asked where the name does not
+            tell.
     """
-    found = {name: _refusal(name, start) for name in names}
-    return {name: refusal for name, refusal in found.items() if refusal is not None}
+    answers = {name: _refusal(name, start) for name in names}
+    return {name: refusal for name, refusal in answers.items() if refusal is not None}
 
 
 def _refusal(name: str, start: Callable[[str], bytes | None]) -> Rejected | None:

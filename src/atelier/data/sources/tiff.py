@@ -28,10 +28,8 @@ ORIENTATION = 274
 WHITE_IS_ZERO = 0
 UNCOMPRESSED = 1
 SEPARATE = 2  # of the planar configuration: one colour after the other
-WITH_ALPHA = {
-    (1,): "RGBa",
-    (2,): "RGBA",
-}  # by the extra samples: 1 says that colours are multiplied
+# By the extra samples: 1 says that colours are multiplied.
+WITH_ALPHA = {(1,): "RGBa", (2,): "RGBA"}
 
 
 def refuse_channels(image: TiffImageFile) -> None:
@@ -53,7 +51,7 @@ def refuse_channels(image: TiffImageFile) -> None:
         raise Unusable("wrong channels", "grey of 12 bits, or of 16 bits with 0 as white")
 
 
-def loaded(image: Image.Image, content: bytes) -> Image.Image:
+def load(image: Image.Image, content: bytes) -> Image.Image:
     """A picture with its pixels; 16 bits a colour in planes of their own Pillow takes for 8."""
     if not isinstance(image, TiffImageFile) or not _is_deep_and_separate(image):
         image.load()
@@ -62,7 +60,8 @@ def loaded(image: Image.Image, content: bytes) -> Image.Image:
     planes = b"".join(content[start : start + size] for start, size in strips)
     byte_order = ">u2" if content.startswith(b"MM") else "<u2"
     # Not `image.size`, which is that of the picture upright.
-    width, height = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
+    width = image.tag_v2[IMAGEWIDTH]
+    height = image.tag_v2[IMAGELENGTH]
     values_CHW = np.frombuffer(planes, byte_order).reshape(-1, height, width)
     mode = WITH_ALPHA.get(image.tag_v2.get(EXTRASAMPLES, ()), "RGB")
     pixels_HWC = np.moveaxis((values_CHW[: len(mode)] / 257).round().astype(np.uint8), 0, -1)
@@ -73,7 +72,7 @@ def loaded(image: Image.Image, content: bytes) -> Image.Image:
     return picture
 
 
-def unidentified(content: bytes) -> Unusable:
+def explain_refusal(content: bytes) -> Unusable:
     """Why Pillow does not take a TIFF: it may be sound, and have channels that it does not know."""
     try:
         directory = ImageFileDirectory_v2(content[: 16 if b"+" in content[2:4] else 8])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -15,7 +15,10 @@ NO_CLASS = ""  # a picture outside of every class
 
 
 class Entry(NamedTuple):
-    """An image of a version; classes are compared by name, since their numbers shift when one appears."""
+    """An image of a version.
+
+    Classes are compared by name, since their numbers shift when one appears.
+    """
 
     sha256: str
     split: str
@@ -39,10 +42,7 @@ class Changes:
         return {
             "name": self.name,
             "state": self.state,
-            "params": {
-                key: {"before": before, "after": after}
-                for key, (before, after) in self.params.items()
-            },
+            "params": {key: _change(*values) for key, values in self.params.items()},
             "counts": {"added": counts(self.added), "removed": counts(self.removed)},
             "added": [entry._asdict() for entry in self.added],
             "removed": [entry._asdict() for entry in self.removed],
@@ -50,8 +50,7 @@ class Changes:
                 {
                     "sha256": old.sha256,
                     "split": new.split,
-                    "before": old.class_name,
-                    "after": new.class_name,
+                    **_change(old.class_name, new.class_name),
                 }
                 for old, new in self.relabelled
             ],
@@ -59,12 +58,15 @@ class Changes:
                 {
                     "sha256": old.sha256,
                     "class_name": new.class_name,
-                    "before": old.split,
-                    "after": new.split,
+                    **_change(old.split, new.split),
                 }
                 for old, new in self.moved
             ],
         }
+
+
+def _change(before: Any, after: Any) -> dict[str, Any]:
+    return {"before": before, "after": after}
 
 
 def compare(before: Snapshot, after: Snapshot) -> list[Changes]:
@@ -80,48 +82,56 @@ def compare(before: Snapshot, after: Snapshot) -> list[Changes]:
 
 def entries(snapshot: Snapshot, name: str) -> list[Entry]:
     """The images of a dataset, in the order of its manifest."""
-    manifest, class_names = snapshot.manifest(name), snapshot.description(name)["class_names"]
-    labels = (
-        NO_CLASS if label == NO_LABEL else class_names[label] for label in manifest.labels.tolist()
-    )
-    return list(map(Entry, manifest.sha256, manifest.splits, labels))
+    manifest = snapshot.manifest(name)
+    class_names = {NO_LABEL: NO_CLASS, **dict(enumerate(snapshot.description(name)["class_names"]))}
+    labels = manifest.labels.tolist()
+    columns = zip(manifest.sha256, manifest.splits, labels, strict=True)
+    return [Entry(sha256, split, class_names[label]) for sha256, split, label in columns]
 
 
 def counts(images: Iterable[Entry]) -> dict[str, dict[str, int]]:
     """How many images by class and split: {class: {split: number}}."""
-    found = Counter((entry.class_name, entry.split) for entry in images)
-    classes = sorted({class_name for class_name, _ in found})
-    return {
-        name: {split: found[name, split] for split in SPLITS if found[name, split]}
-        for name in classes
-    }
+    numbers: dict[str, Counter[str]] = defaultdict(Counter)
+    for entry in images:
+        numbers[entry.class_name][entry.split] += 1
+    return {name: _in_order_of_splits(numbers[name]) for name in sorted(numbers)}
+
+
+def _in_order_of_splits(numbers: Counter[str]) -> dict[str, int]:
+    return {split: numbers[split] for split in SPLITS if numbers[split]}
 
 
 def _compare(name: str, before: Snapshot, after: Snapshot) -> Changes:
-    here, there = name in before.names, name in after.names
-    old = {entry.sha256: entry for entry in entries(before, name)} if here else {}
-    new = {entry.sha256: entry for entry in entries(after, name)} if there else {}
-    both = [(old[sha256], entry) for sha256, entry in new.items() if sha256 in old]
-    params = (
-        _differing(before.description(name)["params"], after.description(name)["params"])
-        if here and there
-        else {}
-    )
-    changed = params or old != new
+    old = _entries_by_hash(before, name)
+    new = _entries_by_hash(after, name)
+    kept = [(old[sha256], entry) for sha256, entry in new.items() if sha256 in old]
+    params = {}
+    state: Literal["new", "gone", "changed", "same"]
+    if name not in before.names:
+        state = "new"
+    elif name not in after.names:
+        state = "gone"
+    else:
+        before_params = before.description(name)["params"]
+        params = _changed_values(before_params, after.description(name)["params"])
+        state = "changed" if params or old != new else "same"
     return Changes(
-        name,
-        "new" if not here else "gone" if not there else "changed" if changed else "same",
-        params,
-        [entry for sha256, entry in new.items() if sha256 not in old],
-        [entry for sha256, entry in old.items() if sha256 not in new],
-        [(was, now) for was, now in both if was.class_name != now.class_name],
-        [(was, now) for was, now in both if was.split != now.split],
+        name=name,
+        state=state,
+        params=params,
+        added=[entry for sha256, entry in new.items() if sha256 not in old],
+        removed=[entry for sha256, entry in old.items() if sha256 not in new],
+        relabelled=[(was, now) for was, now in kept if was.class_name != now.class_name],
+        moved=[(was, now) for was, now in kept if was.split != now.split],
     )
 
 
-def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    return {
-        key: (old.get(key), new.get(key))
-        for key in sorted({*old, *new})
-        if old.get(key) != new.get(key)
-    }
+def _entries_by_hash(snapshot: Snapshot, name: str) -> dict[str, Entry]:
+    if name not in snapshot.names:
+        return {}
+    return {entry.sha256: entry for entry in entries(snapshot, name)}
+
+
+def _changed_values(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    pairs = {key: (old.get(key), new.get(key)) for key in sorted({*old, *new})}
+    return {key: (before, after) for key, (before, after) in pairs.items() if before != after}

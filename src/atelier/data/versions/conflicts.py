@@ -9,7 +9,8 @@ from atelier.data.versions.pointer import version_in
 from atelier.errors import ProvenanceError
 from atelier.machine import git
 
-OURS, THEIRS = 2, 3  # stages of git's index
+OURS = 2  # stages of git's index
+THEIRS = 3
 
 
 def way_out(project_root: Path, name: str) -> str:
@@ -21,7 +22,8 @@ def way_out(project_root: Path, name: str) -> str:
     """
     try:
         if git.repository(project_root) is not None:
-            if sides := _sides(project_root, name):
+            sides = _sides(project_root, name)
+            if sides:
                 return _choice(name, sides)
             stored = git.ask(project_root, "show", f"HEAD:./{name}")
             if _version_of(stored):
@@ -43,7 +45,7 @@ def _sides(project_root: Path, name: str) -> dict[str, str]:
 
 
 def _version_of(shown: subprocess.CompletedProcess[bytes]) -> str | None:
-    """The version that a file names which git was asked for; None if it has none, or a damaged one."""
+    """The version that a file names which git showed; None if it has none, or is damaged."""
     try:
         return version_in(shown.stdout) if shown.returncode == 0 else None
     except ValueError:

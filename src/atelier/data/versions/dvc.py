@@ -1,9 +1,8 @@
-"""Which version `data/` is, and where its bytes are kept: `data.dvc`, DVC's cache and its remote."""
+"""Which version `data/` is, and where its bytes are kept: `data.dvc`, DVC's cache and remote."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from atelier.data.store import LOCAL_NOTES, is_stored
 from atelier.data.versions import conflicts, objects
-from atelier.data.versions.pointer import version_in
+from atelier.data.versions.pointer import version_in, write_data_dvc
 from atelier.errors import DataError, LostError
 
 DATA = "data"
@@ -22,18 +21,21 @@ IGNORED = tuple(f"/{DATA}/*/{note}" for note in LOCAL_NOTES)  # lines of .dvcign
 
 
 def track(project_root: Path) -> str:
-    """Make `data.dvc` name what `data/` holds (`dvc add`); where nothing changed, the file stays as it is.
+    """Make `data.dvc` name what `data/` holds (`dvc add`).
+
+    Where nothing changed, the file stays as it is.
 
     Returns:
         The version, as `data_md5` does.
 
     Raises:
-        DataError: if there is no `data/`, the project is not a git repository with DVC set up, or DVC
-            left a file out; then `data.dvc` is as before.
+        DataError: if there is no `data/`, the project is not a git repository with DVC set up, or
+            DVC left a file out; then `data.dvc` is as before.
     """
     if not (project_root / DATA).is_dir():
         raise DataError(
-            f"{project_root / DATA} does not exist, so there is nothing to track. Run `atelier run`."
+            f"{project_root / DATA} does not exist, so there is nothing to track. "
+            "Run `atelier run`."
         )
     objects.check_repository(project_root)
     _ignore_local_notes(project_root)
@@ -42,18 +44,22 @@ def track(project_root: Path) -> str:
     _dvc(project_root, "add", DATA)
     md5 = data_md5(project_root)
     assert md5 is not None  # dvc add wrote the file
-    if left_out := _left_out(project_root, md5):
+    left_out = _left_out(project_root, md5)
+    if left_out:
         _put_back(path, before)
-        shown = ", ".join(f"{DATA}/{name}" for name in left_out[:3])
+        names = ", ".join(f"{DATA}/{name}" for name in left_out[:3])
         raise DataError(
-            f"DVC leaves {len(left_out)} files of {DATA}/ out of its version: {shown}. A pattern in "
-            f"{project_root / '.dvcignore'} fits them. Remove it, then run again; {DATA_DVC} is as before."
+            f"DVC leaves {len(left_out)} files of {DATA}/ out of its version: {names}. "
+            f"A pattern in {project_root / '.dvcignore'} fits them. "
+            f"Remove it, then run again; {DATA_DVC} is as before."
         )
     return md5
 
 
 def push(project_root: Path) -> None:
-    """Make sure that the remote holds every file of the version that `data.dvc` names; only what it lacks is sent.
+    """Make sure that the remote holds every file of the version that `data.dvc` names.
+
+    Only what it lacks is sent.
 
     Raises:
         DataError: if `data/` is not the version that `data.dvc` names.
@@ -62,18 +68,21 @@ def push(project_root: Path) -> None:
     md5 = data_md5(project_root)
     if md5 is None or not is_clean(project_root):
         raise DataError(
-            f"{DATA}/ is not the version that {DATA_DVC} names, so it can't be pushed. Track it first."
+            f"{DATA}/ is not the version that {DATA_DVC} names, so it can't be pushed. "
+            "Track it first."
         )
     objects.send(project_root, [md5, *objects.listing(project_root, md5).values()])
 
 
 def restore_if_missing(project_root: Path) -> bool:
-    """On a fresh clone, make `data/` the version that `data.dvc` names, from the cache or the remote.
+    """On a fresh clone, make `data/` the version that `data.dvc` names.
 
+    It comes from the cache or the remote.
     Also where files are missing because an earlier call was killed.
 
     Returns:
-        True if `data/` was restored; False if there was nothing to do, or neither cache nor remote has that version.
+        True if `data/` was restored; False if there was nothing to do, or neither cache nor remote
+        has that version.
 
     Raises:
         DataError: if `data/` can't be written.
@@ -83,7 +92,7 @@ def restore_if_missing(project_root: Path) -> bool:
     if md5 is None:
         return False
     here = set(_files(project_root))
-    if here and not objects.cached(project_root, [md5])[md5].is_file():
+    if here and not objects.places_in_cache(project_root, [md5])[md5].is_file():
         return False  # what was killed had fetched it
     try:
         files = objects.listing(project_root, md5)
@@ -93,7 +102,7 @@ def restore_if_missing(project_root: Path) -> bool:
     except LostError:
         return False
     if here:
-        _refuse_unsaved(project_root)
+        _refuse_losses(project_root)
     _dvc(project_root, "checkout", "--force", DATA_DVC)
     return True
 
@@ -118,19 +127,26 @@ def checkout(project_root: Path, md5: str) -> bool:
     for name in {path.split("/")[0] for path in files}:
         is_stored(project_root, name)  # finishes what a killed ingest left
     objects.fetch(project_root, files.values())
-    _refuse_unsaved(project_root)
-    places = objects.cached(project_root, files.values())
+    _refuse_losses(project_root)
+    places = objects.places_in_cache(project_root, files.values())
     size = sum(places[file_md5].stat().st_size for file_md5 in files.values())
-    for note in LOCAL_NOTES:  # they describe what is replaced
-        for path in (project_root / DATA).glob(f"*/{note}"):
-            path.unlink()
-    _write_data_dvc(project_root, md5, size, len(files))
+    _remove_local_notes(project_root)
+    write_data_dvc(project_root / DATA_DVC, md5, size, len(files))
     _dvc(project_root, "checkout", "--force", DATA_DVC)
     return True
 
 
+def _remove_local_notes(project_root: Path) -> None:
+    """They describe what is replaced."""
+    for note in LOCAL_NOTES:
+        for path in (project_root / DATA).glob(f"*/{note}"):
+            path.unlink()
+
+
 def data_md5(project_root: Path) -> str | None:
-    """The version that `data.dvc` names: 32 hexadecimal digits and `.dir`; None if nothing was tracked yet.
+    """The version that `data.dvc` names: 32 hexadecimal digits and `.dir`.
+
+    None if nothing was tracked yet.
 
     Raises:
         DataError: if `data.dvc` can't be understood.
@@ -179,8 +195,8 @@ def in_remote(project_root: Path, md5: str | None = None) -> bool:
 def _files(project_root: Path) -> list[str]:
     """Paths in `data/` that a version may have."""
     folder = project_root / DATA
-    found = (path for path in folder.rglob("*") if path.is_file() and not _is_leftover(path))
-    return [path.relative_to(folder).as_posix() for path in found if path.name not in LOCAL_NOTES]
+    files = (path for path in folder.rglob("*") if path.is_file() and not _is_leftover(path))
+    return [path.relative_to(folder).as_posix() for path in files if path.name not in LOCAL_NOTES]
 
 
 def _left_out(project_root: Path, md5: str) -> list[str]:
@@ -213,10 +229,12 @@ def _put_back(path: Path, before: bytes | None) -> None:
 
 
 def _is_half(here: set[str], files: set[str]) -> bool:
-    """Whether a dataset's folder has some of its files; one that is gone altogether was removed on purpose."""
-    return here <= files and bool(
-        {path.split("/")[0] for path in files - here} & {path.split("/")[0] for path in here}
-    )
+    """Whether a dataset's folder has some of its files.
+
+    One that is gone altogether was removed on purpose.
+    """
+    incomplete = {path.split("/")[0] for path in files - here}
+    return here <= files and any(path.split("/")[0] in incomplete for path in here)
 
 
 def _is_leftover(path: Path) -> bool:
@@ -224,53 +242,32 @@ def _is_leftover(path: Path) -> bool:
     return path.name.endswith(".tmp") or path.stat().st_size == 0
 
 
-def _refuse_unsaved(project_root: Path) -> None:
+def _refuse_losses(project_root: Path) -> None:
     """Whatever `dvc checkout --force` would overwrite must be in the cache."""
-    changed = json.loads(_dvc(project_root, "data", "status", "--granular", "--json")).get(
-        "uncommitted", {}
-    )
-    paths = [item["new"] for item in changed.get("renamed", [])]
-    for kind in (
-        "added",
-        "modified",
-        "unknown",
-    ):  # unknown: the cache lacks the list of files of this version
+    status = json.loads(_dvc(project_root, "data", "status", "--granular", "--json"))
+    changed = status.get("uncommitted", {})
+    paths = [renaming["new"] for renaming in changed.get("renamed", [])]
+    # unknown: the cache lacks the list of files of this version.
+    for kind in ("added", "modified", "unknown"):
         paths += changed.get(kind, [])
     for path in map(project_root.joinpath, paths):
         if not path.is_file() or _is_leftover(path):
             continue
         with path.open("rb") as file:
             md5 = hashlib.file_digest(file, "md5").hexdigest()
-        if not objects.cached(project_root, [md5])[md5].is_file():
+        if not objects.places_in_cache(project_root, [md5])[md5].is_file():
             raise DataError(
-                f"{path} is in no version of {DATA}/, so a checkout would lose it. Run `atelier ingest`, which makes a "
-                f"version of it, or `dvc checkout --force {DATA_DVC}`, which throws it away."
+                f"{path} is in no version of {DATA}/, so a checkout would lose it. "
+                "Run `atelier ingest`, which makes a version of it, "
+                f"or `dvc checkout --force {DATA_DVC}`, which throws it away."
             )
-
-
-def _write_data_dvc(project_root: Path, md5: str, size: int, num_files: int) -> None:
-    """As `dvc add` would, so that git sees no change where there is none."""
-    from ruamel.yaml import YAML
-
-    yaml, path = YAML(), project_root / DATA_DVC
-    written = (
-        path.read_text(encoding="utf-8")
-        if path.exists()
-        else f"outs:\n- hash: md5\n  path: {DATA}\n"
-    )
-    content = yaml.load(written)
-    content["outs"][0].update(md5=md5, size=size, nfiles=num_files)
-    text = io.StringIO()
-    yaml.dump(content, text)
-    new = path.with_suffix(".dvc.new")
-    new.write_text(text.getvalue(), encoding="utf-8")
-    new.replace(path)
 
 
 def _ignore_local_notes(project_root: Path) -> None:
     path = project_root / ".dvcignore"
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    if missing := [line for line in IGNORED if line not in text.splitlines()]:
+    missing = [line for line in IGNORED if line not in text.splitlines()]
+    if missing:
         path.write_text("\n".join([*text.splitlines(), *missing]) + "\n", encoding="utf-8")
 
 

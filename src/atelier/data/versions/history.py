@@ -1,12 +1,16 @@
-"""Any version of `data/`: which there are in git's history, and what they hold, without touching the working copy."""
+"""Any version of `data/`: which there are in git's history, and what they hold.
+
+The working copy is not touched.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +41,10 @@ class Commit:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One version of `data/`, or the working copy; its files are fetched when they are asked for."""
+    """One version of `data/`, or the working copy.
+
+    Its files are fetched when they are asked for.
+    """
 
     revision: str  # as it was asked for
     md5: str | None  # None: the working copy
@@ -60,16 +67,15 @@ class Snapshot:
             DataError: if it is damaged, or lost.
         """
         try:
-            described = json.loads(self.locate(f"{name}/dataset.json").read_text(encoding="utf-8"))
-            return {
-                **described,
-                "class_names": list(described["class_names"]),
-                "counts": dict(described["counts"]),
-            }
+            path = self.locate(f"{name}/dataset.json")
+            content = json.loads(path.read_text(encoding="utf-8"))
+            class_names = list(content["class_names"])
+            counts = dict(content["counts"])
+            return {**content, "class_names": class_names, "counts": counts}
         except DataError:
             raise
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise _damaged(self, name, error) from None
+            raise _damage_error(self, name, error) from None
 
     def manifest(self, name: str) -> Manifest:
         """One row an image.
@@ -82,7 +88,7 @@ class Snapshot:
         except DataError:
             raise
         except (OSError, ValueError, KeyError) as error:
-            raise _damaged(self, name, error) from None
+            raise _damage_error(self, name, error) from None
 
     def dataset(self, name: str) -> StoredDataset:
         """The dataset with its pixels, read from where they lie; all of its files are fetched.
@@ -93,7 +99,8 @@ class Snapshot:
         """
         if name not in self.names:
             raise UsageError(
-                f"{self.revision} has no dataset {name!r}. Its datasets: {', '.join(self.names) or 'none'}."
+                f"{self.revision} has no dataset {name!r}. "
+                f"Its datasets: {', '.join(self.names) or 'none'}."
             )
         return open_version(name, lambda file: self.locate(f"{name}/{file}"))
 
@@ -112,7 +119,8 @@ def open_snapshot(project_root: Path, revision: str) -> Snapshot:
 
     Args:
         project_root: the project's folder.
-        revision: of git; or the md5 of a version of `data/`, or its first digits, at least 6; or NOW.
+        revision: of git; or the md5 of a version of `data/`, or its first digits, at least 6; or
+            NOW.
 
     Raises:
         UsageError: if there is no such version.
@@ -121,10 +129,9 @@ def open_snapshot(project_root: Path, revision: str) -> Snapshot:
     """
     if revision == NOW:
         folder = project_root / DATA
-        paths = (
-            path.relative_to(folder).as_posix() for path in folder.glob("*/*") if path.is_file()
-        )
-        return Snapshot(NOW, None, tuple(sorted(paths)), folder.joinpath)
+        here = [path for path in folder.glob("*/*") if path.is_file()]
+        paths = sorted(path.relative_to(folder).as_posix() for path in here)
+        return Snapshot(NOW, None, tuple(paths), folder.joinpath)
     md5 = resolve(project_root, revision)
     try:
         files = objects.listing(project_root, md5)
@@ -132,7 +139,7 @@ def open_snapshot(project_root: Path, revision: str) -> Snapshot:
         raise DataError(
             f"{revision} is version {md5} of {DATA}/, which can't be read: {error}"
         ) from None
-    places = objects.cached(project_root, files.values())
+    places = objects.places_in_cache(project_root, files.values())
 
     def locate(path: str) -> Path:
         if path not in files:
@@ -146,62 +153,69 @@ def open_snapshot(project_root: Path, revision: str) -> Snapshot:
 
 
 def counts_of(project_root: Path, md5s: Iterable[str]) -> dict[str, dict[str, dict[Split, int]]]:
-    """Images by dataset and split of each version; without the versions that are lost or out of reach."""
+    """Images by dataset and split of each version.
+
+    Without the versions that are lost or out of reach.
+    """
     _fetch_what_can_be_had(project_root, set(md5s))
-    listings = {
-        md5: objects.listing(project_root, md5)
-        for md5, path in objects.cached(project_root, set(md5s)).items()
-        if path.is_file()
-    }
-    described = {
-        md5: {
-            path.split("/")[0]: file_md5
-            for path, file_md5 in files.items()
-            if path.endswith("/dataset.json")
-        }
-        for md5, files in listings.items()
-    }
-    wanted = {file_md5 for datasets in described.values() for file_md5 in datasets.values()}
+    places = objects.places_in_cache(project_root, set(md5s))
+    descriptions = {}
+    for md5, place in places.items():
+        if place.is_file():
+            descriptions[md5] = _descriptions(objects.listing(project_root, md5))
+    wanted = set(chain.from_iterable(files.values() for files in descriptions.values()))
     _fetch_what_can_be_had(project_root, wanted)
-    places = objects.cached(project_root, wanted)
+    places = objects.places_in_cache(project_root, wanted)
+    counts = {}
+    for md5, files in descriptions.items():
+        if all(places[file_md5].is_file() for file_md5 in files.values()):
+            counts[md5] = {name: _counts_in(places[file]) for name, file in files.items()}
+    return counts
+
+
+def _descriptions(files: Mapping[str, str]) -> dict[str, str]:
+    """The md5 of each dataset's dataset.json, by the dataset's name, from a version's files."""
     return {
-        md5: {
-            name: json.loads(places[file_md5].read_text(encoding="utf-8"))["counts"]
-            for name, file_md5 in datasets.items()
-        }
-        for md5, datasets in described.items()
-        if all(places[file_md5].is_file() for file_md5 in datasets.values())
+        path.split("/")[0]: file_md5
+        for path, file_md5 in files.items()
+        if path.endswith("/dataset.json")
     }
+
+
+def _counts_in(description: Path) -> dict[Split, int]:
+    counts: dict[Split, int] = json.loads(description.read_text(encoding="utf-8"))["counts"]
+    return counts
 
 
 def resolve(project_root: Path, revision: str) -> str:
-    """The md5, 32 digits and `.dir`, of the version that a git revision, an md5 or its first digits name.
+    """The md5, 32 digits and `.dir`, of a version.
+
+    A git revision names it, its md5, or the first digits of that.
 
     Raises:
         UsageError: if there is no such version, or several.
     """
     if MD5.fullmatch(revision):
         return revision.removesuffix(".dir") + ".dir"
-    found = (
-        {md5 for md5 in _known(project_root) if md5.startswith(revision)}
-        if MD5_PREFIX.fullmatch(revision)
-        else set()
-    )
+    md5s = set()
+    if MD5_PREFIX.fullmatch(revision):
+        md5s = {md5 for md5 in _all_md5s(project_root) if md5.startswith(revision)}
     is_commit = git.knows(project_root, revision)
-    if is_commit and (md5 := md5_at(project_root, revision)):
-        found.add(md5)
-    if len(found) > 1:
-        raise UsageError(
-            f"{revision!r} may be one of {', '.join(sorted(found))}. Give more digits."
-        )
-    if found:
-        return found.pop()
+    committed = md5_at(project_root, revision) if is_commit else None
+    if committed:
+        md5s.add(committed)
+    if len(md5s) > 1:
+        raise UsageError(f"{revision!r} may be one of {', '.join(sorted(md5s))}. Give more digits.")
+    if md5s:
+        return md5s.pop()
     if is_commit:
         raise UsageError(
-            f"git revision {revision} has no {DATA_DVC} that names a version: no data were tracked then."
+            f"git revision {revision} has no {DATA_DVC} that names a version: "
+            "no data were tracked then."
         )
     raise UsageError(
-        f"{revision!r} is no version of {DATA}/: neither a git revision nor the first digits (6 or more) of an md5. "
+        f"{revision!r} is no version of {DATA}/: "
+        "neither a git revision nor the first digits (6 or more) of an md5. "
         "`atelier data list` shows them."
     )
 
@@ -214,9 +228,9 @@ def md5_at(project_root: Path, revision: str) -> str | None:
     """
     if not git.knows(project_root, revision):
         return None
-    asked = f"{revision}:./{DATA_DVC}\n".encode()
-    (content,) = _batch(git.answer(project_root, "cat-file", "--batch", given=asked))
-    return _md5_and_size(content)[0]
+    (content,) = _contents_at(project_root, [revision])
+    md5, _ = _md5_and_size(content)
+    return md5
 
 
 def _fetch_what_can_be_had(project_root: Path, md5s: Collection[str]) -> None:
@@ -224,14 +238,11 @@ def _fetch_what_can_be_had(project_root: Path, md5s: Collection[str]) -> None:
         objects.fetch(project_root, md5s)
 
 
-def _known(project_root: Path) -> Iterable[str]:
+def _all_md5s(project_root: Path) -> Iterable[str]:
     """The md5s that the history of all branches, `data.dvc` and the cache know."""
-    committed = (commit.md5 for commit in _commits(project_root, "--all"))
-    return {
-        md5
-        for md5 in (*committed, data_md5(project_root), *objects.cached_listings(project_root))
-        if md5
-    }
+    committed = {commit.md5 for commit in _commits(project_root, "--all")}
+    md5s = {*committed, data_md5(project_root), *objects.listings_in_cache(project_root)}
+    return {md5 for md5 in md5s if md5}
 
 
 def _commits(project_root: Path, which: str) -> list[Commit]:
@@ -242,12 +253,18 @@ def _commits(project_root: Path, which: str) -> list[Commit]:
     log = git.answer(project_root, *plain, "log", which, shape, "--", DATA_DVC)
     text = log.decode("utf-8", errors="replace")
     lines = [line.split("\x1f") for line in text.split("\n") if line]
-    asked = "".join(f"{revision}:./{DATA_DVC}\n" for revision, _, _ in lines)
-    contents = _batch(git.answer(project_root, "cat-file", "--batch", given=asked.encode()))
-    return [
-        Commit(revision, date, subject, *_md5_and_size(content))
-        for (revision, date, subject), content in zip(lines, contents, strict=True)
-    ]
+    contents = _contents_at(project_root, [revision for revision, _, _ in lines])
+    all_commits = []
+    for (revision, date, subject), content in zip(lines, contents, strict=True):
+        md5, size = _md5_and_size(content)
+        all_commits.append(Commit(revision, date, subject, md5, size))
+    return all_commits
+
+
+def _contents_at(project_root: Path, revisions: Iterable[str]) -> Iterable[bytes]:
+    """What `data.dvc` of each revision says; empty where there is none."""
+    names = "".join(f"{revision}:./{DATA_DVC}\n" for revision in revisions)
+    return _batch(git.answer(project_root, "cat-file", "--batch", given=names.encode()))
 
 
 def _batch(answer: bytes) -> Iterable[bytes]:
@@ -267,7 +284,7 @@ def _md5_and_size(content: bytes) -> tuple[str | None, int]:
     return output["md5"], int(output.get("size", 0))
 
 
-def _damaged(snapshot: Snapshot, name: str, error: Exception) -> DataError:
+def _damage_error(snapshot: Snapshot, name: str, error: Exception) -> DataError:
     return DataError(
         f"data/{name} of {snapshot.revision} is damaged: {type(error).__name__}: {error}."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from atelier.data.images import Images, Shards
 from atelier.data.manifest import NO_LABEL
-from atelier.data.sources.names import shown
+from atelier.data.sources.names import escape
 from atelier.data.store import local_table
 from atelier.data.versions.history import NOW, Snapshot
 from atelier.errors import UsageError
@@ -45,12 +46,9 @@ class Found:
 
     def as_json(self) -> dict[str, Any]:
         """As plain JSON types, without what is not known."""
-        known = {
-            key: value for key, value in asdict(self).items() if value is not None and key != "row"
-        }
-        return {
-            key: value for key, value in known.items() if value == value
-        }  # format 1 had no mean: not a number
+        values = {key: value for key, value in asdict(self).items() if key != "row"}
+        # Format 1 had no mean: not a number, which doesn't equal itself.
+        return {key: x for key, x in values.items() if x is not None and x == x}
 
 
 def find(project_root: Path, snapshot: Snapshot, word: str) -> Found:
@@ -59,71 +57,78 @@ def find(project_root: Path, snapshot: Snapshot, word: str) -> Found:
     Args:
         project_root: the project's folder; its tables of names are used for every version.
         snapshot: where to look.
-        word: the first digits of a content hash, at least 4; or a file's name, or the end of its path.
+        word: the first digits of a content hash, at least 4; or a file's name, or the end of its
+            path.
 
     Raises:
         UsageError: if there is none, or several.
         DataError: if the version is damaged or lost.
     """
-    found = [item for name in snapshot.names for item in _find(project_root, snapshot, name, word)]
-    if not found:
+    pictures: list[Found] = []
+    for name in snapshot.names:
+        pictures += _find(project_root, snapshot, name, word)
+    if not pictures:
         raise UsageError(
-            f"no picture {word!r} in {snapshot.revision}: neither the first digits (4 or more) of a content hash nor a "
-            "file's name in names.csv or quarantine.csv of a dataset."
+            f"no picture {word!r} in {snapshot.revision}: neither the first digits (4 or more) of "
+            "a content hash nor a file's name in names.csv or quarantine.csv of a dataset."
         )
-    if len(found) > 1:
-        lines = [
-            f"  {item.dataset}  {item.sha256 or item.reason}  {', '.join(item.names)}"
-            for item in found[:SHOWN]
-        ]
-        more = f"\n  and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-        raise UsageError(
-            f"{word!r} may be one of {len(found)} pictures; give more of it:\n"
-            + "\n".join(map(str.rstrip, lines))
-            + more
-        )
-    return found[0]
+    if len(pictures) > 1:
+        raise _ambiguity_error(word, pictures)
+    return pictures[0]
 
 
-def pixels(snapshot: Snapshot, found: Found) -> NDArray[np.uint8]:
+def _ambiguity_error(word: str, pictures: Sequence[Found]) -> UsageError:
+    lines = [f"{word!r} may be one of {len(pictures)} pictures; give more of it:"]
+    for picture in pictures[:SHOWN]:
+        names = ", ".join(picture.names)
+        line = f"  {picture.dataset}  {picture.sha256 or picture.reason}  {names}"
+        lines.append(line.rstrip())
+    if len(pictures) > SHOWN:
+        lines.append(f"  and {len(pictures) - SHOWN} more")
+    return UsageError("\n".join(lines))
+
+
+def pixels(snapshot: Snapshot, picture: Found) -> NDArray[np.uint8]:
     """HWC pixels of a stored picture; only its shard is read, or fetched."""
-    manifest, params = (
-        snapshot.manifest(found.dataset),
-        snapshot.description(found.dataset)["params"],
-    )
-    shards = Shards(lambda file: snapshot.locate(f"{found.dataset}/{file}"))
-    return Images(manifest, shards, params["image_size"], params["channels"])[found.row]
+    name = picture.dataset
+    manifest = snapshot.manifest(name)
+    params = snapshot.description(name)["params"]
+    shards = Shards(lambda file: snapshot.locate(f"{name}/{file}"))
+    return Images(manifest, shards, params["image_size"], params["channels"])[picture.row]
 
 
 def _find(project_root: Path, snapshot: Snapshot, name: str, word: str) -> list[Found]:
+    pictures = _find_stored_pictures(project_root, snapshot, name, word)
+    if snapshot.revision == NOW:
+        for file, reason, detail in local_table(project_root, name, "quarantine.csv"):
+            if _is_named(file, word):
+                pictures.append(Found(name, (file,), reason=reason, detail=detail))
+    return pictures
+
+
+def _find_stored_pictures(
+    project_root: Path, snapshot: Snapshot, name: str, word: str
+) -> list[Found]:
     manifest = snapshot.manifest(name)
     files: dict[str, list[str]] = defaultdict(list)
+    wanted = set()
     for file, sha256 in local_table(project_root, name, "names.csv"):
         files[sha256].append(file)
-    meant = {
-        sha256 for sha256, group in files.items() if any(_is_named(file, word) for file in group)
-    }
+        if _is_named(file, word):
+            wanted.add(sha256)
     if HASH.fullmatch(word):
-        meant |= {sha256 for sha256 in manifest.sha256 if sha256.startswith(word)}
+        wanted |= {sha256 for sha256 in manifest.sha256 if sha256.startswith(word)}
     class_names = snapshot.description(name)["class_names"]
-    found = []
+    pictures = []
     for row, picture in enumerate(manifest.rows()):
-        if picture.sha256 in meant:
+        if picture.sha256 in wanted:
             class_name = None if picture.label == NO_LABEL else class_names[picture.label]
             values = {key: value for key, value in picture._asdict().items() if key != "label"}
-            found.append(
-                Found(name, tuple(files[picture.sha256]), class_name=class_name, row=row, **values)
-            )
-    if snapshot.revision == NOW:
-        rejected = local_table(project_root, name, "quarantine.csv")
-        found += [
-            Found(name, (file,), reason=reason, detail=detail)
-            for file, reason, detail in rejected
-            if _is_named(file, word)
-        ]
-    return found
+            names = tuple(files[picture.sha256])
+            pictures.append(Found(name, names, class_name=class_name, row=row, **values))
+    return pictures
 
 
 def _is_named(file: str, word: str) -> bool:
     """Whether a name in a table is meant, typed as it is shown or as the file is called."""
-    return any(file == name or file.endswith(f"/{name}") for name in (word, shown(word)))
+    return any(file == name or file.endswith(f"/{name}") for name in (word, escape(word)))

@@ -1,6 +1,7 @@
-"""DVC's objects, which are files called by their md5: in the cache on this machine, and in the remote.
+"""DVC's objects, files called by their md5: in the cache on this machine, and in the remote.
 
-By DVC's Python interface. `dvc push` takes a remote that has the list of files for one that has the files, and answers
+By DVC's Python interface.
+`dvc push` takes a remote that has the list of files for one that has the files, and answers
 "Everything is up to date" (DVC 3.67); here the remote is asked for each object.
 """
 
@@ -23,24 +24,22 @@ def check_repository(project_root: Path) -> None:
     """
     if not (project_root / ".dvc").is_dir():
         raise DataError(
-            f"{project_root} has no .dvc folder: a project is a git repository with DVC set up. Run there: git init && "
-            "dvc init"
+            f"{project_root} has no .dvc folder: a project is a git repository with DVC set up. "
+            "Run there: git init && dvc init"
         )
 
 
-def cached(project_root: Path, md5s: Iterable[str]) -> dict[str, Path]:
+def places_in_cache(project_root: Path, md5s: Iterable[str]) -> dict[str, Path]:
     """Where DVC's cache has, or would have, each object."""
     with _repository(project_root) as repository:
         return {md5: Path(repository.cache.local.oid_to_path(md5)) for md5 in md5s}
 
 
-def cached_listings(project_root: Path) -> list[str]:
+def listings_in_cache(project_root: Path) -> list[str]:
     """The versions of folders that the cache knows: md5s that end in `.dir`."""
     with _repository(project_root) as repository:
-        return sorted(
-            f"{path.parent.name}{path.name}"
-            for path in Path(repository.cache.local.path).glob("??/*.dir")
-        )
+        paths = Path(repository.cache.local.path).glob("??/*.dir")
+        return sorted(f"{path.parent.name}{path.name}" for path in paths)
 
 
 def listing(project_root: Path, md5: str) -> dict[str, str]:
@@ -51,12 +50,14 @@ def listing(project_root: Path, md5: str) -> dict[str, str]:
         RemoteError: if the remote can't be reached.
     """
     fetch(project_root, [md5])
-    entries = json.loads(cached(project_root, [md5])[md5].read_text(encoding="utf-8"))
+    entries = json.loads(places_in_cache(project_root, [md5])[md5].read_text(encoding="utf-8"))
     return {entry["relpath"]: entry["md5"] for entry in entries}
 
 
 def fetch(project_root: Path, md5s: Collection[str]) -> None:
-    """Copy objects from the remote into the cache, those that it has not yet; where some are lost, all others.
+    """Copy objects from the remote into the cache, those that it has not yet.
+
+    Where some are lost, all others are copied.
 
     Raises:
         LostError: if neither has an object.
@@ -97,21 +98,22 @@ def _transfer(source: Any, target: Any, md5s: Collection[str]) -> None:
 
     lost: list[str] = []
 
-    def note_lost(status: Any) -> None:
+    def note_missing(status: Any) -> None:
         lost.extend(sorted(info.value for info in status.missing))
 
     # Without an index of what the remote had, so that the remote itself is asked.
-    result = transfer(
-        source, target, [HashInfo("md5", md5) for md5 in md5s], validate_status=note_lost
-    )
+    hashes = [HashInfo("md5", md5) for md5 in md5s]
+    result = transfer(source, target, hashes, validate_status=note_missing)
     if result.failed:
         raise RemoteError(
             f"{len(result.failed)} of {len(md5s)} files of data/ can't be copied to {target.path}."
         )
     if lost:
+        more = ", ..." if len(lost) > 3 else ""
         raise LostError(
-            f"a version of data/ lacks {len(lost)} of its files: neither DVC's cache nor its remote has them "
-            f"(md5 {', '.join(lost[:3])}{', ...' if len(lost) > 3 else ''}). Run `dvc push` on a machine that does."
+            f"a version of data/ lacks {len(lost)} of its files: "
+            f"neither DVC's cache nor its remote has them (md5 {', '.join(lost[:3])}{more}). "
+            "Run `dvc push` on a machine that does."
         )
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
 from typing import Any
+
+FIRST_CONTENT = "outs:\n- hash: md5\n  path: data\n"
 
 
 def parse_data_dvc(content: bytes) -> dict[str, Any]:
@@ -30,3 +34,18 @@ def version_in(content: bytes) -> str:
         ValueError: if DVC didn't write it.
     """
     return str(parse_data_dvc(content)["outs"][0]["md5"])
+
+
+def write_data_dvc(path: Path, md5: str, size: int, num_files: int) -> None:
+    """Write a `data.dvc` as `dvc add` would, so that git sees no change where there is none."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    before = path.read_text(encoding="utf-8") if path.exists() else FIRST_CONTENT
+    content = yaml.load(before)
+    content["outs"][0].update(md5=md5, size=size, nfiles=num_files)
+    text = io.StringIO()
+    yaml.dump(content, text)
+    new = path.with_suffix(".dvc.new")
+    new.write_text(text.getvalue(), encoding="utf-8")
+    new.replace(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from atelier.data.versions import objects
@@ -12,8 +13,10 @@ from atelier.errors import DataError, LostError
 CHUNK = 2**20  # bytes that are read at a time
 
 
-def lost(project_root: Path, md5: str) -> str:
-    """Why a version of `data/` can't be had again; empty if cache and remote hold all of it between them.
+def explain_loss(project_root: Path, md5: str) -> str:
+    """Why a version of `data/` can't be had again.
+
+    Empty if cache and remote hold all of it between them.
 
     Args:
         project_root: the project's folder.
@@ -21,13 +24,12 @@ def lost(project_root: Path, md5: str) -> str:
     """
     try:
         wanted = set(objects.listing(project_root, md5).values())
-        absent = {
-            file_md5
-            for file_md5, path in objects.cached(project_root, wanted).items()
-            if not path.is_file()
-        }
-        if absent and (gone := objects.not_in_remote(project_root, absent)):
-            return f"neither DVC's cache nor its remote has {len(gone)} of its files (md5 {min(gone)}, ...)"
+        places = objects.places_in_cache(project_root, wanted)
+        absent = {file_md5 for file_md5, path in places.items() if not path.is_file()}
+        gone = objects.not_in_remote(project_root, absent) if absent else set()
+        if gone:
+            count = f"{len(gone)} of its files (md5 {min(gone)}, ...)"
+            return f"neither DVC's cache nor its remote has {count}"
     except LostError:
         return "neither DVC's cache nor its remote has the list of its files"
     except DataError as error:
@@ -36,7 +38,9 @@ def lost(project_root: Path, md5: str) -> str:
 
 
 def put_version(project_root: Path, md5: str, folder: Path) -> None:
-    """Write `data/` and `data.dvc` of a version into another folder; each file is hashed on the way.
+    """Write `data/` and `data.dvc` of a version into another folder.
+
+    Each file is hashed on the way.
 
     Args:
         project_root: the project whose cache and remote hold the version.
@@ -44,36 +48,44 @@ def put_version(project_root: Path, md5: str, folder: Path) -> None:
         folder: that gets them; has no `data/` yet.
 
     Raises:
-        DataError: if a file is not, byte by byte, what it was when the version was tracked; or is lost.
+        DataError: if a file is not, byte by byte, what it was when the version was tracked; or is
+            lost.
         RemoteError: if the remote is needed and can't be reached.
     """
     files = objects.listing(project_root, md5)
     objects.fetch(project_root, files.values())
-    places = objects.cached(project_root, [md5, *files.values()])
-    changed = (
-        []
-        if _copied(places[md5], None) == md5.removesuffix(".dir")
-        else [f"the list of files, {places[md5]}"]
-    )
-    if not changed:  # else the paths are anybody's
-        for path, file_md5 in files.items():
-            if ".." in PurePosixPath(path).parts or path.startswith("/"):
-                raise DataError(
-                    f"version {md5} of {DATA}/ has a file {path!r}, which is not in it. It is not used."
-                )
-            if _copied(places[file_md5], folder / DATA / path) != file_md5:
-                changed.append(f"{DATA}/{path}, {places[file_md5]}")
+    places = objects.places_in_cache(project_root, [md5, *files.values()])
+    if _copy(places[md5], None) == md5.removesuffix(".dir"):
+        changed = _copy_files(md5, files, places, folder)
+    else:  # the paths are anybody's
+        changed = [f"the list of files, {places[md5]}"]
     if changed:
         raise DataError(
-            f"version {md5} of {DATA}/ is not what it was. Changed since it was tracked: {'; '.join(changed)}. Delete "
-            "these files of DVC's cache, and they are fetched from the remote again."
+            f"version {md5} of {DATA}/ is not what it was. Changed since it was tracked: "
+            f"{'; '.join(changed)}. Delete these files of DVC's cache, and they are fetched from "
+            "the remote again."
         )
     (folder / DATA_DVC).write_text(
         f"outs:\n- md5: {md5}\n  hash: md5\n  path: {DATA}\n", encoding="utf-8"
     )
 
 
-def _copied(source: Path, target: Path | None) -> str:
+def _copy_files(
+    md5: str, files: Mapping[str, str], places: Mapping[str, Path], folder: Path
+) -> list[str]:
+    """Copy the files of a version into a folder's `data/`; those that are not what they were."""
+    changed = []
+    for path, file_md5 in files.items():
+        if ".." in PurePosixPath(path).parts or path.startswith("/"):
+            raise DataError(
+                f"version {md5} of {DATA}/ has a file {path!r}, which is not in it. It is not used."
+            )
+        if _copy(places[file_md5], folder / DATA / path) != file_md5:
+            changed.append(f"{DATA}/{path}, {places[file_md5]}")
+    return changed
+
+
+def _copy(source: Path, target: Path | None) -> str:
     """Copy a file, if there is a place for it; returns its md5."""
     hashed = hashlib.md5(usedforsecurity=False)
     if target is not None:

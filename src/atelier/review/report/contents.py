@@ -37,7 +37,8 @@ class Line:
         score: by the metric that decides; None if it has none, or none that is finite.
         verdicts: on it, oldest first.
         was_champion: whether it ever was.
-        comparable: whether it was scored on the same version of the data as the newest that was scored.
+        comparable: whether it was scored on the same version of the data as the newest that was
+            scored.
     """
 
     version: Version
@@ -110,7 +111,8 @@ class History:
         project: name of its folder.
         uri: of MLflow.
         models: in the order of params.yaml, then those that are only registered.
-        failures: runs that ended FAILED or KILLED, newest first, each with the name of its experiment.
+        failures: runs that ended FAILED or KILLED, newest first, each with the name of its
+            experiment.
         num_runs: all runs, without the ledger's.
         minutes: of training, all runs together.
         problems: why the report is not whole; empty if it is.

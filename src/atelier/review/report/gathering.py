@@ -22,8 +22,15 @@ from atelier.registry import (
     read_fleet,
 )
 from atelier.registry.records import reasons_in, scores_in
-from atelier.review.lineage import EVALUATED
-from atelier.review.report.contents import History, Line, ModelHistory, Score, Verdict
+from atelier.review.data_use import EVALUATED
+from atelier.review.report.contents import (
+    History,
+    Line,
+    ModelHistory,
+    Score,
+    Thumbnail,
+    Verdict,
+)
 from atelier.review.report.thumbnails import MAIN, Thumbnails
 from atelier.ui.tables import SHOWN_METRICS
 
@@ -48,18 +55,15 @@ def gather(registry: Registry, params: Params) -> History:
     thumbnails = Thumbnails(registry, len(fleet.models))
     runs = {run.run_id: run for run in fleet.runs}
     models = [_model(name, params, fleet, runs, trainings[name], thumbnails) for name in names]
+    failures = [run for run in fleet.runs if run.status in BROKEN]
     return History(
-        registry.project.root.name,
-        registry.uri,
-        tuple(models),
-        tuple(
-            (fleet.experiments[run.experiment_id], run)
-            for run in fleet.runs
-            if run.status in BROKEN
-        ),
-        len(fleet.runs),
-        sum(run.metrics.get("minutes", 0.0) for run in fleet.runs),
-        tuple(thumbnails.problems),
+        project=registry.project.root.name,
+        uri=registry.uri,
+        models=tuple(models),
+        failures=tuple((fleet.experiments[run.experiment_id], run) for run in failures),
+        num_runs=len(fleet.runs),
+        minutes=sum(run.metrics.get("minutes", 0.0) for run in fleet.runs),
+        problems=tuple(thumbnails.problems),
     )
 
 
@@ -72,32 +76,38 @@ def _model(
     thumbnails: Thumbnails,
 ) -> ModelHistory:
     """One model; `runs` are all by their id, `trainings` those of its experiment, newest first."""
-    versions, entries = fleet.models.get(name, ()), fleet.ledgers.get(name, ())
+    versions = fleet.models.get(name, ())
+    entries = fleet.ledgers.get(name, ())
     kind = params.models[name].kind if name in params.models else _kind(versions, runs)
     gate = getattr(params.promotion, kind, None)
     metric = _metric(gate.metric if gate else "", versions, runs)
     decisions = tuple(entry.decision for entry in entries)
     lines = tuple(_lines(versions, runs, metric, decisions))
-    distrusted = fleet.distrusted.get(name)
+    if name in fleet.distrusted:
+        disagreements = [fleet.distrusted[name]]
+    else:
+        disagreements = list(find_disagreements(name, entries, versions))
     return ModelHistory(
-        name,
-        kind,
-        metric,
-        _better(metric),
-        lines,
-        decisions,
-        (
-            *([distrusted] if distrusted else find_disagreements(name, entries, versions)),
-            *_warnings(lines, trainings),
-        ),
-        tuple(_remarks(lines, trainings, name in params.models)),
-        CAPTIONS.get(MAIN.get(kind, ""), ""),
-        tuple(
-            (line, picture)
-            for line in shown(lines, thumbnails.limit)
-            if (picture := thumbnails.of(line.version, kind)) is not None
-        ),
+        name=name,
+        kind=kind,
+        metric=metric,
+        better=_better(metric),
+        lines=lines,
+        decisions=decisions,
+        warnings=(*disagreements, *_warnings(lines, trainings)),
+        remarks=tuple(_remarks(lines, trainings, name in params.models)),
+        caption=CAPTIONS.get(MAIN.get(kind, ""), ""),
+        pictures=tuple(_pictures(lines, kind, thumbnails)),
     )
+
+
+def _pictures(
+    lines: Sequence[Line], kind: str, thumbnails: Thumbnails
+) -> Iterator[tuple[Line, Thumbnail]]:
+    for line in choose_lines(lines, thumbnails.limit):
+        picture = thumbnails.of(line.version, kind)
+        if picture is not None:
+            yield line, picture
 
 
 def _kind(versions: Sequence[Version], runs: Mapping[str, RunRecord]) -> str:
@@ -111,10 +121,13 @@ def _kind(versions: Sequence[Version], runs: Mapping[str, RunRecord]) -> str:
 
 
 def _metric(gate: str, versions: Sequence[Version], runs: Mapping[str, RunRecord]) -> str:
-    """The gate's metric; where no version was scored by it, the first of the usual ones that any was scored by."""
-    known = [runs[version.run_id] for version in versions if version.run_id in runs]
-    scored = {name for run in known for name in scores_in(run.metrics)}
-    return next((name for name in (gate, *SHOWN_METRICS, *sorted(scored)) if name in scored), "")
+    """The gate's metric; where no version was scored by it, the first usual one that any was."""
+    scored: set[str] = set()
+    for version in versions:
+        if version.run_id in runs:
+            scored |= scores_in(runs[version.run_id].metrics).keys()
+    candidates = (gate, *SHOWN_METRICS, *sorted(scored))
+    return next((name for name in candidates if name in scored), "")
 
 
 def _better(metric: str) -> str:
@@ -133,48 +146,49 @@ def _lines(
     scores = {version.number: _score(runs.get(version.run_id), metric) for version in versions}
     newest = next((version for version in reversed(versions) if scores[version.number]), None)
     for version in versions:
-        known = [decision for decision in decisions if decision.knows(version)]
-        about = [decision for decision in known if decision.version == version.number]
+        naming = [decision for decision in decisions if decision.knows(version)]
         verdicts = [
             Verdict(decision.action, decision.reasons, decision.at, decision.who)
-            for decision in about
+            for decision in naming
+            if decision.version == version.number
         ]
+        was_crowned = any(decision.champion == version.number for decision in naming)
         yield Line(
-            version,
-            runs.get(version.run_id),
-            scores[version.number],
-            tuple(verdicts or _tagged(version)),
-            any(decision.champion == version.number for decision in known)
-            or CHAMPION in version.aliases,
-            newest is None or _scored_on(version) == _scored_on(newest),
+            version=version,
+            run=runs.get(version.run_id),
+            score=scores[version.number],
+            verdicts=tuple(verdicts or _verdicts_by_tags(version)),
+            was_champion=was_crowned or CHAMPION in version.aliases,
+            comparable=newest is None or _data_of_scores(version) == _data_of_scores(newest),
         )
 
 
 def _score(run: RunRecord | None, metric: str) -> Score | None:
-    found = scores_in(run.metrics).get(metric) if run else None
-    return found if found and all(map(math.isfinite, found.values())) else None
+    """A score of a run; None if it has none, or none that is finite."""
+    score = scores_in(run.metrics).get(metric) if run else None
+    return score if score and all(map(math.isfinite, score.values())) else None
 
 
-def _tagged(version: Version) -> list[Verdict]:
-    """The newest verdict by the tags of a version, for where the ledger has none; anybody may edit a tag."""
-    if "verdict" not in version.tags:
-        return []
+def _verdicts_by_tags(version: Version) -> list[Verdict]:
+    """The newest verdict by the tags of a version, for where the ledger has none.
+
+    Anybody may edit a tag.
+    """
     tags = version.tags
-    reasons = reasons_in(tags)
-    return [
-        Verdict(tags["verdict"], reasons, tags.get("verdict.at", ""), tags.get("verdict.by", ""))
-    ]
+    if "verdict" not in tags:
+        return []
+    at = tags.get("verdict.at", "")
+    who = tags.get("verdict.by", "")
+    return [Verdict(tags["verdict"], reasons_in(tags), at, who)]
 
 
-def _scored_on(version: Version) -> str:
+def _data_of_scores(version: Version) -> str:
     """The version of data/ that its scores were made on; empty if the tags don't say it."""
     fingerprint = version.tags.get("evaluation.fingerprint")
-    marks = (
-        tag
-        for tag, value in version.tags.items()
-        if tag.startswith(EVALUATED) and value == fingerprint
-    )
-    return next(marks, "")
+    for tag, value in version.tags.items():
+        if tag.startswith(EVALUATED) and value == fingerprint:
+            return tag
+    return ""
 
 
 def _warnings(lines: Sequence[Line], trainings: Sequence[RunRecord]) -> Iterator[str]:
@@ -182,37 +196,46 @@ def _warnings(lines: Sequence[Line], trainings: Sequence[RunRecord]) -> Iterator
         yield "no version is champion"
     if trainings and trainings[0].status in BROKEN:
         yield f"newest training {trainings[0].status}, see Failures"
-    if lost := [str(line.version.number) for line in lines if line.run is None]:
-        yield f"MLflow has the run of version {', '.join(lost)} no more"
+    lost = [line for line in lines if line.run is None]
+    if lost:
+        yield f"MLflow has the run of version {_numbers(lost)} no more"
 
 
-def _remarks(lines: Sequence[Line], trainings: Sequence[RunRecord], wanted: bool) -> Iterator[str]:
+def _remarks(
+    lines: Sequence[Line], trainings: Sequence[RunRecord], in_params: bool
+) -> Iterator[str]:
     if not lines:
         yield "no version yet"
-    if not wanted:
+    if not in_params:
         yield "not in params.yaml"
-    if waiting := [
-        str(line.version.number) for line in lines if line.version.tags.get("verdict") == "waiting"
-    ]:
-        yield f"version {', '.join(waiting)} waits for approval"
-    if unjudged := [str(line.version.number) for line in lines if not line.verdicts]:
-        yield f"version {', '.join(unjudged)} was not judged"
+    waiting = [line for line in lines if line.version.tags.get("verdict") == "waiting"]
+    if waiting:
+        yield f"version {_numbers(waiting)} waits for approval"
+    unjudged = [line for line in lines if not line.verdicts]
+    if unjudged:
+        yield f"version {_numbers(unjudged)} was not judged"
     if trainings and trainings[0].status == "RUNNING":
         yield f"a training is open since {trainings[0].started}"
 
 
-def shown(lines: Sequence[Line], limit: int) -> list[Line]:
-    """Whose pictures are shown: who was champion, and the newest of the others if it came after them.
+def _numbers(lines: Sequence[Line]) -> str:
+    return ", ".join(str(line.version.number) for line in lines)
+
+
+def choose_lines(lines: Sequence[Line], limit: int) -> list[Line]:
+    """Choose whose pictures are shown.
+
+    They are those that were champion, and the newest of the others if it came after them.
 
     Args:
         lines: all versions, oldest first.
         limit: how many at most; the champion is among them.
     """
     champions = [line for line in lines if line.was_champion]
-    challenger = [
+    challengers = [
         line for line in lines if CHALLENGER in line.version.aliases or line is lines[-1]
-    ][:1]
-    now = [line for line in champions if line.is_champion]
-    wanted = [*now, *(line for line in challenger if not line.is_champion)]
-    wanted += [line for line in reversed(champions) if line not in wanted]
-    return sorted(wanted[:limit], key=lambda line: line.version.number)
+    ]
+    chosen = [line for line in champions if line.is_champion]
+    chosen += [line for line in challengers[:1] if not line.is_champion]
+    chosen += [line for line in reversed(champions) if line not in chosen]
+    return sorted(chosen[:limit], key=lambda line: line.version.number)

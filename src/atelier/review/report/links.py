@@ -9,25 +9,28 @@ from urllib.parse import quote, urlsplit, urlunsplit
 def without_password(uri: str) -> str:
     """An address as it may be shown to others: user and password are left out."""
     parts = urlsplit(uri)
-    return (
-        urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-        if "@" in parts.netloc
-        else uri
-    )
+    if "@" not in parts.netloc:
+        return uri
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def mlflow_address(uri: str) -> str:
-    """MLflow's page if the tracking URI is that of a server, else empty: then `mlflow ui` shows the runs."""
+    """MLflow's page if the tracking URI is that of a server.
+
+    Else it is empty: then `mlflow ui` shows the runs.
+    """
     return without_password(uri).rstrip("/") if uri.startswith(("http://", "https://")) else ""
 
 
 def prefect_address() -> str:
-    """Prefect's page by PREFECT_UI_URL, or by the PREFECT_API_URL of a server of one's own; empty if neither is set."""
-    page, api = (
-        os.environ.get("PREFECT_UI_URL", ""),
-        os.environ.get("PREFECT_API_URL", "").rstrip("/"),
-    )
-    address = page.rstrip("/") or (api.removesuffix("/api") if api.endswith("/api") else "")
+    """Prefect's page by PREFECT_UI_URL, or by the PREFECT_API_URL of a server of one's own.
+
+    It is empty if neither is set.
+    """
+    address = os.environ.get("PREFECT_UI_URL", "").rstrip("/")
+    if not address:
+        api = os.environ.get("PREFECT_API_URL", "").rstrip("/")
+        address = api.removesuffix("/api") if api.endswith("/api") else ""
     return without_password(address) if address.startswith(("http://", "https://")) else ""
 
 

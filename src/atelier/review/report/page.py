@@ -12,23 +12,22 @@ from atelier.ui.pages import render
 OPEN_ROWS = 10  # of a long table; the others are folded away
 
 
-def rendered(history: History, written: str) -> str:
-    """The page; whatever comes from parameters, data or people is escaped.
+def render_report(history: History, written: str) -> str:
+    """Make the page; whatever comes from parameters, data or people is escaped.
 
     Args:
         history: of `gather`.
         written: time, ISO 8601, UTC.
     """
-    mlflow, prefect = links.mlflow_address(history.uri), links.prefect_address()
     return render(
         "report.html",
         {"moment": moment, "short": short, "score": score, "duration": duration},
         history=history,
         written=written,
         uri=links.without_password(history.uri),
-        mlflow=mlflow,
+        mlflow=links.mlflow_address(history.uri),
         links=links,
-        prefect=prefect,
+        prefect=links.prefect_address(),
         versions=sum(len(model.lines) for model in history.models),
         timelines={model.name: timeline(model) for model in history.models},
         area={

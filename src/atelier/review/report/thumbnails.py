@@ -18,12 +18,16 @@ MAIN = {  # the picture that says most of a version, by kind of model
     "translation": "restored.png",
 }
 SIDE = 320  # pixels at most; 10 to 30 kB as WebP
-# Of one model, and of all together: 120 pictures are 1 to 4 MB. Each model has two, whatever the number of models.
-MOST, MOST_IN_ALL, LEAST = 6, 120, 2
+MOST = 6  # of one model
+MOST_IN_ALL = 120  # of all together: they are 1 to 4 MB
+LEAST = 2  # of one model, whatever the number of models
 
 
 class Thumbnails:
-    """Fetches pictures from the registry; after the first failure none any more, for each may wait for a timeout."""
+    """Fetches pictures from the registry.
+
+    After the first failure it fetches none any more, for each may wait for a timeout.
+    """
 
     def __init__(self, registry: Registry, num_models: int) -> None:
         self._runs = registry.runs
@@ -39,11 +43,15 @@ class Thumbnails:
         except RegistryError as error:
             self.problems.append(f"pictures are missing: {error}")
             return None
-        return None if png is None else shrunk(png)
+        return None if png is None else shrink(png)
 
 
-def shrunk(png: bytes) -> Thumbnail | None:
-    """A picture reduced by a whole factor, so that the pixels of small images stay even; None if it can't be read."""
+def shrink(png: bytes) -> Thumbnail | None:
+    """Reduce a picture by a whole factor, so that the pixels of small images stay even.
+
+    Returns:
+        None if it can't be read.
+    """
     try:
         with Image.open(io.BytesIO(png)) as image:
             small = image.convert("RGB").reduce(-(-max(image.size) // SIDE))
@@ -51,6 +59,5 @@ def shrunk(png: bytes) -> Thumbnail | None:
         return None
     target = io.BytesIO()
     small.save(target, "WEBP", quality=80)
-    return Thumbnail(
-        f"data:image/webp;base64,{base64.b64encode(target.getvalue()).decode()}", *small.size
-    )
+    content = base64.b64encode(target.getvalue()).decode()
+    return Thumbnail(f"data:image/webp;base64,{content}", *small.size)

@@ -1,28 +1,39 @@
 """The timeline of a model as plain coordinates, which the page draws as SVG.
 
-From left to right come the versions as they were registered and, between them, the changes of the champion that did
-not come with a version's own promotion. Each version is a bar, its interval, with a dot, its score; the line is the
-score of whoever was champion.
+From left to right come the versions as they were registered and, between them, the changes of the
+champion that did not come with a version's own promotion. Each version is a bar, its interval, with
+a dot, its score; the line is the score of whoever was champion.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from atelier.registry import Decision
 from atelier.review.report.contents import Line, ModelHistory, Score
 
-HEIGHT, TOP, BOTTOM = 190, 10, 148  # of the picture; of the area of the scores, in pixels
-LEFT, RIGHT = 56, 16  # margins
-WIDEST, NARROWEST, SLOT = 900, 360, 90  # of the picture at most and at least; of a slot at most
-LABEL, DATE = 24, 78  # room that a number and a date need
+# In pixels: the picture,
+HEIGHT = 190
+WIDEST = 900
+NARROWEST = 360
+# the area of the scores in it,
+TOP = 10
+BOTTOM = 148
+# the margins beside that,
+LEFT = 56
+RIGHT = 16
+# a slot at most, and the room that a number and a date need.
+SLOT = 90
+LABEL = 24
+DATE = 78
 NUM_TICKS = 4
-# A score further from the median than so many times the middle half's width is drawn at the edge, or one collapsed
-# training would press all others into a line. With fewer versions than this there is no telling.
-FAR, FEWEST = 5.0, 8
+# A score further from the median than so many times the middle half's width is drawn at the edge,
+# or one collapsed training would press all others into a line.
+FAR = 5.0
+FEWEST = 8  # with fewer versions there is no telling
 
 
 @dataclass
@@ -38,6 +49,30 @@ class Slot:
     line: Line | None
     champion: int | None
     at: str
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The values that the picture shows.
+
+    Attributes:
+        low: at its bottom.
+        high: at its top.
+    """
+
+    low: float
+    high: float
+
+    def y_of(self, value: float) -> float:
+        """The height at which a value is drawn; one that lies beyond the axis stands at its end."""
+        share = (min(self.high, max(self.low, value)) - self.low) / (self.high - self.low)
+        return round(BOTTOM - share * (BOTTOM - TOP), 1)
+
+    def side_of(self, value: float) -> str:
+        """Where a value lies that is not shown, "above" or "below"; empty if it is."""
+        if value > self.high:
+            return "above"
+        return "below" if value < self.low else ""
 
 
 @dataclass(frozen=True)
@@ -94,78 +129,74 @@ def timeline(model: ModelHistory) -> Timeline | None:
     scores = {line.version.number: line.score for line in model.lines if line.score}
     if not scores:
         return None
-    low, high = _extent([*scores.values()], model.champion.score if model.champion else None)
+    axis = _axis([*scores.values()], model.champion.score if model.champion else None)
     slots = moments(model.lines, model.decisions)
     width = max(NARROWEST, min(WIDEST, LEFT + RIGHT + SLOT * len(slots)))
     pitch = (width - LEFT - RIGHT) / len(slots)
     places = [round(LEFT + pitch * (index + 0.5), 1) for index in range(len(slots))]
-
-    def y_of(value: float) -> float:
-        return round(BOTTOM - (min(high, max(low, value)) - low) / (high - low) * (BOTTOM - TOP), 1)
-
-    marks = []
-    for x, slot in zip(places, slots, strict=True):
-        if slot.line is not None and (score := slot.line.score):
-            beyond = "above" if score["value"] > high else "below" if score["value"] < low else ""
-            marks.append(
-                Mark(
-                    x,
-                    y_of(score["value"]),
-                    y_of(score["high"]),
-                    y_of(score["low"]),
-                    beyond,
-                    slot.line,
-                )
-            )
+    heights = {number: axis.y_of(score["value"]) for number, score in scores.items()}
     return Timeline(
-        width,
-        tuple((y_of(value), f"{value:.6g}") for value in _ticks(low, high)),
-        tuple(
-            _steps(
-                slots,
-                places,
-                {number: y_of(score["value"]) for number, score in scores.items()},
-                width,
-            )
-        ),
-        tuple(marks),
-        tuple(_labels(slots, places)),
+        width=width,
+        ticks=tuple((axis.y_of(value), f"{value:.6g}") for value in _ticks(axis.low, axis.high)),
+        steps=tuple(_steps(slots, places, heights, width)),
+        marks=tuple(_marks(slots, places, axis)),
+        labels=tuple(_labels(slots, places)),
     )
 
 
 def moments(lines: Sequence[Line], decisions: Sequence[Decision]) -> list[Slot]:
-    """The slots in the order of time; a version that was promoted before anything else happened has one."""
-    events: list[tuple[str, int, Line | Decision]] = [
-        (line.version.created, 0, line) for line in lines
+    """The slots in the order of time.
+
+    A version that was promoted before anything else happened has one.
+    """
+    events: list[tuple[str, int, Line | Decision]] = []
+    events += [(line.version.created, 0, line) for line in lines]
+    events += [
+        (decision.at, 1, decision)
+        for decision in decisions
+        if decision.champion != decision.champion_before
     ]
-    events += [(item.at, 1, item) for item in decisions if item.champion != item.champion_before]
     slots: list[Slot] = []
     for at, _, event in sorted(events, key=lambda event: event[:2]):
-        champion = slots[-1].champion if slots else None
+        last = slots[-1] if slots else None
         if isinstance(event, Line):
-            slots.append(Slot(event, champion, at))
-        elif (
-            slots and slots[-1].line is not None and slots[-1].line.version.number == event.champion
-        ):
-            slots[-1].champion = event.champion
+            slots.append(Slot(event, last.champion if last else None, at))
+        elif last and last.line is not None and last.line.version.number == event.champion:
+            last.champion = event.champion
         else:
             slots.append(Slot(None, event.champion, at))
     return slots
 
 
-def _extent(scores: Sequence[Score], champion: Score | None) -> tuple[float, float]:
-    """Lowest and highest value of the axis."""
+def _axis(scores: Sequence[Score], champion: Score | None) -> Axis:
+    """From the lowest to the highest value that is drawn."""
     values = [score["value"] for score in scores]
-    seen = list(scores)
+    visible = list(scores)
     if len(values) >= FEWEST:
         first, middle, third = statistics.quantiles(values, n=4)
         reach = FAR * (third - first)
-        seen = [score for score in scores if abs(score["value"] - middle) <= reach] or seen
+        visible = [score for score in scores if abs(score["value"] - middle) <= reach] or visible
     if champion is not None:
-        seen.append(champion)
-    low, high = min(score["low"] for score in seen), max(score["high"] for score in seen)
+        visible.append(champion)
+    low = min(score["low"] for score in visible)
+    high = max(score["high"] for score in visible)
     margin = 0.05 * (high - low) or abs(low) * 0.05 or 1.0
-    return low - margin, high + margin
+    return Axis(low - margin, high + margin)
+
+
+def _marks(slots: Sequence[Slot], places: Sequence[float], axis: Axis) -> Iterator[Mark]:
+    for x, slot in zip(places, slots, strict=True):
+        score = slot.line.score if slot.line is not None else None
+        if slot.line is None or not score:
+            continue
+        yield Mark(
+            x=x,
+            y=axis.y_of(score["value"]),
+            top=axis.y_of(score["high"]),
+            bottom=axis.y_of(score["low"]),
+            beyond=axis.side_of(score["value"]),
+            line=slot.line,
+        )
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -195,14 +226,20 @@ def _steps(
 
 def _labels(slots: Sequence[Slot], places: Sequence[float]) -> list[Text]:
     """As many numbers as there is room for, and fewer dates."""
-    labels, last_label, last_date, written = [], -math.inf, -math.inf, ""
+    labels = []
+    last_label = -math.inf
+    last_date = -math.inf
+    last_day = ""
     for x, slot in zip(places, slots, strict=True):
         if x - last_label < LABEL:
             continue
-        last_label, date = x, ""
-        if slot.at[:10] != written and x - last_date >= DATE:
-            last_date, date = x, slot.at[:10]
-            written = date
+        last_label = x
+        day = ""
+        if slot.at[:10] != last_day and x - last_date >= DATE:
+            day = slot.at[:10]
+            last_date = x
+            last_day = day
         number = slot.line.version.number if slot.line else None
-        labels.append(Text(x, str(number) if number else f"\u2192 {slot.champion or 'none'}", date))
+        label = str(number) if number else f"\u2192 {slot.champion or 'none'}"
+        labels.append(Text(x, label, day))
     return labels
