@@ -1,4 +1,4 @@
-"""The command that begins a project: `atelier init`."""
+"""The commands that begin a project: `atelier init`, and `params` to see what it asks for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from atelier.cli.options import Json, print_found
+from atelier.cli.options import Json, Override, ParamsFile, print_answer
 from atelier.errors import UsageError
 
 
@@ -47,7 +47,26 @@ def init(
         text = read_example(example or "fashion")
     report["files"] = {step.name: step.done for step in lay_out(folder, text, ignored)}
     report["params"] = text
-    print_found(report, as_json, print_start)
+    print_answer(report, as_json, print_start)
 
 
-COMMANDS = (init,)
+def params(
+    show_all: Annotated[bool, typer.Option("--all", help="Defaults as well.")] = False,
+    params_file: ParamsFile = None,
+    overrides: Override = None,
+    as_json: Json = False,
+) -> None:
+    """Show the values that a run would use, and where each comes from; change nothing."""
+    from atelier.cli.tables.start import print_values
+    from atelier.params.origins import values_of
+    from atelier.project import find_project
+
+    path = (params_file or find_project().params_file).resolve()
+    values = values_of(path, overrides or [])
+    shown = [value for value in values if show_all or value.origin != "default"]
+    print_answer([value.as_json() for value in shown], as_json, print_values)
+    if not show_all and not as_json:
+        print(f"{len(values) - len(shown)} defaults: atelier params --all shows them.")
+
+
+COMMANDS = (init, params)

@@ -14,20 +14,20 @@ from pydantic import ValidationError
 
 from atelier.errors import ConfigError
 from atelier.params.checks import combination_errors
+from atelier.params.defaults import fill_defaults
 from atelier.params.errors import describe_errors, fields_at, nearest
 from atelier.params.models import Params
 from atelier.params.warmup import warmup_errors
 
 
 def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
-    """Read params.yaml, apply `dotted.key=value` overrides, and check everything.
+    """Read params.yaml, apply overrides and defaults, and check everything.
 
     Raises:
         ConfigError: naming every mistake at once, each with its dotted path.
     """
-    raw = _read_yaml(path)
-    for override in overrides:
-        _apply_override(raw, override)
+    raw = read_yaml(path)
+    raw = fill_defaults(with_overrides(raw, overrides))
     try:
         params = Params.model_validate_json(json.dumps(raw))
     except ValidationError as error:
@@ -41,7 +41,24 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
     return params
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def with_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """What was read, with `dotted.key=value` in it; a key may lie in what the file leaves out.
+
+    Raises:
+        ConfigError: naming the first override that can't be applied.
+    """
+    changed = fill_defaults(raw, budgets=False) if overrides else raw
+    for override in overrides:
+        _apply_override(changed, override)
+    return changed
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The file as plain JSON types, unchecked.
+
+    Raises:
+        ConfigError: if it isn't there, or is no mapping in YAML.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -1,8 +1,8 @@
-"""What `atelier init` saw and made."""
+"""What `atelier init` saw and made, and the values of `atelier params`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -43,3 +43,13 @@ def print_start(report: Mapping[str, Any]) -> None:
     if not is_written:
         terminal.print(plain("params.yaml was there and stays as it is.", style="yellow"))
     terminal.print(plain("Next:", *(f"  {line}" for line in NEXT)))
+
+
+def print_values(values: Sequence[Mapping[str, Any]]) -> None:
+    """Dotted keys, their values, and where these come from."""
+    styles = {"file": "", "override": "yellow", "default": "dim"}
+    table = Table("key", "value", "from")
+    for value in values:
+        style = styles[value["origin"]]
+        table.add_row(*(plain(value[part], style=style) for part in ("key", "value", "origin")))
+    console().print(table)
