@@ -48,11 +48,12 @@ def find_project(start: Path | None = None) -> Project:
         UsageError: if there is none.
     """
     here = (start or Path.cwd()).resolve()
-    for folder in (here, *here.parents):
-        if (folder / "params.yaml").is_file():
-            return Project(folder)
-    others = [folder for folder in (here, *here.parents) if os.path.lexists(folder / "params.yaml")]
-    hint = f" {others[0] / 'params.yaml'} is no file, or a link to nothing." if others else ""
+    files = [folder / "params.yaml" for folder in (here, *here.parents)]
+    for file in files:
+        if file.is_file():
+            return Project(file.parent)
+    others = [file for file in files if os.path.lexists(file)]
+    hint = f" {others[0]} is no file, or a link to nothing." if others else ""
     message = f"{here} is not in a project: no params.yaml here or above.{hint}"
     raise UsageError(f"{message} Change to the folder that has one.")
 
@@ -139,8 +140,8 @@ def open_lock(project: Project, name: str) -> TextIO:
         return (project.cache / f"{name}.lock").open("a+")
     except OSError as error:
         raise UsageError(
-            f"{project.root} can't be written: {error}. Atelier keeps its state "
-            f"there.{_owner(project)}"
+            f"{project.root} can't be written: {error}. "
+            f"Atelier keeps its state there.{_owner(project)}"
         ) from None
 
 
@@ -191,8 +192,8 @@ def exclusive(project: Project, who: str = "by hand") -> Iterator[None]:
         except BlockingIOError:
             lock.seek(0)
             raise BusyError(
-                f"another run (process {lock.read().strip()}) is at work in {project.root}. Wait "
-                "for it, or stop it."
+                f"another run (process {lock.read().strip()}) is at work in {project.root}. "
+                "Wait for it, or stop it."
             ) from None
         lock.truncate(0)
         lock.write(f"{os.getpid()}, {who}")

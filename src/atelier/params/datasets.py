@@ -36,12 +36,9 @@ class Source(Record):
     @model_validator(mode="after")
     def _keys_fit(self) -> Source:
         fields = type(self).model_fields
-        given = {
-            name
-            for name in fields
-            if name != "source" and getattr(self, name) != fields[name].default
-        }
-        if foreign := sorted(given - SOURCE_KEYS[self.source]):
+        given = {name for name in fields if getattr(self, name) != fields[name].default}
+        foreign = sorted(given - SOURCE_KEYS[self.source] - {"source"})
+        if foreign:
             known = ", ".join(sorted(SOURCE_KEYS[self.source]))
             raise ValueError(
                 f"source {self.source!r} takes no {', '.join(foreign)}; it takes {known}"

@@ -19,7 +19,7 @@ from atelier.metrics.generation import (
     rarest_class,
 )
 from atelier.metrics.neighbours import neighbour_scores
-from atelier.params.checks import distances
+from atelier.params.measures import distances
 from atelier.params.extractors import NUM_FEATURES
 
 
