@@ -70,7 +70,25 @@ def set_environment(project: Project, *, stack: bool = True) -> None:
         project: the project.
         stack: whether to look for servers of `atelier up`.
     """
-    defaults = {
+    defaults = _default_variables(project)
+    if stack:
+        running = running_stack(project.root)
+        defaults |= running.variables() if running else {}
+    environment.drop_foreign(defaults)
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+    home = Path(os.environ["PREFECT_HOME"])
+    if "?" in str(home):  # Prefect itself would cut it off there
+        database = database_url(home / "prefect.db", "aiosqlite")
+        os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
+    environment.drop_unusable_proxies()
+    environment.reach_this_machine_directly()
+    environment.name_user(project.cache / "home")
+
+
+def _default_variables(project: Project) -> dict[str, str]:
+    """What Prefect, MLflow, DVC and torch find in their environment, unless the user says else."""
+    return {
         "MLFLOW_TRACKING_URI": database_url(project.root / "mlflow.db"),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -97,19 +115,6 @@ def set_environment(project: Project, *, stack: bool = True) -> None:
         "DO_NOT_TRACK": "1",
         "DVC_NO_ANALYTICS": "1",
     }
-    if stack:
-        running = running_stack(project.root)
-        defaults |= running.variables() if running else {}
-    environment.drop_foreign(defaults)
-    for name, value in defaults.items():
-        os.environ.setdefault(name, value)
-    home = Path(os.environ["PREFECT_HOME"])
-    if "?" in str(home):  # Prefect itself would cut it off there
-        database = database_url(home / "prefect.db", "aiosqlite")
-        os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
-    environment.drop_unusable_proxies()
-    environment.reach_this_machine_directly()
-    environment.name_user(project.cache / "home")
 
 
 def open_project() -> Project:
@@ -147,7 +152,8 @@ def open_lock(project: Project, name: str) -> TextIO:
 
 def _owner(project: Project) -> str:
     """What to do in a folder of another user; empty in one's own."""
-    owner = (project.cache if project.cache.exists() else project.root).stat().st_uid
+    folder = project.cache if project.cache.exists() else project.root
+    owner = folder.stat().st_uid
     if owner == os.geteuid():
         return ""
     try:

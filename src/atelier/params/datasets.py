@@ -39,9 +39,9 @@ class Source(Record):
         given = {name for name in fields if getattr(self, name) != fields[name].default}
         foreign = sorted(given - SOURCE_KEYS[self.source] - {"source"})
         if foreign:
-            known = ", ".join(sorted(SOURCE_KEYS[self.source]))
+            keys = ", ".join(sorted(SOURCE_KEYS[self.source]))
             raise ValueError(
-                f"source {self.source!r} takes no {', '.join(foreign)}; it takes {known}"
+                f"source {self.source!r} takes no {', '.join(foreign)}; it takes {keys}"
             )
         if self.path is None and self.source != "fashion-mnist":
             raise ValueError(f"source {self.source!r} needs a path: add `path: ...`")

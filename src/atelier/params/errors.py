@@ -22,13 +22,13 @@ BRANCHES = (
 )
 
 
-def nearest(word: str, known: Sequence[str]) -> str:
+def nearest(word: str, names: Sequence[str]) -> str:
     """A hint for a typo: the nearest known name, else all of them; empty if there are none."""
-    match = difflib.get_close_matches(word, [str(name) for name in known], n=1)
-    if match:
-        return f" Did you mean {match[0]!r}?"
-    names = ", ".join(str(name) for name in known)
-    return f" Known: {names}." if known else ""
+    texts = [str(name) for name in names]
+    matches = difflib.get_close_matches(word, texts, n=1)
+    if matches:
+        return f" Did you mean {matches[0]!r}?"
+    return f" Known: {', '.join(texts)}." if texts else ""
 
 
 def describe_errors(
@@ -85,7 +85,8 @@ def _short(value: Any) -> str:
 def _path_in_file(loc: tuple[str | int, ...], raw: Any) -> list[str]:
     """`loc` without the tags of discriminated unions, which the file does not have."""
     path: list[str] = []
-    section = outer = raw
+    section = raw
+    outer = raw
     for position, part in enumerate(loc):
         if isinstance(section, Mapping) and part not in section and part in section.values():
             continue  # a tag such as 'gan' or 'crnn'

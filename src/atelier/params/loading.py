@@ -93,9 +93,9 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
             section = section[int(part)] if isinstance(section, list) else section[part]
         except (KeyError, IndexError, TypeError, ValueError):
             here = ".".join(parts[: depth + 1])
-            known = list(section) if isinstance(section, dict) else []
+            keys = list(section) if isinstance(section, dict) else []
             raise ConfigError(
-                f"-S {override}: there is no {here} in params.yaml.{nearest(part, known)}"
+                f"-S {override}: there is no {here} in params.yaml.{nearest(part, keys)}"
             ) from None
     last: Any = parts[-1]
     try:

@@ -40,8 +40,8 @@ def report_progress(items: Iterable[Item], name: str, total: int | None) -> Iter
     last_line = started
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"{name}  reading pictures", total=total)
-        for number, item in enumerate(items, start=1):
-            yield item
+        for number, picture in enumerate(items, start=1):
+            yield picture
             bar.advance(task)
             if console.is_terminal:
                 continue

@@ -212,10 +212,12 @@ def _matches(table: LabelTable, names: Mapping[str, str], pictures: Collection[s
 def _nothing_fits(table: LabelTable, pictures: Collection[str]) -> DataError:
     first = table.rows[0][0] if table.rows else ""
     row = f"its first row names '{escape(first)}'{_hint(first)}" if first else "it has no rows"
-    advice = "Write paths as seen from the source's root, or from the table's own folder."
+    advice = SAVE_AS_UTF8
+    if _is_text(first):
+        advice = "Write paths as seen from the source's root, or from the table's own folder."
     return DataError(
         f"{table.where} names none of the {len(pictures):,} pictures: {row}, and a picture is "
-        f"called '{escape(min(pictures))}'. {advice if _is_text(first) else SAVE_AS_UTF8}"
+        f"called '{escape(min(pictures))}'. {advice}"
     )
 
 
