@@ -53,10 +53,11 @@ def read_table(content: bytes, name: str, column: str, where: str) -> LabelTable
     where = escape(where)
     if b"\0" in content:
         raise DataError(f"{where}: it is UTF-16 or no text at all, not UTF-8. {SAVE_AS_UTF8}")
-    # surrogateescape: a path that is no UTF-8 still equals the one that the file system or archive
-    # gives
+    # surrogateescape: a path that is no UTF-8 still equals the one that the file system gives, or
+    # the archive.
     text = content.decode("utf-8-sig", errors="surrogateescape")
-    separator = next((one for one in SEPARATORS if column in _header(text, one)), ",")
+    fitting = (separator for separator in SEPARATORS if column in _header(text, separator))
+    separator = next(fitting, ",")
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True
     )
