@@ -48,11 +48,12 @@ def find_project(start: Path | None = None) -> Project:
         UsageError: if there is none.
     """
     here = (start or Path.cwd()).resolve()
-    for folder in (here, *here.parents):
-        if (folder / "params.yaml").is_file():
-            return Project(folder)
-    others = [folder for folder in (here, *here.parents) if os.path.lexists(folder / "params.yaml")]
-    hint = f" {others[0] / 'params.yaml'} is no file, or a link to nothing." if others else ""
+    files = [folder / "params.yaml" for folder in (here, *here.parents)]
+    for file in files:
+        if file.is_file():
+            return Project(file.parent)
+    others = [file for file in files if os.path.lexists(file)]
+    hint = f" {others[0]} is no file, or a link to nothing." if others else ""
     message = f"{here} is not in a project: no params.yaml here or above.{hint}"
     raise UsageError(f"{message} Change to the folder that has one.")
 
@@ -69,7 +70,25 @@ def set_environment(project: Project, *, stack: bool = True) -> None:
         project: the project.
         stack: whether to look for servers of `atelier up`.
     """
-    defaults = {
+    defaults = _default_variables(project)
+    if stack:
+        running = running_stack(project.root)
+        defaults |= running.variables() if running else {}
+    environment.drop_foreign(defaults)
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+    home = Path(os.environ["PREFECT_HOME"])
+    if "?" in str(home):  # Prefect itself would cut it off there
+        database = database_url(home / "prefect.db", "aiosqlite")
+        os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
+    environment.drop_unusable_proxies()
+    environment.reach_this_machine_directly()
+    environment.name_user(project.cache / "home")
+
+
+def _default_variables(project: Project) -> dict[str, str]:
+    """What Prefect, MLflow, DVC and torch find in their environment, unless the user says else."""
+    return {
         "MLFLOW_TRACKING_URI": database_url(project.root / "mlflow.db"),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -96,19 +115,6 @@ def set_environment(project: Project, *, stack: bool = True) -> None:
         "DO_NOT_TRACK": "1",
         "DVC_NO_ANALYTICS": "1",
     }
-    if stack:
-        running = running_stack(project.root)
-        defaults |= running.variables() if running else {}
-    environment.drop_foreign(defaults)
-    for name, value in defaults.items():
-        os.environ.setdefault(name, value)
-    home = Path(os.environ["PREFECT_HOME"])
-    if "?" in str(home):  # Prefect itself would cut it off there
-        database = database_url(home / "prefect.db", "aiosqlite")
-        os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
-    environment.drop_unusable_proxies()
-    environment.reach_this_machine_directly()
-    environment.name_user(project.cache / "home")
 
 
 def open_project() -> Project:
@@ -139,14 +145,15 @@ def open_lock(project: Project, name: str) -> TextIO:
         return (project.cache / f"{name}.lock").open("a+")
     except OSError as error:
         raise UsageError(
-            f"{project.root} can't be written: {error}. Atelier keeps its state "
-            f"there.{_owner(project)}"
+            f"{project.root} can't be written: {error}. "
+            f"Atelier keeps its state there.{_owner(project)}"
         ) from None
 
 
 def _owner(project: Project) -> str:
     """What to do in a folder of another user; empty in one's own."""
-    owner = (project.cache if project.cache.exists() else project.root).stat().st_uid
+    folder = project.cache if project.cache.exists() else project.root
+    owner = folder.stat().st_uid
     if owner == os.geteuid():
         return ""
     try:
@@ -191,8 +198,8 @@ def exclusive(project: Project, who: str = "by hand") -> Iterator[None]:
         except BlockingIOError:
             lock.seek(0)
             raise BusyError(
-                f"another run (process {lock.read().strip()}) is at work in {project.root}. Wait "
-                "for it, or stop it."
+                f"another run (process {lock.read().strip()}) is at work in {project.root}. "
+                "Wait for it, or stop it."
             ) from None
         lock.truncate(0)
         lock.write(f"{os.getpid()}, {who}")

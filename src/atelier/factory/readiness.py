@@ -22,8 +22,8 @@ from atelier.params import (
     RestorationModel,
     TranslationModel,
 )
-from atelier.params.checks import distances
 from atelier.params.extractors import NUM_FEATURES
+from atelier.params.measures import distances
 from atelier.params.promotion import Gate
 from atelier.training.batches import sizes_of
 from atelier.training.restoration import degradation_steps

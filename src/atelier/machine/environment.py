@@ -79,8 +79,8 @@ def drop_unusable_proxies() -> None:
     if importlib.util.find_spec("socksio"):
         usable += ["socks5", "socks5h"]
     for name in [*PROXIES, *map(str.upper, PROXIES)]:
-        scheme, found, _ = os.environ.get(name, "").partition("://")
-        if found and scheme.lower() not in usable:
+        scheme, separator, _ = os.environ.get(name, "").partition("://")
+        if separator and scheme.lower() not in usable:
             del os.environ[name]
             needed = " without the package socksio" if scheme.lower().startswith("socks5") else ""
             message = f"{name} is left out: a proxy by {scheme} can't be used{needed}."

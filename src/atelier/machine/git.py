@@ -72,9 +72,9 @@ def head(folder: Path) -> str:
     Raises:
         ProvenanceError: if there is a HEAD that git can't read, or no repository.
     """
-    found = ask(folder, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
-    if found.returncode == 0:
-        return found.stdout.decode().strip()
+    done = ask(folder, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+    if done.returncode == 0:
+        return done.stdout.decode().strip()
     why = ask(folder, "log", "-1")  # it tells a branch without commits from a broken one
     if b"does not have any commits yet" in why.stderr:
         return ""
@@ -89,9 +89,9 @@ def knows(folder: Path, commit: str) -> bool:
     """
     if "\n" in commit or repository(folder) is None:
         return False
-    asked = f"{commit}^{{commit}}\n".encode()
-    found = answer(folder, "cat-file", "--batch-check", given=asked)
-    return not found.rstrip().endswith((b" missing", b" ambiguous"))
+    name = f"{commit}^{{commit}}\n".encode()
+    line = answer(folder, "cat-file", "--batch-check", given=name)
+    return not line.rstrip().endswith((b" missing", b" ambiguous"))
 
 
 def _has_repository(folder: Path) -> bool:

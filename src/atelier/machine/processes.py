@@ -61,13 +61,13 @@ def identify(pid: int | None = None) -> Identity:
 
 def with_variable(name: str, value: str) -> list[psutil.Process]:
     """All processes of this user that were started with a variable of their environment."""
-    found = []
+    processes = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            ended = process.status() == psutil.STATUS_ZOMBIE
-            if not ended and process.environ().get(name) == value:
-                found.append(process)
-    return found
+            has_ended = process.status() == psutil.STATUS_ZOMBIE
+            if not has_ended and process.environ().get(name) == value:
+                processes.append(process)
+    return processes
 
 
 def memory_mb(processes: Iterable[psutil.Process]) -> float:

@@ -18,23 +18,16 @@ from atelier.params.degradations import (
     Speckle,
     Strokes,
 )
-from atelier.params.evaluation import Lpips, Pixels
+from atelier.params.evaluation import Evaluation, Lpips, Pixels
 from atelier.params.extractors import InceptionFile
 from atelier.params.loading import load_params
 from atelier.params.models import (
     Adversarial,
-    Augment,
     ClassificationModel,
-    DiscriminatorAugment,
-    Evaluation,
-    Extend,
     GanModel,
     Model,
     Params,
-    RestorationData,
     RestorationModel,
-    Training,
-    TrainingData,
     TranslationModel,
 )
 from atelier.params.networks import (
@@ -56,6 +49,14 @@ from atelier.params.networks import (
 from atelier.params.promotion import Gate, Promotion
 from atelier.params.record import Record
 from atelier.params.schedules import Schedule
+from atelier.params.training import (
+    Augment,
+    DiscriminatorAugment,
+    Extend,
+    RestorationData,
+    Training,
+    TrainingData,
+)
 
 __all__ = [
     "Adversarial",

@@ -36,15 +36,12 @@ class Source(Record):
     @model_validator(mode="after")
     def _keys_fit(self) -> Source:
         fields = type(self).model_fields
-        given = {
-            name
-            for name in fields
-            if name != "source" and getattr(self, name) != fields[name].default
-        }
-        if foreign := sorted(given - SOURCE_KEYS[self.source]):
-            known = ", ".join(sorted(SOURCE_KEYS[self.source]))
+        given = {name for name in fields if getattr(self, name) != fields[name].default}
+        foreign = sorted(given - SOURCE_KEYS[self.source] - {"source"})
+        if foreign:
+            keys = ", ".join(sorted(SOURCE_KEYS[self.source]))
             raise ValueError(
-                f"source {self.source!r} takes no {', '.join(foreign)}; it takes {known}"
+                f"source {self.source!r} takes no {', '.join(foreign)}; it takes {keys}"
             )
         if self.path is None and self.source != "fashion-mnist":
             raise ValueError(f"source {self.source!r} needs a path: add `path: ...`")

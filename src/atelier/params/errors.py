@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -21,12 +22,13 @@ BRANCHES = (
 )
 
 
-def nearest(word: str, known: Sequence[str]) -> str:
+def nearest(word: str, names: Sequence[str]) -> str:
     """A hint for a typo: the nearest known name, else all of them; empty if there are none."""
-    match = difflib.get_close_matches(word, [str(name) for name in known], n=1)
-    if match:
-        return f" Did you mean {match[0]!r}?"
-    return f" Known: {', '.join(str(name) for name in known)}." if known else ""
+    texts = [str(name) for name in names]
+    matches = difflib.get_close_matches(word, texts, n=1)
+    if matches:
+        return f" Did you mean {matches[0]!r}?"
+    return f" Known: {', '.join(texts)}." if texts else ""
 
 
 def describe_errors(
@@ -41,28 +43,26 @@ def describe_errors(
             # A default that depends on another value, which is wrong: its own line says so.
             continue
         path = ".".join(_path_in_file(tuple(details["loc"]), raw))
-        line, given = _describe(details, path, root), details["input"]
+        line = _describe(details, path, root)
         if path in lines:  # the other branch of a plain union
-            line = (
-                f"{lines[path].removesuffix('.')} and "
-                f"{line.removeprefix(f'{path} = {_short(given)}: ')}"
-            )
+            start = f"{path} = {_short(details['input'])}: "
+            line = f"{lines[path].removesuffix('.')} and {line.removeprefix(start)}"
         lines[path] = line
     return list(lines.values())
 
 
 def _describe(details: Any, path: str, root: type[BaseModel]) -> str:
     loc = tuple(details["loc"])
-    given, context = details["input"], details.get("ctx", {})
+    given = details["input"]
+    context = details.get("ctx", {})
     match details["type"]:
         case "extra_forbidden":
             return f"{path}: unknown key.{nearest(str(loc[-1]), fields_at(loc[:-1], root))}"
         case "missing":
             return f"{path}: missing. Add it."
         case "literal_error":
-            return (
-                f"{path} = {given!r} is not one of [{context['expected'].replace(' or ', ', ')}]."
-            )
+            allowed = context["expected"].replace(" or ", ", ")
+            return f"{path} = {given!r} is not one of [{allowed}]."
         case "union_tag_invalid":
             tag = context["discriminator"].strip("'")
             return f"{path}.{tag} = {context['tag']!r} is not one of [{context['expected_tags']}]."
@@ -85,7 +85,8 @@ def _short(value: Any) -> str:
 def _path_in_file(loc: tuple[str | int, ...], raw: Any) -> list[str]:
     """`loc` without the tags of discriminated unions, which the file does not have."""
     path: list[str] = []
-    section = outer = raw
+    section = raw
+    outer = raw
     for position, part in enumerate(loc):
         if isinstance(section, Mapping) and part not in section and part in section.values():
             continue  # a tag such as 'gan' or 'crnn'
@@ -108,32 +109,34 @@ def fields_at(loc: tuple[str | int, ...], root: type[BaseModel]) -> list[str]:
     """Names of the keys that are allowed at `loc` (a pydantic location, union tags included)."""
     candidates: list[Any] = [root]
     for part in loc:
-        candidates = [found for candidate in candidates for found in _step(candidate, part)]
-    records = [candidate for candidate in candidates if isinstance(candidate, type)]
-    names = [
-        name for record in records if issubclass(record, BaseModel) for name in record.model_fields
-    ]
-    # A single source stands in its dataset.
-    return names + list(Source.model_fields) if "sources" in names else names
+        candidates = list(chain.from_iterable(_step(candidate, part) for candidate in candidates))
+    names: list[str] = []
+    for candidate in filter(_is_record, candidates):
+        names += candidate.model_fields
+    if "sources" in names:  # a single source stands in its dataset
+        names += Source.model_fields
+    return names
 
 
 def _step(annotation: Any, part: str | int) -> list[Any]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if _is_record(annotation):
         if part in annotation.model_fields:
             return _records(annotation.model_fields[str(part)].annotation)
-        tags = [
-            get_args(field.annotation)
-            for field in annotation.model_fields.values()
-            if _is_literal(field)
-        ]
+        literals = filter(_is_literal, annotation.model_fields.values())
         # A union's tag selects this record.
-        return [annotation] if any(part in tag for tag in tags) else []
-    origin, arguments = get_origin(annotation), get_args(annotation)
+        is_tag = any(part in get_args(field.annotation) for field in literals)
+        return [annotation] if is_tag else []
+    origin = get_origin(annotation)
+    arguments = get_args(annotation)
     if origin is dict:
         return _records(arguments[1])
     if origin is tuple:
         return _records(arguments[0])
     return []
+
+
+def _is_record(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _is_literal(field: Any) -> bool:
@@ -142,8 +145,6 @@ def _is_literal(field: Any) -> bool:
 
 def _records(annotation: Any) -> list[Any]:
     """The records and containers inside an annotation, unions and Annotated opened."""
-    if (isinstance(annotation, type) and issubclass(annotation, BaseModel)) or get_origin(
-        annotation
-    ) in (dict, tuple):
+    if _is_record(annotation) or get_origin(annotation) in (dict, tuple):
         return [annotation]
-    return [found for argument in get_args(annotation) for found in _records(argument)]
+    return list(chain.from_iterable(map(_records, get_args(annotation))))

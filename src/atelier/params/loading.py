@@ -36,8 +36,8 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
         problems = [*combination_errors(params), *warmup_errors(params, overrides)]
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
-        count = f"{len(problems)} mistake{'s' if len(problems) > 1 else ''}"
-        raise ConfigError(f"{path.name}: {count}, nothing was run:\n{lines}")
+        noun = "mistakes" if len(problems) > 1 else "mistake"
+        raise ConfigError(f"{path.name}: {len(problems)} {noun}, nothing was run:\n{lines}")
     return params
 
 
@@ -110,12 +110,15 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
             section = section[int(part)] if isinstance(section, list) else section[part]
         except (KeyError, IndexError, TypeError, ValueError):
             here = ".".join(parts[: depth + 1])
-            known = list(section) if isinstance(section, dict) else []
+            keys = list(section) if isinstance(section, dict) else []
             raise ConfigError(
-                f"-S {override}: there is no {here} in params.yaml.{nearest(part, known)}"
+                f"-S {override}: there is no {here} in params.yaml.{nearest(part, keys)}"
             ) from None
+    last: Any = parts[-1]
     try:
-        section[int(parts[-1]) if isinstance(section, list) else parts[-1]] = value
+        if isinstance(section, list):
+            last = int(last)
+        section[last] = value
     except (IndexError, TypeError, ValueError):
         raise ConfigError(
             f"-S {override}: {'.'.join(parts[:-1])} has no key {parts[-1]!r}."

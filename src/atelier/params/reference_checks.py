@@ -29,8 +29,8 @@ def reference_errors(params: Params) -> Iterator[str]:
         if way and name == min(way, key=list(params.models).index):
             yield (
                 f"models.{name}: each of {' -> '.join(way)} would have to be made before itself. "
-                f"Name a version instead of an alias ({way[1]}/1), or remove one of their "
-                "`extend`, `refine` and `compare_with`."
+                f"Name a version instead of an alias ({way[1]}/1), "
+                "or remove one of their `extend`, `refine` and `compare_with`."
             )
 
 
@@ -48,20 +48,21 @@ def _extend_errors(where: str, model: RestorationModel, params: Params) -> Itera
     if source is None:
         return
     name = source.model
-    if (gan := params.models.get(name)) is None:
+    gan = params.models.get(name)
+    if gan is None:
         if params.datasets[model.dataset].image_size is None:
             yield (
-                f"{where}: a GAN draws images of one size. Add "
-                f"datasets.{model.dataset}.image_size, or remove it."
+                f"{where}: a GAN draws images of one size. "
+                f"Add datasets.{model.dataset}.image_size, or remove it."
             )
     elif not isinstance(gan, GanModel):
         gans = [key for key, other in params.models.items() if isinstance(other, GanModel)]
         yield f"{where}.gan: {name!r} is a {gan.kind} model, not a GAN.{_known_names(gans)}"
     elif gan.dataset != model.dataset:
         yield (
-            f"{where}.gan: {name!r} learns {gan.dataset!r}, this model {model.dataset!r}. Name a "
-            "GAN of the same dataset: another one's images may differ in size, or show what is "
-            "test data here."
+            f"{where}.gan: {name!r} learns {gan.dataset!r}, this model {model.dataset!r}. "
+            "Name a GAN of the same dataset: another one's images may differ in size, "
+            "or show what is test data here."
         )
 
 
@@ -72,24 +73,24 @@ def _refine_errors(where: str, model: GanModel, params: Params) -> Iterator[str]
         return
     name = source.model
     if not isinstance(restorer, RestorationModel | TranslationModel):
-        restorers = [
-            key
-            for key, other in params.models.items()
-            if other.kind in ("restoration", "translation")
-        ]
-        yield f"{where}: {name!r} is a {restorer.kind} model, not a restorer.{_known_names(restorers)}"
+        kinds = {key: other.kind for key, other in params.models.items()}
+        restorers = [key for key, kind in kinds.items() if kind in ("restoration", "translation")]
+        hint = _known_names(restorers)
+        yield f"{where}: {name!r} is a {restorer.kind} model, not a restorer.{hint}"
         return
     if any(step.downsample is not None for step in restorer.degradation or ()):
         yield (
-            f"{where}: {name!r} undoes downsample, so it would enlarge the images. Name a restorer "
-            "that keeps them."
+            f"{where}: {name!r} undoes downsample, so it would enlarge the images. "
+            "Name a restorer that keeps them."
         )
-    used = params.datasets.get(restorer.dataset)
-    if used is not None and used.channels != params.datasets[model.dataset].channels:
+    restored = params.datasets.get(restorer.dataset)
+    drawn = params.datasets[model.dataset]
+    if restored is not None and restored.channels != drawn.channels:
         yield (
-            f"{where}: {name!r} restores images of datasets.{restorer.dataset}.channels = "
-            f"{used.channels}, the GAN draws images of datasets.{model.dataset}.channels = "
-            f"{params.datasets[model.dataset].channels}. Name a restorer of the same channels."
+            f"{where}: {name!r} restores images of "
+            f"datasets.{restorer.dataset}.channels = {restored.channels}, the GAN draws images of "
+            f"datasets.{model.dataset}.channels = {drawn.channels}. "
+            "Name a restorer of the same channels."
         )
 
 
@@ -100,19 +101,16 @@ def _comparison_errors(
         return
     other = params.models.get(model.compare_with)
     if not isinstance(other, RestorationModel) or model.compare_with == own:
-        restorers = [
-            key
-            for key, item in params.models.items()
-            if isinstance(item, RestorationModel) and key != own
-        ]
+        others = [key for key in params.models if key != own]
+        restorers = [key for key in others if isinstance(params.models[key], RestorationModel)]
         hint = _known_names(restorers) if other else nearest(model.compare_with, restorers)
         yield (
             f"{where} = {model.compare_with!r} is not another restoration model of this file.{hint}"
         )
     elif (other.dataset, other.degradation) != (model.dataset, model.degradation):
         yield (
-            f"{where}: {model.compare_with!r} restores something else. Both need the same dataset "
-            "and degradation."
+            f"{where}: {model.compare_with!r} restores something else. "
+            "Both need the same dataset and degradation."
         )
 
 
@@ -123,7 +121,8 @@ def _known_names(names: Sequence[str]) -> str:
 
 def _way_back(params: Params, name: str) -> list[str]:
     """A shortest way from a model over what it needs to itself; empty if there is none."""
-    ways, seen = [[name]], {name}
+    ways = [[name]]
+    seen = {name}
     for way in ways:
         for needed in needed_first(params, way[-1]):
             if needed == name and len(way) > 1:

@@ -46,22 +46,28 @@ def check_cron(text: str) -> str:
 def _cron_values(part: str, name: str, low: int, high: int, names: tuple[str, ...]) -> set[int]:
     """The numbers that a field of a cron expression stands for."""
     values: set[int] = set()
-    for item in part.lower().split(","):
-        for number, spelled in enumerate(names, start=low):
-            item = re.sub(rf"\b{spelled}\b", str(number), item)
-        match = re.fullmatch(r"(?:\*|(\d+)(?:-(\d+))?)(?:/(\d+))?", item)
+    for term in part.lower().split(","):
+        for number, word in enumerate(names, start=low):
+            term = re.sub(rf"\b{word}\b", str(number), term)
+        match = re.fullmatch(r"(?:\*|(\d+)(?:-(\d+))?)(?:/(\d+))?", term)
         if match is None:
             raise ValueError(
                 f"{name} {part!r}: expected *, {low}-{high}, lists and steps such as */5"
             )
-        first, last, step = (int(group) if group else None for group in match.groups())
+        first, last, step = map(_number, match.groups())
         start = low if first is None else first
-        whole = first is None or (step is not None and last is None)
-        stop = high if whole else (last if last is not None else start)
+        if first is None or (step is not None and last is None):
+            stop = high
+        else:
+            stop = start if last is None else last
         if not low <= start <= stop <= high or step == 0:
             raise ValueError(f"{name} {part!r} is outside {low}-{high}")
         values |= set(range(start, stop + 1, step or 1))
     return values
+
+
+def _number(digits: str | None) -> int | None:
+    return int(digits) if digits else None
 
 
 def check_zone(text: str) -> str:

@@ -30,14 +30,13 @@ def warmup_errors(params: Params, overrides: Sequence[str]) -> Iterator[str]:
     """
     keys = {override.partition("=")[0].strip() for override in overrides}
     for name, model in params.models.items():
-        where, kimg, warmup = (
-            f"models.{name}.training",
-            model.training.kimg,
-            model.training.warmup_kimg,
-        )
+        where = f"models.{name}.training"
+        kimg = model.training.kimg
+        warmup = model.training.warmup_kimg
         if kimg is None or warmup <= kimg:
             continue
-        if warmup <= SHORT_KIMG or (f"{where}.kimg" in keys and f"{where}.warmup_kimg" not in keys):
+        was_cut_short = f"{where}.kimg" in keys and f"{where}.warmup_kimg" not in keys
+        if warmup <= SHORT_KIMG or was_cut_short:
             _say(
                 f"{where}.warmup_kimg = {warmup:g} exceeds the training, kimg = {kimg:g}: "
                 f"{kimg / 2:g} is taken."

@@ -74,7 +74,9 @@ def _replace(path: Path, content: bytes) -> None:
 def _key(project: Project, path: Path) -> str:
     """By which the record knows a file: from the project's folder on, which may be moved."""
     place = path.resolve()
-    return str(place.relative_to(project.root) if place.is_relative_to(project.root) else place)
+    if place.is_relative_to(project.root):
+        place = place.relative_to(project.root)
+    return str(place)
 
 
 def _record(project: Project) -> dict[str, str]:

@@ -35,25 +35,21 @@ def report_progress(items: Iterable[Item], name: str, total: int | None) -> Iter
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    started = last_line = time.monotonic()
+    of_all = "" if total is None else f" of {total:,}"
+    started = time.monotonic()
+    last_line = started
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"{name}  reading pictures", total=total)
-        for number, item in enumerate(items, start=1):
-            yield item
+        for number, picture in enumerate(items, start=1):
+            yield picture
             bar.advance(task)
-            if (
-                not console.is_terminal
-                and (now := time.monotonic()) - last_line > SECONDS_BETWEEN_LINES
-            ):
+            if console.is_terminal:
+                continue
+            now = time.monotonic()
+            if now - last_line > SECONDS_BETWEEN_LINES:
                 last_line = now
-                of_all = f" of {total:,}" if total is not None else ""
-                log.info(
-                    "%s  read %s%s pictures, %.0f/s",
-                    name,
-                    f"{number:,}",
-                    of_all,
-                    number / (now - started),
-                )
+                rate = number / (now - started)
+                log.info("%s  read %s%s pictures, %.0f/s", name, f"{number:,}", of_all, rate)
 
 
 # Of the logged values; MLflow has them all.
@@ -80,14 +76,10 @@ class Progress:
         rate = self._values.get("images_per_second", 0.0)
         # The last batch may overshoot.
         left = max(0.0, 1000 * total - images_seen) / rate if rate else 0.0
-        of_all = (
-            f"/{total:.0f} kimg  ETA {left // 60:.0f}:{left % 60:02.0f}"
-            if math.isfinite(total)
-            else " kimg"
-        )
-        shown = "  ".join(
-            f"{key} {value:.4g}" for key, value in self._values.items() if key not in NOT_SHOWN
-        )
-        log.info(
-            "%s  %.0f%s  %.0f images/s  %s", self._name, images_seen / 1000, of_all, rate, shown
-        )
+        of_all = " kimg"
+        if math.isfinite(total):
+            of_all = f"/{total:.0f} kimg  ETA {left // 60:.0f}:{left % 60:02.0f}"
+        shown = {key: value for key, value in self._values.items() if key not in NOT_SHOWN}
+        words = "  ".join(f"{key} {value:.4g}" for key, value in shown.items())
+        kimg = images_seen / 1000
+        log.info("%s  %.0f%s  %.0f images/s  %s", self._name, kimg, of_all, rate, words)

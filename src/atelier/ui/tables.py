@@ -48,10 +48,10 @@ def plain(*lines: object, style: str = "") -> Text:
     markup.
     """
     text = "\n".join(str(line) for line in lines)
-    return Text("".join(map(_visible, text)), style)
+    return Text("".join(map(_printable, text)), style)
 
 
-def _visible(letter: str) -> str:
+def _printable(letter: str) -> str:
     if letter.isprintable() or letter == "\n":
         return letter
     return ascii(letter)[1:-1]

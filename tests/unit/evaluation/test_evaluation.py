@@ -9,7 +9,7 @@ from atelier.evaluation.extractors import classifier_extractor
 from atelier.metrics.directions import higher_is_better
 from atelier.networks.generators import build_generator
 from atelier.networks.restorers import build_restorer
-from atelier.params.checks import metrics
+from atelier.params.measures import metrics
 from tests.support.tiny import HALF, MASK, NOISE, protocol_of, randomised, rows, tiny_model, train
 
 COLUMNS = ["subject", "slice", "metric", "value", "low", "high", "num_samples", "protocol"]

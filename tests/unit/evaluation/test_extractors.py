@@ -22,8 +22,8 @@ from atelier.evaluation.extractors import (
 )
 from atelier.evaluation.feature_cache import real_features
 from atelier.networks.classifiers import build_classifier
-from atelier.params.checks import distances, metrics
 from atelier.params.extractors import EFFICIENTNET_SHA256
+from atelier.params.measures import distances, metrics
 from tests.support.tiny import protocol_of, rows, tiny_model, train
 
 CPU = torch.device("cpu")

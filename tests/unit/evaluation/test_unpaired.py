@@ -8,7 +8,7 @@ from torch import nn
 from atelier.evaluation import evaluate_unpaired
 from atelier.evaluation.extractors import classifier_extractor
 from atelier.metrics.directions import higher_is_better
-from atelier.params.checks import distances
+from atelier.params.measures import distances
 from tests.support.tiny import protocol_of, rows, tiny_model, train
 
 

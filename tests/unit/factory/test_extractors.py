@@ -12,7 +12,8 @@ from atelier.factory.evaluate import evaluate
 from atelier.factory.plan import make_plan, plan_model
 from atelier.factory.train import train
 from atelier.params import Params
-from atelier.params.checks import combination_errors, metrics
+from atelier.params.checks import combination_errors
+from atelier.params.measures import metrics
 from atelier.registry import CHAMPION
 from tests.support.champions import crown
 from tests.support.stored import store_pictures

@@ -13,7 +13,8 @@ from atelier.factory.fingerprint import uses_extractor
 from atelier.factory.plan import make_plan, plan_model
 from atelier.factory.train import train
 from atelier.params import Params
-from atelier.params.checks import combination_errors, distances
+from atelier.params.checks import combination_errors
+from atelier.params.measures import distances
 from atelier.registry import CHAMPION
 from tests.support.champions import crown
 from tests.support.stored import store_pictures

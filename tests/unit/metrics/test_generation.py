@@ -19,8 +19,8 @@ from atelier.metrics.generation import (
     rarest_class,
 )
 from atelier.metrics.neighbours import neighbour_scores
-from atelier.params.checks import distances
 from atelier.params.extractors import NUM_FEATURES
+from atelier.params.measures import distances
 
 
 class Identity(torch.nn.Module):

@@ -19,8 +19,8 @@ from atelier.networks.discriminators import DISCRIMINATORS
 from atelier.networks.generators import GENERATORS
 from atelier.networks.restorers import RESTORERS
 from atelier.params import Gate, Record, load_params
-from atelier.params.checks import metrics
 from atelier.params.extractors import NUM_FEATURES
+from atelier.params.measures import metrics
 from atelier.promotion.gate import floor_failures
 from tests.support.places import EXAMPLE_FILE, REPOSITORY
 

@@ -7,9 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from atelier.errors import ConfigError
-from atelier.params import load_params
+from atelier.params import Training, load_params
 from atelier.params import warmup as module
-from atelier.params.models import Training
 from atelier.training.schedules import due, fitting_warmup, learning_rate
 
 FILE = """

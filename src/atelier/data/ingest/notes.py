@@ -42,7 +42,8 @@ class Findings:
         if self.quarantined:
             lines += ["", "| reason | files or rows |", "|---|---|"]
             lines += [f"| {reason} | {count:,} |" for reason, count in self.quarantined.items()]
-        lines += ["", "Warnings:" if self.warnings else "No warnings.", ""]
+        heading = "Warnings:" if self.warnings else "No warnings."
+        lines += ["", heading, ""]
         lines += [f"- {warning}" for warning in self.warnings]
         return "\n".join(lines).rstrip() + "\n"
 

@@ -36,17 +36,19 @@ def refuse_foreign_files(folder: Path) -> None:
         return
     foreign = sorted(path.name for path in folder.iterdir() if not _is_written(path))
     if foreign:
-        shown = ", ".join(map(repr, foreign[:SHOWN])) + (", ..." if len(foreign) > SHOWN else "")
+        names = ", ".join(map(repr, foreign[:SHOWN]))
+        more = ", ..." if len(foreign) > SHOWN else ""
         raise DataError(
             f"{folder} holds what Atelier did not write, and an ingest would replace the folder: "
-            f"{shown} ({len(foreign)} in all). Nothing was changed. Move it out of data/, to raw/ "
-            "for instance, and name that folder in params.yaml if it holds the originals."
+            f"{names}{more} ({len(foreign)} in all). Nothing was changed. "
+            "Move it out of data/, to raw/ for instance, "
+            "and name that folder in params.yaml if it holds the originals."
         )
 
 
 def _is_written(path: Path) -> bool:
-    known = path.name in WRITTEN | NOBODYS or SHARD.fullmatch(path.name) is not None
-    return known and path.is_file()
+    has_our_name = path.name in WRITTEN | NOBODYS or SHARD.fullmatch(path.name) is not None
+    return has_our_name and path.is_file()
 
 
 def _refuse_source(project_root: Path, name: str, source: Source) -> None:

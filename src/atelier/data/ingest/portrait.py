@@ -65,12 +65,12 @@ def _positions_by_class(
 
 def sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Pixels:
     """Rows of thumbnails on white, each with a line of text above it where it has one."""
-    captioned = any(caption for caption, _ in rows)
-    height = CELL + MARGIN + (CAPTION if captioned else 0)
-    width = max(len(pictures) for _, pictures in rows)
-    canvas = Image.new(
-        "RGB", (width * (CELL + MARGIN) + MARGIN, len(rows) * height + MARGIN), "white"
-    )
+    height = CELL + MARGIN
+    if any(caption for caption, _ in rows):
+        height += CAPTION
+    num_columns = max(len(pictures) for _, pictures in rows)
+    size = (num_columns * (CELL + MARGIN) + MARGIN, len(rows) * height + MARGIN)
+    canvas = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(canvas)
     for number, (caption, pictures) in enumerate(rows):
         top = MARGIN + number * height

@@ -12,7 +12,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -60,11 +60,44 @@ class _Picture(NamedTuple):
     notes: list[str]
 
 
+@dataclass
+class _Intake:
+    """What was read so far."""
+
+    positions: dict[str, int]  # of pixels in the spool, by content hash
+    candidates: list[Candidate] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    orders: list[tuple[str, ...]] = field(default_factory=list)  # of classes, by source
+    digests: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)  # what was done to how many pictures
+
+    def add(self, result: Rejected | _Picture, spool: BinaryIO) -> None:
+        """Take one more picture; of equal ones the pixels are kept once."""
+        if isinstance(result, Rejected):
+            self.rejected.append(result)
+            return
+        self.notes.update(result.notes)
+        sha256 = result.candidate.sha256
+        if sha256 not in self.positions:
+            self.positions[sha256] = spool.tell()
+            spool.write(result.pixels_HWC.tobytes())
+        self.candidates.append(result.candidate._replace(position=self.positions[sha256]))
+
+    def complete(self) -> Reading:
+        """All of it, when nothing is left to be read."""
+        notes = [f"{count:,} pictures: each {note}" for note, count in sorted(self.notes.items())]
+        class_names = _class_names(self.orders, self.candidates)
+        digest = "+".join(self.digests)
+        warnings = [*self.warnings, *notes]
+        return Reading(self.candidates, self.rejected, class_names, digest, warnings)
+
+
 def read_sources(
     project_root: Path,
     name: str,
     dataset: Dataset,
-    known: Collection[str],
+    intact: Collection[str],
     workspace: Workspace,
 ) -> None:
     """Read all sources of a dataset into an empty working folder.
@@ -75,19 +108,13 @@ def read_sources(
         project_root: what relative paths start from.
         name: of the dataset, for the progress bar.
         dataset: its sources, and the form in which its pictures are stored.
-        known: content hashes of images whose pixels need not be kept.
+        intact: content hashes of images whose pixels need not be kept.
         workspace: the working folder.
 
     Raises:
         DataError: if a source can't be found, fetched or trusted.
     """
-    candidates: list[Candidate] = []
-    rejected: list[Rejected] = []
-    warnings: list[str] = []
-    orders = []
-    digests = []
-    notes: Counter[str] = Counter()
-    positions = dict.fromkeys(known, ELSEWHERE)
+    reading = _Intake(dict.fromkeys(intact, ELSEWHERE))
     with (
         workspace.spool.open("wb") as spool,
         quiet_pillow(),
@@ -95,23 +122,15 @@ def read_sources(
     ):
         for number, source in enumerate(dataset.sources):
             # Before it is read: what changes meanwhile is stale next time.
-            digests.append(source_digest(project_root, source))
+            reading.digests.append(source_digest(project_root, source))
             opened = open_source(project_root, source)
-            orders.append(opened.class_names)
-            warnings.extend(opened.warnings)
+            reading.orders.append(opened.class_names)
+            reading.warnings.extend(opened.warnings)
             read = partial(_read, dataset=dataset, source=number)
             results = _in_order(pool, read, opened.items)
             for result in report_progress(results, name, opened.num_items):
-                if isinstance(result, Rejected):
-                    rejected.append(result)
-                    continue
-                notes.update(result.notes)
-                position = _spool(result, positions, spool)
-                candidates.append(result.candidate._replace(position=position))
-    warnings += [f"{count:,} pictures: each {note}" for note, count in sorted(notes.items())]
-    class_names = _class_names(orders, candidates)
-    reading = Reading(candidates, rejected, class_names, "+".join(digests), warnings)
-    workspace.write_reading(reading)
+                reading.add(result, spool)
+    workspace.write_reading(reading.complete())
 
 
 def num_cores() -> int:
@@ -137,13 +156,13 @@ def _in_order(
         cost = 0.9 * cost + 0.1 * seconds
         return result
 
-    for item in items:
+    for argument in items:
         if cost < WORTH_A_THREAD and not waiting:
-            result, seconds = _measure(function, item)
+            result, seconds = _measure(function, argument)
             cost = 0.9 * cost + 0.1 * seconds
             yield result
             continue
-        waiting.append(pool.submit(_measure, function, item))
+        waiting.append(pool.submit(_measure, function, argument))
         while len(waiting) >= WINDOW * num_cores() or (waiting and cost < WORTH_A_THREAD):
             yield take_first()
     while waiting:
@@ -156,18 +175,20 @@ def _measure(function: Callable[[Given], Result], argument: Given) -> tuple[Resu
     return function(argument), time.perf_counter() - started
 
 
-def _read(item: Encoded | Decoded | Rejected, dataset: Dataset, source: int) -> Rejected | _Picture:
+def _read(
+    given: Encoded | Decoded | Rejected, dataset: Dataset, source: int
+) -> Rejected | _Picture:
     """One picture in the form in which it would be stored, or why it can't be."""
     notes: list[str] = []
     path = dataset.sources[source].path or dataset.sources[source].source
-    name = escape(f"{path}/{item.name}" if len(dataset.sources) > 1 else item.name)
-    if isinstance(item, Rejected):
-        return replace(item, name=name, detail=escape(item.detail))
+    name = escape(f"{path}/{given.name}" if len(dataset.sources) > 1 else given.name)
+    if isinstance(given, Rejected):
+        return replace(given, name=name, detail=escape(given.detail))
     try:
-        if isinstance(item, Encoded):
-            pixels_HWC = decode(item.read(), dataset, notes.append)
+        if isinstance(given, Encoded):
+            pixels_HWC = decode(given.read(), dataset, notes.append)
         else:
-            pixels_HWC = fit_pixels(item.pixels_HWC, dataset)
+            pixels_HWC = fit_pixels(given.pixels_HWC, dataset)
     except Unusable as problem:
         return Rejected(name, problem.reason, problem.detail)
     mean, std = picture_statistics(pixels_HWC)
@@ -175,8 +196,8 @@ def _read(item: Encoded | Decoded | Rejected, dataset: Dataset, source: int) -> 
     candidate = Candidate(
         name=name,
         source=source,
-        class_name=item.class_name or "",
-        split=item.split or "",
+        class_name=given.class_name or "",
+        split=given.split or "",
         sha256=content_hash(pixels_HWC),
         height=height,
         width=width,
@@ -203,15 +224,6 @@ def picture_statistics(pixels_HWC: NDArray[np.uint8]) -> tuple[float, float]:
     mean = total / flat.size
     variance = max(0.0, squares / flat.size - mean**2)
     return round(mean, 2), round(variance**0.5, 2)
-
-
-def _spool(picture: _Picture, positions: dict[str, int], spool: BinaryIO) -> int:
-    """Where in the spool a picture's pixels lie, or ELSEWHERE; of equal ones one is enough."""
-    sha256 = picture.candidate.sha256
-    if sha256 not in positions:
-        positions[sha256] = spool.tell()
-        spool.write(picture.pixels_HWC.tobytes())
-    return positions[sha256]
 
 
 def _class_names(

@@ -61,8 +61,8 @@ def read(project_root: Path, name: str, dataset: Dataset) -> Path:
     workspace = Workspace.of(project_root, name)
     with workspace.explain_failures(name):
         workspace.begin()
-        known = intact_images(version_to_keep(project_root, name, dataset))
-        read_sources(project_root, name, dataset, known, workspace)
+        intact = intact_images(version_to_keep(project_root, name, dataset))
+        read_sources(project_root, name, dataset, intact, workspace)
     return workspace.folder
 
 
@@ -148,9 +148,9 @@ def _findings(
     before: StoredDataset | None,
     table: Path,
 ) -> Findings:
-    known = set(before.manifest.sha256) if before else set()
+    stored = set(before.manifest.sha256) if before else set()
     counts = Counter(picture.split for picture in validated.accepted)
-    num_new = sum(picture.candidate.sha256 not in known for picture in validated.accepted)
+    num_new = sum(picture.candidate.sha256 not in stored for picture in validated.accepted)
     reasons = dict(sorted(Counter(picture.reason for picture in quarantined).items()))
     accepted = {split: counts[split] for split in SPLITS}
     return Findings(name, accepted, num_new, reasons, tuple(warnings), table)

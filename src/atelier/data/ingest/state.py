@@ -38,7 +38,9 @@ def dataset_state(project_root: Path, name: str, dataset: Dataset) -> tuple[Stat
     except DataError as error:
         if not reasons:
             return "fresh", [f"the stored version is used; the source is not here: {error}"]
-    return ("stale" if reasons else "fresh"), reasons
+    if reasons:
+        return "stale", reasons
+    return "fresh", []
 
 
 def current_source_digest(project_root: Path, dataset: Dataset) -> str:

@@ -43,15 +43,11 @@ def validate(
     """Sort out duplicates and contradicting labels, give images their splits, look for oddities.
 
     Args:
-        candidates: all pictures that were read, in any order; also those that the stored version
-            holds.
-        splits: split of each image of the stored version by its content hash: an image never
-            changes its split.
+        candidates: all pictures that were read, in any order; also those that are stored.
+        splits: of each stored image, by its content hash: an image never changes its split.
         dataset: the parameters.
-        pixels: a candidate's uint8 HWC pixels; called only for pictures whose hash resembles
-            another's.
-        stored_means: mean brightness, in [0, 255], of each image of the stored version; may be
-            empty.
+        pixels: a candidate's uint8 HWC pixels; called only where a hash resembles another's.
+        stored_means: mean brightness in [0, 255] of each stored image; may be empty.
     """
     images, quarantined = _distinct_images(candidates)
     own_splits = {candidate.split for candidate in candidates}

@@ -69,7 +69,10 @@ def members(path: Path) -> Generator[Member]:
     try:
         with path.open("rb") as file:
             start = file.read(8)
-        yield from _zip_members(path) if start.startswith(b"PK") else _tar_members(path, start)
+        if start.startswith(b"PK"):
+            yield from _zip_members(path)
+        else:
+            yield from _tar_members(path, start)
     except DataError:
         raise
     except Exception:  # a hostile header can raise nearly anything inside the standard library

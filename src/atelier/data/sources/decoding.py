@@ -184,5 +184,5 @@ def _square(image: Image.Image, side: int, fit: str) -> Image.Image:
         small = image.resize((width, height), Image.Resampling.LANCZOS)
         canvas.paste(small, ((side - width) // 2, (side - height) // 2))
         return canvas
-    centering = (0.5, 0.0 if fit == "top-crop" else 0.5)
-    return ImageOps.fit(image, (side, side), Image.Resampling.LANCZOS, centering=centering)
+    top = 0.0 if fit == "top-crop" else 0.5
+    return ImageOps.fit(image, (side, side), Image.Resampling.LANCZOS, centering=(0.5, top))

@@ -43,9 +43,9 @@ def file_sums(project_root: Path, root: Path, names: Sequence[str]) -> dict[str,
     """
     key = hashlib.sha256(os.fsencode(root.absolute())).hexdigest()[:16]
     table = project_root / ".atelier" / "sources" / f"sums-{key}.json"
-    known = _load(table)
+    table_before = _load(table)
     looks = {name: _look(root / name) for name in names}
-    sums = {name: _known_sum(known.get(name), look) for name, look in looks.items()}
+    sums = {name: _known_sum(table_before.get(name), look) for name, look in looks.items()}
     unknown = [name for name in names if looks[name] is not None and sums[name] is None]
     started_ns = time.time_ns()
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing lets other threads run
@@ -58,7 +58,7 @@ def file_sums(project_root: Path, root: Path, names: Sequence[str]) -> dict[str,
         unsettled = started_ns - max(look.mtime_ns, look.ctime_ns) < UNSETTLED_NS
         if name not in unknown or not unsettled:
             settled[name] = (look, sha256)
-    if settled != known:
+    if settled != table_before:
         _save(table, settled)
     return sums
 

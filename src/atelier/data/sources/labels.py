@@ -53,10 +53,11 @@ def read_table(content: bytes, name: str, column: str, where: str) -> LabelTable
     where = escape(where)
     if b"\0" in content:
         raise DataError(f"{where}: it is UTF-16 or no text at all, not UTF-8. {SAVE_AS_UTF8}")
-    # surrogateescape: a path that is no UTF-8 still equals the one that the file system or archive
-    # gives
+    # surrogateescape: a path that is no UTF-8 still equals the one that the file system gives, or
+    # the archive.
     text = content.decode("utf-8-sig", errors="surrogateescape")
-    separator = next((one for one in SEPARATORS if column in _header(text, one)), ",")
+    fitting = (separator for separator in SEPARATORS if column in _header(text, separator))
+    separator = next(fitting, ",")
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True
     )
@@ -212,10 +213,12 @@ def _matches(table: LabelTable, names: Mapping[str, str], pictures: Collection[s
 def _nothing_fits(table: LabelTable, pictures: Collection[str]) -> DataError:
     first = table.rows[0][0] if table.rows else ""
     row = f"its first row names '{escape(first)}'{_hint(first)}" if first else "it has no rows"
-    advice = "Write paths as seen from the source's root, or from the table's own folder."
+    advice = SAVE_AS_UTF8
+    if _is_text(first):
+        advice = "Write paths as seen from the source's root, or from the table's own folder."
     return DataError(
         f"{table.where} names none of the {len(pictures):,} pictures: {row}, and a picture is "
-        f"called '{escape(min(pictures))}'. {advice if _is_text(first) else SAVE_AS_UTF8}"
+        f"called '{escape(min(pictures))}'. {advice}"
     )
 
 

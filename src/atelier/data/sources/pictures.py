@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from atelier.data.splits import Split
 
 Reason = Literal[
-    # by-catch, such as README.txt: no picture by its name's ending, nor by its first bytes.
+    # By-catch, such as README.txt: no picture by its name's ending, nor by its first bytes.
     "other file",
     "not a picture",  # named like one, but of no format that is read
     "not a file",  # a link, a pipe, a folder where a file is expected; or it can't be read

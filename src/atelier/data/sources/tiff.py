@@ -74,8 +74,9 @@ def load(image: Image.Image, content: bytes) -> Image.Image:
 
 def explain_refusal(content: bytes) -> Unusable:
     """Why Pillow does not take a TIFF: it may be sound, and have channels that it does not know."""
+    num_header_bytes = 16 if b"+" in content[2:4] else 8  # "+": BigTIFF
     try:
-        directory = ImageFileDirectory_v2(content[: 16 if b"+" in content[2:4] else 8])
+        directory = ImageFileDirectory_v2(content[:num_header_bytes])
         stream = io.BytesIO(content)
         stream.seek(directory.next)
         directory.load(stream)

@@ -44,7 +44,7 @@ def track(project_root: Path) -> str:
     _dvc(project_root, "add", DATA)
     md5 = data_md5(project_root)
     assert md5 is not None  # dvc add wrote the file
-    left_out = _left_out(project_root, md5)
+    left_out = _files_left_out(project_root, md5)
     if left_out:
         _put_back(path, before)
         names = ", ".join(f"{DATA}/{name}" for name in left_out[:3])
@@ -199,7 +199,7 @@ def _files(project_root: Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in files if path.name not in LOCAL_NOTES]
 
 
-def _left_out(project_root: Path, md5: str) -> list[str]:
+def _files_left_out(project_root: Path, md5: str) -> list[str]:
     """Files of `data/` that a version of it lacks."""
     return sorted(set(_files(project_root)) - set(objects.listing(project_root, md5)))
 
@@ -207,7 +207,7 @@ def _left_out(project_root: Path, md5: str) -> list[str]:
 def _leaves_out(project_root: Path, md5: str) -> bool:
     """Whether DVC takes `data/` for this version although it lacks some of the files."""
     current = md5 == data_md5(project_root)
-    return current and bool(_left_out(project_root, md5)) and is_clean(project_root)
+    return current and bool(_files_left_out(project_root, md5)) and is_clean(project_root)
 
 
 def _is_whole(files: Iterable[str]) -> bool:

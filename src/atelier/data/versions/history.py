@@ -155,7 +155,7 @@ def open_snapshot(project_root: Path, revision: str) -> Snapshot:
 def counts_of(project_root: Path, md5s: Iterable[str]) -> dict[str, dict[str, dict[Split, int]]]:
     """Images by dataset and split of each version.
 
-    Without the versions that are lost or out of reach.
+    Versions that are lost or out of reach are left out.
     """
     _fetch_what_can_be_had(project_root, set(md5s))
     places = objects.places_in_cache(project_root, set(md5s))
