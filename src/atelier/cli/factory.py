@@ -16,13 +16,11 @@ def run(
     from atelier.cli.tables.factory import print_plan
     from atelier.cli.tables.history import print_results
     from atelier.factory.plan import make_plan, selected_models
+    from atelier.factory.preflight import require_ready
 
-    factory, path = open_factory(params_file, overrides)
-    params = factory.params
-    if params.device.startswith("cuda"):
-        from atelier.training.device import choose_device
-
-        choose_device(params.device)  # a GPU that isn't there is found here, before any work
+    project, params, path = open_params(params_file, overrides)
+    require_ready(project, params, models or [])
+    factory = open_factory(project, params)
     stages = make_plan(factory, models or [])
     print_plan(stages)
     if all(stage.state == "fresh" for stage in stages):
@@ -49,18 +47,26 @@ def plan(
     """Show what `atelier run` would do, and why; change nothing."""
     from atelier.cli.tables.factory import print_plan
     from atelier.factory.plan import make_plan
+    from atelier.factory.preflight import find_obstacles
+    from atelier.ui.tables import print_warnings
 
-    factory, _ = open_factory(params_file, overrides)
+    project, params, _ = open_params(params_file, overrides)
+    obstacles = find_obstacles(project, params, models or [])
+    factory = open_factory(project, params)
     stages = make_plan(factory, models or [])
     if as_json:
         print(json.dumps([stage.as_json() for stage in stages], indent=2))
     else:
         print_plan(stages)
+        print_warnings(f"in the way of a run: {obstacle}" for obstacle in obstacles)
 
 
 def ingest(params_file: ParamsFile = None, overrides: Override = None) -> None:
     """Read the sources into data/, version them in data.dvc, and push them to the DVC remote."""
-    _, _, path = open_params(params_file, overrides)
+    project, params, path = open_params(params_file, overrides)
+    from atelier.factory.preflight import require_ready
+
+    require_ready(project, params)
     from flows.embedded import run_flow
     from flows.ingest import ingest_all
 

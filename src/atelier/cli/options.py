@@ -44,12 +44,11 @@ def open_params(
     return project, load_params(path, overrides or []), path
 
 
-def open_factory(params_file: Path | None, overrides: list[str] | None) -> tuple[Factory, Path]:
-    """The project's factory, and the file that says what is desired."""
-    project, params, path = open_params(params_file, overrides)
+def open_factory(project: Project, params: Params) -> Factory:
+    """The project's factory; MLflow is imported for it."""
     from atelier.factory import Factory
 
-    return Factory.open(project, params), path
+    return Factory.open(project, params)
 
 
 def open_registry(project: Project | None = None) -> Registry:
