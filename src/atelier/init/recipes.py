@@ -220,7 +220,7 @@ def in_words(survey: Survey) -> str:
 
 
 def _dataset(survey: Survey, name: str, side: int | None) -> list[str]:
-    values = [f"source: {survey.source}", f"path: {quoted(survey.path)}"]
+    values = [f"source: {survey.source}", f"path: {quote(survey.path)}"]
     if side is not None:
         values.append(f"image_size: {side}")
     elif survey.shortest < CROP:
@@ -234,7 +234,7 @@ def _dataset(survey: Survey, name: str, side: int | None) -> list[str]:
     return [f"  {name}: {{{', '.join(values)}}}"]
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     """A string of YAML's flow style."""
     if re.fullmatch(r"[\w./-]+", text):
         return text

@@ -76,7 +76,7 @@ def survey(root: Path, pictures: Path) -> Survey:
     """
     place = pictures.resolve()
     kind = kind_of(place)
-    path = named_from(root.resolve(), place)
+    path = name_from(root.resolve(), place)
     opened = open_source(root, Source(source=kind, path=path))
     usable: list[Encoded | Decoded] = []
     for item in opened.items:
@@ -132,7 +132,7 @@ def kind_of(place: Path) -> Literal["folder", "archive", "idx", "parquet"]:
     return "folder"
 
 
-def named_from(root: Path, place: Path) -> str:
+def name_from(root: Path, place: Path) -> str:
     """A path as params.yaml names it: from the project's folder if it lies there, else absolute."""
     if place.is_relative_to(root):
         return place.relative_to(root).as_posix()

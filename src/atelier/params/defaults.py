@@ -167,9 +167,15 @@ def _fill_model(model: Raw, dataset: Raw | None, budgets: bool) -> None:
     _fill(training, {key: recipe[key] for key in NEEDED})
     if budgets and "kimg" not in training and "minutes" not in training:
         training["kimg"] = recipe["kimg"]
-    keeps_size = dataset is not None and dataset.get("image_size") is None
-    if keeps_size and kind in ("restoration", "translation"):
-        training.setdefault("crop_size", CROP)
+    if dataset is not None and dataset.get("image_size") is None:
+        if kind in ("restoration", "translation"):
+            training.setdefault("crop_size", _crop_of(dataset))
+
+
+def _crop_of(dataset: Raw) -> int:
+    """The side of training crops, in pixels: no larger than the smallest picture may be."""
+    smallest = dataset.get("min_size")
+    return min(CROP, smallest) if isinstance(smallest, int) else CROP
 
 
 def _fill_features(evaluation: Any, models: dict[str, Raw]) -> None:

@@ -19,11 +19,6 @@ def size_errors(where: str, model: Model, dataset: Dataset) -> Iterator[str]:
     if dataset.image_size is None and not isinstance(model, RestorationModel | TranslationModel):
         network = "GAN" if isinstance(model, GanModel) else "classifier"
         yield f"{where}: a {network} needs images of one size. Add {section}.image_size."
-    elif dataset.image_size is None and crop_size is None:
-        yield (
-            f"{where}.training.crop_size: missing. "
-            f"Add it, because {section} keeps each picture's own size."
-        )
     if isinstance(model, GanModel) and crop_size is not None:
         yield (
             f"{where}.training.crop_size: a GAN learns whole images. "

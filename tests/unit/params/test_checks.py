@@ -208,17 +208,16 @@ IMPOSSIBLE = [
         "'accuracy'?",
     ),
     (
-        [("image_size: 28, ", "")],
+        [
+            (
+                "{source: fashion-mnist, image_size: 28, channels: 1}",
+                "{source: folder, path: raw, channels: 1}",
+            )
+        ],
         [
             "models.fashion-classifier: a classifier needs images of one size. Add "
             "datasets.fashion.image_size.",
             "models.fashion-gan: a GAN needs images of one size. Add datasets.fashion.image_size.",
-            *(
-                f"models.fashion-{name}.training.crop_size: missing. Add it, because "
-                "datasets.fashion keeps each "
-                "picture's own size."
-                for name in ("denoise", "inpaint")
-            ),
         ],
     ),
     (
