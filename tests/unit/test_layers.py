@@ -32,6 +32,7 @@ ROOMS = (
     "factory",
     "promotion",
     "review",
+    "api",
     "operate",
     "cli",
 )

@@ -22,7 +22,7 @@ try:
     from atelier.factory.evaluate import evaluate
     from atelier.factory.train import train
 except ImportError:  # a commit from before the factory had a room
-    from atelier import stages  # type: ignore[attr-defined]
+    from atelier import stages
 
     Factory = None  # type: ignore[assignment,misc]
 
