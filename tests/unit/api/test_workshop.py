@@ -1,9 +1,12 @@
 """A project from Python: pictures, networks, history, as a notebook asks for them."""
 
 import os
+import runpy
 import shutil
+import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -17,12 +20,14 @@ from atelier.project import Project
 from atelier.registry import CHAMPION, Registry
 from atelier.serving.bundle import write_bundle
 from atelier.training.session import Trained
+from tests.support.places import REPOSITORY
 from tests.support.stored import store_pictures
 from tests.support.tiny import randomised
 from tests.unit.conftest import FASHION
 
 pytestmark = pytest.mark.service
 
+COLUMNS = ["metric", "slice", "subject", "value"]
 CONFIG = {"name": "cnn", "channels": 1, "width": 4, "depth": 2}
 
 
@@ -50,6 +55,8 @@ def root(fashion, migrated_database, tmp_path_factory):
             )
             run_id = registry.runs.start("denoise", f"fingerprint {number}", {})
             registry.runs.log_scores(run_id, {"psnr": Score(20.0 + number, 19.0, 24.0, 9, "all")})
+            table = pd.DataFrame([["psnr", "all", "model", 20.0 + number]], columns=COLUMNS)
+            registry.runs.log_files(run_id, "evaluation", {"scores.csv": table})
             registry.runs.end(run_id, "FINISHED")
             registry.register("denoise", run_id, bundle, {})
         registry.set_alias("denoise", CHAMPION, 2)
@@ -108,7 +115,14 @@ def test_the_history_is_a_frame(workshop):
     assert list(history["version"]) == [1, 2] and list(history["psnr"]) == [21.0, 22.0]
     assert "champion" in history["aliases"][1]
     assert history["psnr.low"].tolist() == [19.0, 19.0]
-    assert workshop.scores("denoise").empty  # it was scored by hand, without a table
+    assert workshop.scores("denoise/1")["value"].tolist() == [21.0]
+
+
+def test_the_example_runs(root, monkeypatch, capsys):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(sys, "argv", ["notebook.py", str(root)])
+    runpy.run_path(str(REPOSITORY / "examples" / "notebook.py"))
+    assert "denoise {'model': 22.0}" in capsys.readouterr().out
 
 
 def test_a_second_project_is_another_registry(workshop, tmp_path, migrated_database):
