@@ -189,7 +189,7 @@ def test_a_registry_that_cannot_be_reached_is_named(project, uri, expected):
 UNKNOWN = "no model 'photo-denois' is registered. Did you mean 'photo-denoise'?"
 NOT_WANTED = "'photo-denois' is not a model of params.yaml. Did you mean 'photo-denoise'?"
 MISTAKES = [
-    ("run -S device=cuda", 2, "sees 0 CUDA devices here. Use device: cpu or auto"),
+    ("run -S device=cuda", 2, "device = cuda, and there is no NVIDIA driver"),
     ("run photo-denois", 2, NOT_WANTED),
     ("plan photo-denois", 2, NOT_WANTED),
     ("promote photo-denois 1 --reason why", 2, NOT_WANTED),
@@ -293,13 +293,11 @@ def projects(template, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def session(projects, tmp_path_factory, prefect_api):
-    """{command or mistake: (code, output, errors)} and {project.
-
-    What it holds that it didn't hold before}.
-    """
-    empty = str(tmp_path_factory.mktemp("empty"))
+    """{command or mistake: (code, output, errors)}, and {project: what it holds besides}."""
+    bare = tmp_path_factory.mktemp("bare")  # no program but git
+    (bare / "git").symlink_to(shutil.which("git"))
     server = {"PREFECT_API_URL": prefect_api}
-    offline = {**server, "PATH": empty, "https_proxy": CLOSED, "HTTPS_PROXY": CLOSED}
+    offline = {**server, "PATH": str(bare), "https_proxy": CLOSED, "HTTPS_PROXY": CLOSED}
     before = {name: listing(project) for name, project in projects.items()}
     commands = {command: ("names", command, {}, -1) for command, _, _ in MISTAKES}
     commands[FULL_DISK] = ("names", FULL_DISK, {}, 50_000)

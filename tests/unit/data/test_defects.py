@@ -99,9 +99,9 @@ def defective_files(next_patch):
 
 
 def fill(folder, patches, seed=1):
-    """Write the 300 files; returns {name.
+    """Write the 300 files.
 
-    Reason}, and for pairs of which either may go {names: reason}.
+    Returns {name: reason}, and for pairs of which either may go {names: reason}.
     """
     order = random.Random(seed).sample(range(len(patches)), len(patches))
     unused = iter(order)
