@@ -110,7 +110,7 @@ def _classifier(name: str, is_small: bool) -> _Recipe:
             "    kind: classification",
             f"    dataset: {name}",
             "    network: {name: cnn, width: 24}",
-            _training("batch_size: 64, lr: 3e-3", is_small),
+            *_training("batch_size: 64; lr: 3e-3", is_small),
         ),
     )
 
@@ -129,7 +129,7 @@ def _gan(name: str, is_small: bool) -> _Recipe:
             "    discriminator_augment: "
             "{colour: true, translation: 0.125, cutout: 0.5, probability: 1.0}"
         )
-    lines.append(_training("batch_size: 32, lr: 1e-3, betas: [0.0, 0.99]", False))
+    lines += _training("batch_size: 32; lr: 1e-3; betas: [0.0, 0.99]", False)
     return _Recipe(f"{name}-gan", "Draws new pictures of any of the classes", tuple(lines))
 
 
@@ -143,7 +143,7 @@ def _denoiser(name: str, side: int | None, is_small: bool) -> _Recipe:
             "    degradation: [{noise: {sigma: [0.02, 0.2]}}]",
             "    network: {name: cnn, width: 32, depth: 6, noise_level: true}",
             "    loss: l2",
-            _training("batch_size: 32, lr: 2e-3", is_small, side is None),
+            *_training("batch_size: 32; lr: 2e-3", is_small, side is None),
         ),
     )
 
@@ -158,7 +158,7 @@ def _enlarger(name: str, is_small: bool) -> _Recipe:
             "    degradation: [{downsample: {factor: 2}}]",
             "    network: {name: cnn, width: 32, depth: 6}",
             "    loss: l1",
-            _training("batch_size: 32, lr: 1e-3", is_small, True),
+            *_training("batch_size: 32; lr: 1e-3", is_small, True),
         ),
     )
 
@@ -174,20 +174,25 @@ def _inpainter(name: str, side: int, is_small: bool) -> _Recipe:
             f"    degradation: [{{mask: {{size: {hole}}}}}]",
             "    network: {name: crnn, width: 16, iterations: 3}",
             "    loss: l2",
-            _training("batch_size: 32, lr: 2e-3", is_small),
+            *_training("batch_size: 32; lr: 2e-3", is_small),
         ),
     )
 
 
-def _training(own: str, is_small: bool, of_crops: bool = False) -> str:
+def _training(own: str, is_small: bool, of_crops: bool = False) -> list[str]:
     """A budget in minutes of CPU time, which is what this machine does in `WALL_MINUTES`."""
-    minutes = WALL_MINUTES * min(os.cpu_count() or 1, MOST_CORES)
-    values = [f"minutes: {minutes:g}", own, "warmup_kimg: 2", "ema_halflife_kimg: 5"]
-    if of_crops:
-        values.append(f"crop_size: {CROP}")
+    cores = min(os.cpu_count() or 1, MOST_CORES)
     changes = "flip: true, quarter_turns: true" if is_small and of_crops else "flip: true"
-    values.append(f"augment: {{{changes}}}")
-    return f"    training: {{{', '.join(values)}}}"
+    lines = [
+        f"minutes: {WALL_MINUTES * cores:g}    # of CPU time: {WALL_MINUTES:g} on {cores} cores",
+        *own.split("; "),
+        "warmup_kimg: 2",
+        "ema_halflife_kimg: 5",
+    ]
+    if of_crops:
+        lines.append(f"crop_size: {CROP}")
+    lines.append(f"augment: {{{changes}}}")
+    return ["    training:", *(f"      {line}" for line in lines)]
 
 
 def _head(survey: Survey) -> list[str]:
