@@ -12,9 +12,9 @@ from atelier.init.survey import Survey
 from atelier.ui.tables import console, plain
 
 NEXT = (
+    "git add -A && git commit -m 'A new project' # what `atelier reproduce` goes back to",
     "atelier plan                                # what a run would do, and how long it takes",
     "atelier run                                 # do it",
-    "git add -A && git commit -m 'A new project' # what `atelier reproduce` goes back to",
 )
 
 
