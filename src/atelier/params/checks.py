@@ -291,12 +291,13 @@ def _degradation_errors(
         here = f"{where}.degradation.{position}"
         if step.mask is not None and largest(step.mask.size) >= side:
             yield (
-                f"{here}.mask.size = {_as_in_file(step.mask.size)} must be smaller than {name} = {side}."
+                f"{here}.mask.size = {_as_in_file(step.mask.size)} must be smaller than {name} = "
+                f"{side}."
             )
         if step.strokes is not None and largest(step.strokes.width) >= side:
             yield (
-                f"{here}.strokes.width = {_as_in_file(step.strokes.width)} must be smaller than {name} "
-                f"= {side}."
+                f"{here}.strokes.width = {_as_in_file(step.strokes.width)} must be smaller than "
+                f"{name} = {side}."
             )
         if step.decolourise is not None and dataset.channels == 1:
             yield (

@@ -64,10 +64,11 @@ class Dataset(Record):
     The keys of a single source may stand beside the others instead of under `sources`.
     """
 
+    # Where its pictures come from, one after another.
     sources: tuple[Source, ...] = Field(min_length=1)
     # Side of the stored squares; none: each its own size.
     image_size: int | None = Field(default=None, ge=16, le=256)
-    channels: Literal[1, 3]
+    channels: Literal[1, 3]  # as stored: grey or colour
     # For the model card: what may be done with the pictures, and who says so.
     licence: Sentence | None = None
     # How a picture becomes a square.

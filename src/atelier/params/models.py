@@ -55,7 +55,7 @@ class DiscriminatorAugment(Record):
     # held at (0.6 unless given), and in how many thousand images the probability can go from 0 to 1
     # (100; the paper's trainings take 500).
     target: float | None = Field(default=None, gt=0, lt=1)
-    adapt_kimg: Positive | None = None
+    adapt_kimg: Positive | None = None  # of adaptive as well
 
     @model_validator(mode="before")
     @classmethod
@@ -91,7 +91,7 @@ class TrainingData(Record):
 class Extend(Record):
     """Images that a registered GAN draws, added to the training images; `extend: GAN` for short."""
 
-    gan: ReferenceText
+    gan: ReferenceText  # that draws them
     # None: as many as the training images, 20,000 at most.
     images: int | None = Field(default=None, ge=1)
 
@@ -126,7 +126,8 @@ class Training(Record):
     # Processes that share each batch: one a GPU, or several on a CPU.
     devices: int = Field(default=1, ge=1)
     lr: Positive  # peak learning rate of Adam: linear warm-up, then cosine decay to zero
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)  # of Adam: decay of its two moments
+    # The learning rate rises to `lr` in so many thousand images.
     warmup_kimg: float = Field(default=0.0, ge=0)
     ema_halflife_kimg: Positive = 5.0  # the weights that are registered are this moving average
     clip_gradients: Positive | None = None  # largest norm of the gradient of all weights
@@ -141,7 +142,7 @@ class Training(Record):
     log_every_kimg: Positive = Field(default_factory=lambda given: min(5.0, _kimg(given) / 20))
     # And validation.
     sample_every_kimg: Positive = Field(default_factory=lambda given: min(50.0, _kimg(given) / 2))
-    checkpoint_every_kimg: Positive = 50.0
+    checkpoint_every_kimg: Positive = 50.0  # what a killed training goes on from
 
     @model_validator(mode="after")
     def _one_budget(self) -> Training:
@@ -160,7 +161,7 @@ class ClassificationModel(Record):
 
     kind: Literal["classification"]
     purpose: Sentence | None = None  # for the model card; none: what its parameters say
-    dataset: Name
+    dataset: Name  # that it learns, and is scored on; one with classes
     data: TrainingData = TrainingData()
     network: CnnClassifierNetwork
     training: Training
@@ -171,12 +172,13 @@ class GanModel(Record):
 
     kind: Literal["gan"]
     purpose: Sentence | None = None  # for the model card; none: what its parameters say
-    dataset: Name
+    dataset: Name  # whose pictures it learns to draw
     data: TrainingData = TrainingData()
     generator: GeneratorNetwork
     discriminator: DiscriminatorNetwork
     # Draws a class that is asked for; left out: where the pictures have classes.
     conditional: bool | None = None
+    # What generator and discriminator play for; `wasserstein` needs a penalty.
     loss: Literal[
         "minimax", "non-saturating", "relativistic", "least-squares", "hinge", "wasserstein"
     ]
@@ -211,6 +213,7 @@ class Adversarial(Record):
     width: int = Field(default=32, ge=4, le=512)  # feature maps at half resolution
     # Halvings after the first: patches of 18, 34, 66, ... pixels.
     layers: int = Field(default=2, ge=1, le=6)
+    # What restorer and discriminators play for.
     loss: Literal["non-saturating", "least-squares", "hinge"] = "least-squares"
     lr: Positive | None = None  # peak learning rate of the discriminators; none: training.lr
     betas: tuple[Fraction, Fraction] = (0.5, 0.999)  # of their Adam
@@ -221,10 +224,12 @@ class RestorationModel(Record):
 
     kind: Literal["restoration"]
     purpose: Sentence | None = None  # for the model card; none: what its parameters say
-    dataset: Name
+    dataset: Name  # of clean pictures: it learns from them, damaged
     data: RestorationData = RestorationData()
+    # What it undoes: steps, one after another.
     degradation: tuple[Degradation, ...] = Field(min_length=1)
     network: RestorerNetwork
+    # Of the pixels: mean squared, mean absolute, or sqrt(difference^2 + epsilon^2).
     loss: Literal["l2", "l1", "charbonnier"]
     # pix2pix: a sharper image, farther from the mean of all possible ones.
     adversarial: Adversarial | None = None
@@ -234,7 +239,7 @@ class RestorationModel(Record):
 
 
 class TranslationModel(Record):
-    """A restorer that learns from damaged and clean pictures that don't belong together (CycleGAN)."""
+    """A restorer that learns from damaged and clean pictures without pairs (CycleGAN)."""
 
     kind: Literal["translation"]
     purpose: Sentence | None = None  # for the model card; none: what its parameters say
@@ -280,7 +285,7 @@ class Evaluation(Record):
     num_images: int = Field(ge=100)  # test images, and generated images of a GAN
     # Pixels: of larger test photographs the centre is scored.
     max_side: int = Field(default=512, ge=16)
-    confidence: float = Field(gt=0.5, lt=1)
+    confidence: float = Field(gt=0.5, lt=1)  # of the intervals around scores
     pixels: Pixels = Pixels()
     lpips: Lpips | None = None
     cas_kimg: Positive = 100.0  # training budget of the classifier that sees generated images only
@@ -320,7 +325,9 @@ class Evaluation(Record):
 class Params(Record):
     """The desired state: all of params.yaml."""
 
+    # Of every draw: weights, batches, noise, bootstraps. The same seed gives the same model.
     seed: int = Field(ge=0, lt=2**31)
+    # Where torch computes; auto: a GPU if it sees one.
     device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     # CPU threads of torch; results differ between counts.
     threads: Literal["auto"] | Annotated[int, Field(ge=1)]

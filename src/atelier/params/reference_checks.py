@@ -77,7 +77,8 @@ def _refine_errors(where: str, model: GanModel, params: Params) -> Iterator[str]
             for key, other in params.models.items()
             if other.kind in ("restoration", "translation")
         ]
-        yield f"{where}: {name!r} is a {restorer.kind} model, not a restorer.{_known_names(restorers)}"
+        known = _known_names(restorers)
+        yield f"{where}: {name!r} is a {restorer.kind} model, not a restorer.{known}"
         return
     if any(step.downsample is not None for step in restorer.degradation or ()):
         yield (
