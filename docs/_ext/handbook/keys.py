@@ -9,6 +9,7 @@ from functools import partial
 from handbook.allowed import describe
 from handbook.comments import meaning_of
 from handbook.filled import recipe_default, record_default
+from handbook.metrics import KINDS
 from handbook.sections import Key, Section, all_sections
 
 SINCE: dict[str, str] = {}  # by dotted path, of keys that are younger than the first version
@@ -59,8 +60,8 @@ def heading_of(section: Section) -> str:
     heading = f"`{section.prefix}`" if section.prefix else "The file"
     if section.tag:
         heading += f" with `{section.tag}`"
-    shared = section.kinds and not section.tag.startswith("kind")
-    return f"{heading} ({', '.join(section.kinds)})" if shared else heading
+    is_of_some = 0 < len(section.kinds) < len(KINDS) and not section.tag.startswith("kind")
+    return f"{heading} ({', '.join(section.kinds)})" if is_of_some else heading
 
 
 def _render_section(section: Section, seen: set[str]) -> Iterator[str]:

@@ -14,18 +14,13 @@ from atelier.params.checks import metrics
 
 KINDS = ("classification", "gan", "restoration", "translation")
 EXTRACTORS = ("", "classifier", "efficientnet", "inception")
-VIEWS = ("clean", "degraded", "restored")
 FEATURES = "features of the extractor"
-PAPERS = {  # of what the code gives no source for
-    "accuracy": "",
-    "cas": "Ravuri & Vinyals 2019, arXiv:1905.10887",
-    "psnr": "",
-}
+# Of what lies outside of atelier.metrics.
+PAPERS = {"cas": "Ravuri & Vinyals 2019, arXiv:1905.10887"}
 PROTOCOLS = {
     **PixelProtocol().texts,
     **generation.PROTOCOLS,
     **classification.PROTOCOLS,
-    "is": generation.PROTOCOLS["is"],
     "fd": "Gaussians, covariances of N - 1; number of features, real and generated images",
     "kid": "kernel (x.y / number of features + 1)^3, disjoint blocks of about 1000, at least 10",
     "precision": "balls reach the 3rd neighbour and are held fixed",
@@ -57,12 +52,10 @@ TABLE = {
     "accuracy": Metric(
         "right predictions / images",
         "0 to 1",
-        "classification.classification_scores",
     ),
     "macro_recall": Metric(
         "mean over the classes of: recognised images of the class / images of the class",
         "0 to 1",
-        "classification.classification_scores",
     ),
     "macro_f1": Metric(
         "mean over the classes of: 2 TP / (2 TP + FP + FN)",
