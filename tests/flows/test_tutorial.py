@@ -42,9 +42,11 @@ def shrink(file: Path) -> None:
     yaml = YAML()
     params = yaml.load(file)
     del params["models"]["photos-enlarge"]
-    training = params["models"]["photos-denoise"]["training"]
+    model = params["models"]["photos-denoise"]
+    model["network"].update(width=8, depth=3)
+    training = model["training"]
     del training["minutes"]
-    training.update(kimg=0.5, batch_size=8, warmup_kimg=0.1, ema_halflife_kimg=0.1)
+    training.update(kimg=0.16, batch_size=8, warmup_kimg=0.05, ema_halflife_kimg=0.05)
     params["promotion"]["restoration"].update(floors={"psnr_gain": -100.0}, margin=50.0)
     yaml.dump(params, file)
 

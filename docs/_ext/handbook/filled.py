@@ -13,16 +13,19 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from atelier.params import defaults
+from atelier.params import Gate, Promotion, defaults
 from handbook.sections import Key, Section
 
 MODEL = "models.NAME"
 EVERY = ""  # of a value that does not depend on a kind
 
 
-def record_default(key: Key) -> str:
+def record_default(section: Section, key: Key) -> str:
     """Of the record; empty: the key has to be given, by the file or by a recipe."""
     field = key.field
+    if section.record is Gate and field.is_required():
+        whole = Promotion.model_fields[section.prefix.rpartition(".")[2]].default
+        return f"`{show(getattr(whole, key.name))}` where the section is left out"
     if field.default_factory is not None:
         return _computed(field.default_factory)
     if field.default is PydanticUndefined:
@@ -49,7 +52,8 @@ def _recipes(section: Section) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """What is filled in at the place of a section, by kind."""
     prefix = section.prefix
     if not prefix:
-        yield EVERY, defaults.TOP
+        sections = {"evaluation": defaults.EVALUATION, "promotion": defaults.PROMOTION}
+        yield EVERY, {**defaults.TOP, **sections}
     elif prefix == "evaluation":
         yield EVERY, defaults.EVALUATION
     elif prefix.startswith("promotion"):
@@ -72,7 +76,7 @@ def _recipes_of_models(section: Section, part: str) -> Iterator[tuple[str, Mappi
             networks = defaults.NETWORKS.get(f"{kind}.{part}", {})
             yield named, networks.get(section.value, {})
         else:
-            yield named, defaults.MODELS[kind]
+            yield named, {**defaults.MODELS[kind], "training": defaults.TRAININGS[kind]}
 
 
 def _below(recipe: Mapping[str, Any], path: str) -> Mapping[str, Any]:

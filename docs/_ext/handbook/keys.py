@@ -80,7 +80,7 @@ def _render_key(section: Section, key: Key, is_first: bool) -> str:
     if section.tag.startswith(f"{key.name}: "):
         allowed = f"`{section.value}`"
     lines.append(f":type: {allowed}")
-    default = record_default(key)
+    default = record_default(section, key)
     recipe = recipe_default(section, key)
     if recipe:
         default = f"{default}; recipe: {recipe}" if default else f"recipe: {recipe}"
@@ -91,16 +91,19 @@ def _render_key(section: Section, key: Key, is_first: bool) -> str:
 
 
 def meaning(section: Section, key: Key) -> str:
-    """What the source says of a key, or of the records that it holds; empty: nothing."""
+    """What the source says of a key, or of the one record that it holds; empty: nothing."""
     if section.tag.startswith(f"{key.name}: "):
         return f"Which {key.name} it is; the other keys depend on it"
     said = meaning_of(key.record, key.name)
     if said:
         return said
-    inner = [other for other in all_sections() if other.prefix.startswith(key.path)]
-    inner = [other for other in inner if other.prefix in (key.path, f"{key.path}.NAME")]
-    documents = [inspect.getdoc(other.record) or "" for other in inner]
-    return documents[0].partition("\n")[0] if documents else ""
+    documents = set()
+    for other in all_sections():
+        is_held = other.prefix in (key.path, f"{key.path}.NAME")
+        of_one_kind = not section.kinds or not set(section.kinds).isdisjoint(other.kinds)
+        if is_held and of_one_kind:
+            documents.add((inspect.getdoc(other.record) or "").partition("\n")[0])
+    return documents.pop() if len(documents) == 1 else ""
 
 
 def _meaning(section: Section, key: Key) -> str:

@@ -29,6 +29,8 @@ PROTOCOLS = {
     "coverage": "balls reach the 5th neighbour and are held fixed",
     "memorisation": "distance to the nearest training image over that to the 5th nearest",
     "cas": "trained for `evaluation.cas_kimg` by the classifier's recipe; real test images",
+    "psnr_gain": "that of PSNR; the baseline with the best mean",
+    "accuracy_gain": "paired, restored minus degraded",
     "lpips": "weights of `evaluation.lpips`, named by their sha256; grey repeated in 3 channels",
 }
 
@@ -209,7 +211,7 @@ def render() -> str:
         parts += _render_metric(base, stored, list(kinds))
     parts.append("## Of some models only\n")
     for name, (formula, example) in SOMETIMES.items():
-        parts.append(f"`{name}`\n: {formula}. {_direction(example)}.\n")
+        parts.append(f"`{name}`\n: {formula}. Better: {_direction(example)}.\n")
     return "\n".join(parts) + "\n"
 
 
@@ -223,7 +225,7 @@ def _render_metric(base: str, stored: list[str], kinds: list[str]) -> list[str]:
         "Of": ", ".join(kinds),
         "Range": metric.span,
         "Better": _direction(stored[0]),
-        "Protocol": PROTOCOLS.get(base) or "that of what is subtracted",
+        "Protocol": PROTOCOLS[base],
         "Source": PAPERS.get(base) or source_of(metric.where) or "none: it is what its name says",
     }
     lines += [f"- **{name}:** {value}".replace("^", "\\^") for name, value in facts.items()]

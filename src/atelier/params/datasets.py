@@ -73,7 +73,7 @@ class Dataset(Record):
     licence: Sentence | None = None
     # How a picture becomes a square.
     fit: Literal["center-crop", "top-crop", "pad", "stretch"] = "center-crop"
-    # Shortest side allowed; default: image_size, or MIN_SIZE.
+    # Shortest side allowed, in pixels; none: image_size, or 64 where there is none.
     min_size: int | None = Field(default=None, ge=8)
     # Read from the header: what claims more is not decoded.
     max_pixels: int = Field(default=90_000_000, ge=1)

@@ -174,8 +174,8 @@ class GanModel(Record):
     purpose: Sentence | None = None  # for the model card; none: what its parameters say
     dataset: Name  # whose pictures it learns to draw
     data: TrainingData = TrainingData()
-    generator: GeneratorNetwork
-    discriminator: DiscriminatorNetwork
+    generator: GeneratorNetwork  # draws; one of several, by `name`
+    discriminator: DiscriminatorNetwork  # judges; one of several, by `name`
     # Draws a class that is asked for; left out: where the pictures have classes.
     conditional: bool | None = None
     # What generator and discriminator play for; `wasserstein` needs a penalty.
@@ -228,7 +228,7 @@ class RestorationModel(Record):
     data: RestorationData = RestorationData()
     # What it undoes: steps, one after another.
     degradation: tuple[Degradation, ...] = Field(min_length=1)
-    network: RestorerNetwork
+    network: RestorerNetwork  # one of several, by `name`
     # Of the pixels: mean squared, mean absolute, or sqrt(difference^2 + epsilon^2).
     loss: Literal["l2", "l1", "charbonnier"]
     # pix2pix: a sharper image, farther from the mean of all possible ones.
@@ -245,10 +245,10 @@ class TranslationModel(Record):
     purpose: Sentence | None = None  # for the model card; none: what its parameters say
     dataset: Name  # clean pictures
     data: TrainingData = TrainingData()
-    damaged: Name | None = None  # a dataset of really damaged pictures; or
+    damaged: Name | None = None  # a dataset of really damaged pictures; or `degradation`
     # What damages half of the clean.
     degradation: tuple[Degradation, ...] | None = Field(default=None, min_length=1)
-    network: RestorerNetwork  # of both generators
+    network: RestorerNetwork  # of both generators; one of several, by `name`
     adversarial: Adversarial = Adversarial(weight=1.0)
     # Of the mean absolute error of clean -> damaged -> clean, and of the way round.
     cycle_weight: Positive = 1.0
@@ -277,7 +277,8 @@ class Evaluation(Record):
     """How models are scored; a change here scores again and trains nothing."""
 
     # The extractor: classifier:MODEL (its champion), classifier:MODEL/3, efficientnet_lite0 or
-    # inception. Without one restorers are scored by their pixels alone.
+    # inception. Without one restorers are scored by their pixels alone. Left out: the classifier of
+    # the pictures that a GAN draws, if there is just one.
     features: Features | None = None
     # Pixels that it sees; 224 as published, 96 in a ninth.
     efficientnet_side: int = Field(default=224, ge=32, le=224)
@@ -331,8 +332,8 @@ class Params(Record):
     device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     # CPU threads of torch; results differ between counts.
     threads: Literal["auto"] | Annotated[int, Field(ge=1)]
-    datasets: dict[Name, Dataset]
-    models: dict[Name, Model]
+    datasets: dict[Name, Dataset]  # pictures that models learn from and are scored on
+    models: dict[Name, Model]  # each a registered model of that name; its `kind` says which keys
     evaluation: Evaluation
     promotion: Promotion = Promotion()
     schedules: Schedules = Field(default_factory=dict)
