@@ -11,7 +11,7 @@ RUN_FLAGS ?=
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo lint type test-fast test test-all test-stack test-outages bench ci ci-demo browser
+.PHONY: help install demo lint type test-fast test test-all test-stack test-outages docs bench ci ci-demo browser
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,11 +52,14 @@ test-outages: install  ## missed ticks, and kills to the end: 20 minutes
 browser:  ## Chromium, for the tests that look at pages (Debian's; needs root)
 	@command -v chromium > /dev/null || (apt-get -qq update && apt-get install -qqy --no-install-recommends chromium)
 
+docs: install  ## the pages as a site: build/docs/index.html
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+
 bench: install  ## time the parts (benchmarks/)
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/crops.py
 
-ci: lint type test-all test-stack ci-demo  ## what .ci/run runs
+ci: lint type docs test-all test-stack ci-demo  ## what .ci/run runs
 
 ci-demo: install  ## the demo, small, in a fresh clone
 	rm -rf $(CLONE) && git clone --quiet . $(CLONE)

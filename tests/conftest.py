@@ -16,6 +16,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 # As `--durations` shows them. A worker takes whole files, so a long one at the end is waited for.
 LONGEST_FILES = (
     "flows/test_reconcile.py",
+    "flows/test_tutorial.py",
     "flows/test_reproduction.py",
     "flows/test_stopped_trainings.py",
     "flows/test_several_devices.py",

@@ -19,7 +19,9 @@ from tests.support.places import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 GUIDE = sorted((REPOSITORY / "docs" / "guide").glob("*.md"))
-MANUAL = "\n".join([README, *(page.read_text(encoding="utf-8") for page in GUIDE)])
+INDEX = (REPOSITORY / "docs" / "index.md").read_text(encoding="utf-8")
+TUTORIAL = (REPOSITORY / "docs" / "tutorial.md").read_text(encoding="utf-8")
+MANUAL = "\n".join([README, TUTORIAL, *(page.read_text(encoding="utf-8") for page in GUIDE)])
 PAGES = [
     *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
     *sorted((REPOSITORY / "docs").rglob("*.md")),
@@ -82,10 +84,17 @@ def test_every_command_is_in_the_manual():
         assert f"atelier {name}" in MANUAL, name
 
 
-def test_the_readme_is_short_and_leads_to_every_page_of_the_guide():
+def test_the_readme_is_short_and_leads_to_the_index_of_all_pages():
     assert len(README.splitlines()) <= MOST_LINES
-    for page in GUIDE:
-        assert f"(docs/guide/{page.name})" in README, page.name
+    assert "(docs/index.md)" in README
+
+
+def test_the_index_leads_to_every_page():
+    docs = REPOSITORY / "docs"
+    for folder in ("guide", "explanation"):
+        for page in sorted((docs / folder).glob("*.md")):
+            assert f"({folder}/{page.name})" in INDEX, page.name
+            assert f"\n{folder}/{page.stem}\n" in INDEX, f"{page.name}: in no toctree"
 
 
 def test_examples_load():
@@ -105,9 +114,12 @@ def test_parameter_examples_load(block, tmp_path):
     load_params(tmp_path / "params.yaml")
 
 
-@pytest.mark.parametrize("key", sorted(set(re.findall(r"-S ([\w.-]+)=", MANUAL))))
+OF_THE_SHIPPED_FILE = MANUAL.replace(TUTORIAL, "")  # the tutorial makes a params.yaml of its own
+
+
+@pytest.mark.parametrize("key", sorted(set(re.findall(r"-S ([\w.-]+)=", OF_THE_SHIPPED_FILE))))
 def test_override_examples_load(key):
-    value = re.search(rf"-S {re.escape(key)}=(\S+?)[`\s]", MANUAL).group(1)
+    value = re.search(rf"-S {re.escape(key)}=(\S+?)[`\s]", OF_THE_SHIPPED_FILE).group(1)
     load_params(REPOSITORY / "params.yaml", [f"{key}={value}"])
 
 

@@ -61,15 +61,16 @@ class Dataset(Record):
     The keys of a single source may stand beside the others instead of under `sources`.
     """
 
+    # Where its pictures come from, one after another.
     sources: tuple[Source, ...] = Field(min_length=1)
     # Side of the stored squares; none: each its own size.
     image_size: int | None = Field(default=None, ge=16, le=256)
-    channels: Literal[1, 3]
+    channels: Literal[1, 3]  # as stored: grey or colour
     # For the model card: what may be done with the pictures, and who says so.
     licence: Sentence | None = None
     # How a picture becomes a square.
     fit: Literal["center-crop", "top-crop", "pad", "stretch"] = "center-crop"
-    # Shortest side allowed; default: image_size, or MIN_SIZE.
+    # Shortest side allowed, in pixels; none: image_size, or 64 where there is none.
     min_size: int | None = Field(default=None, ge=8)
     # Read from the header: what claims more is not decoded.
     max_pixels: int = Field(default=90_000_000, ge=1)

@@ -108,14 +108,14 @@ class Mask(Record):
     """Square boxes at random places, filled with mid grey (inpainting); each of its own size."""
 
     size: Annotated[DrawnInt, _or_range(Annotated[int, Field(ge=1)])]  # pixels
-    count: Count = 1
+    count: Count = 1  # how many of them
 
 
 class Strokes(Record):
     """Random strokes of a round brush, filled with mid grey; each of its own width."""
 
     width: Annotated[Drawn, _or_range(Annotated[float, Field(ge=1, le=256)])]  # pixels
-    count: Count = 1
+    count: Count = 1  # how many of them
 
 
 class MissingPixels(Record):
@@ -127,7 +127,7 @@ class MissingPixels(Record):
 class Downsample(Record):
     """Antialiased bicubic downsampling (super-resolution)."""
 
-    factor: Literal[2, 3, 4]
+    factor: Literal[2, 3, 4]  # that height and width are divided by
 
 
 class Jpeg(Record):

@@ -39,6 +39,7 @@ class InceptionFile(Record):
     """The weights of FID: the TorchScript file that StyleGAN2, StyleGAN3 and clean-fid use."""
 
     path: str | None = None  # seen from the project folder; none: it is downloaded
+    # Of the file: numbers of other weights can't be compared.
     sha256: str = Field(default=INCEPTION_SHA256, pattern=r"^[0-9a-f]{64}$")
 
 

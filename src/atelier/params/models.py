@@ -35,7 +35,7 @@ class ClassificationModel(Record):
 
     kind: Literal["classification"]
     purpose: Sentence | None = None  # for the model card; none: what its parameters say
-    dataset: Name
+    dataset: Name  # that it learns, and is scored on; one with classes
     data: TrainingData = TrainingData()
     network: CnnClassifierNetwork
     training: Training
@@ -46,12 +46,13 @@ class GanModel(Record):
 
     kind: Literal["gan"]
     purpose: Sentence | None = None  # for the model card; none: what its parameters say
-    dataset: Name
+    dataset: Name  # whose pictures it learns to draw
     data: TrainingData = TrainingData()
-    generator: GeneratorNetwork
-    discriminator: DiscriminatorNetwork
+    generator: GeneratorNetwork  # draws; one of several, by `name`
+    discriminator: DiscriminatorNetwork  # judges; one of several, by `name`
     # Draws a class that is asked for; left out: where the pictures have classes.
     conditional: bool | None = None
+    # What generator and discriminator play for; `wasserstein` needs a penalty.
     loss: Literal[
         "minimax", "non-saturating", "relativistic", "least-squares", "hinge", "wasserstein"
     ]
@@ -86,6 +87,7 @@ class Adversarial(Record):
     width: int = Field(default=32, ge=4, le=512)  # feature maps at half resolution
     # Halvings after the first: patches of 18, 34, 66, ... pixels.
     layers: int = Field(default=2, ge=1, le=6)
+    # What restorer and discriminators play for.
     loss: Literal["non-saturating", "least-squares", "hinge"] = "least-squares"
     lr: Positive | None = None  # peak learning rate of the discriminators; none: training.lr
     betas: tuple[Fraction, Fraction] = (0.5, 0.999)  # of their Adam
@@ -96,10 +98,12 @@ class RestorationModel(Record):
 
     kind: Literal["restoration"]
     purpose: Sentence | None = None  # for the model card; none: what its parameters say
-    dataset: Name
+    dataset: Name  # of clean pictures: it learns from them, damaged
     data: RestorationData = RestorationData()
+    # What it undoes: steps, one after another.
     degradation: tuple[Degradation, ...] = Field(min_length=1)
-    network: RestorerNetwork
+    network: RestorerNetwork  # one of several, by `name`
+    # Of the pixels: mean squared, mean absolute, or sqrt(difference^2 + epsilon^2).
     loss: Literal["l2", "l1", "charbonnier"]
     # pix2pix: a sharper image, farther from the mean of all possible ones.
     adversarial: Adversarial | None = None
@@ -115,10 +119,10 @@ class TranslationModel(Record):
     purpose: Sentence | None = None  # for the model card; none: what its parameters say
     dataset: Name  # clean pictures
     data: TrainingData = TrainingData()
-    damaged: Name | None = None  # a dataset of really damaged pictures; or
+    damaged: Name | None = None  # a dataset of really damaged pictures; or `degradation`
     # What damages half of the clean.
     degradation: tuple[Degradation, ...] | None = Field(default=None, min_length=1)
-    network: RestorerNetwork  # of both generators
+    network: RestorerNetwork  # of both generators; one of several, by `name`
     adversarial: Adversarial = Adversarial(weight=1.0)
     # Of the mean absolute error of clean -> damaged -> clean, and of the way round.
     cycle_weight: Positive = 1.0
@@ -146,12 +150,14 @@ Model = Annotated[
 class Params(Record):
     """The desired state: all of params.yaml."""
 
+    # Of every draw: weights, batches, noise, bootstraps. The same seed gives the same model.
     seed: int = Field(ge=0, lt=2**31)
+    # Where torch computes; auto: a GPU if it sees one.
     device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     # CPU threads of torch; results differ between counts.
     threads: Literal["auto"] | Annotated[int, Field(ge=1)]
-    datasets: dict[Name, Dataset]
-    models: dict[Name, Model]
+    datasets: dict[Name, Dataset]  # pictures that models learn from and are scored on
+    models: dict[Name, Model]  # each a registered model of that name; its `kind` says which keys
     evaluation: Evaluation
     promotion: Promotion = Promotion()
     schedules: Schedules = Field(default_factory=dict)

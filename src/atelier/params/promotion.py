@@ -15,7 +15,7 @@ class Gate(Record):
     Floors and slices hold, and `metric` is proven better, pair by pair.
     """
 
-    metric: str
+    metric: str  # that a version has to be better in than the champion
     # What the improvement of `metric` has to exceed, in its units.
     margin: float = Field(default=0.0, ge=0)
     floors: dict[str, float] = Field(default_factory=dict)  # worst acceptable value of each metric

@@ -105,7 +105,7 @@ class Schedule(Record):
 
     cron: Cron | None = None  # by the clock of `timezone`
     every: Period | None = None  # instead: at fixed distances
-    timezone: Zone = "UTC"
+    timezone: Zone = "UTC"  # of the clock that `cron` goes by
     # Of several ticks that came due while nothing could run: the newest, all one after another, or
     # none.
     late: Literal["newest", "all", "skip"] = "newest"
