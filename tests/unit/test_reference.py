@@ -8,7 +8,7 @@ from handbook import GENERATED, MARK, commands, fill, keys, links, metrics, stor
 from handbook.sections import all_sections
 
 from atelier.params import Params
-from atelier.params.checks import metrics as metrics_of
+from atelier.params.measures import metrics as metrics_of
 from tests.support.places import REPOSITORY
 
 DOCS = REPOSITORY / "docs"

@@ -10,7 +10,7 @@ import atelier.metrics
 from atelier.metrics import classification, generation
 from atelier.metrics.directions import higher_is_better
 from atelier.metrics.pixels import PixelProtocol
-from atelier.params.checks import metrics
+from atelier.params.measures import metrics
 
 KINDS = ("classification", "gan", "restoration", "translation")
 EXTRACTORS = ("", "classifier", "efficientnet", "inception")

@@ -91,18 +91,27 @@ def _side(survey: Survey) -> int | None:
 def _recipes(survey: Survey, name: str, side: int | None) -> Iterator[_Recipe]:
     is_small = survey.pictures < FEW
     if _has_classes(survey):
-        yield _classifier(name, is_small)
+        yield _classifier(name, _batch(survey, 64), is_small)
         if survey.pictures >= FEWEST_FOR_A_GAN:
-            yield _gan(name, is_small)
+            yield _gan(name, _batch(survey, 32), is_small)
     elif side is None:
-        yield _denoiser(name, None, is_small)
-        yield _enlarger(name, is_small)
+        yield _denoiser(name, _batch(survey, 32), None, is_small)
+        yield _enlarger(name, _batch(survey, 32), is_small)
     else:
-        yield _denoiser(name, side, is_small)
-        yield _inpainter(name, side, is_small)
+        yield _denoiser(name, _batch(survey, 32), side, is_small)
+        yield _inpainter(name, _batch(survey, 32), side, is_small)
 
 
-def _classifier(name: str, is_small: bool) -> _Recipe:
+def _batch(survey: Survey, usual: int) -> int:
+    """The usual size of batches, halved until the training pictures fill two of them."""
+    training = survey.splits.get("train", 0) or survey.pictures * 0.7
+    size = usual
+    while size > 1 and 2 * size > training:
+        size //= 2
+    return size
+
+
+def _classifier(name: str, batch: int, is_small: bool) -> _Recipe:
     return _Recipe(
         f"{name}-classifier",
         "Tells the classes apart; its features also say how good the generated pictures are",
@@ -110,12 +119,12 @@ def _classifier(name: str, is_small: bool) -> _Recipe:
             "    kind: classification",
             f"    dataset: {name}",
             "    network: {name: cnn, width: 24}",
-            *_training("batch_size: 64; lr: 3e-3", is_small),
+            *_training(batch, "lr: 3e-3", is_small),
         ),
     )
 
 
-def _gan(name: str, is_small: bool) -> _Recipe:
+def _gan(name: str, batch: int, is_small: bool) -> _Recipe:
     lines = [
         "    kind: gan",
         f"    dataset: {name}",
@@ -129,11 +138,11 @@ def _gan(name: str, is_small: bool) -> _Recipe:
             "    discriminator_augment: "
             "{colour: true, translation: 0.125, cutout: 0.5, probability: 1.0}"
         )
-    lines += _training("batch_size: 32; lr: 1e-3; betas: [0.0, 0.99]", False)
+    lines += _training(batch, "lr: 1e-3; betas: [0.0, 0.99]", False)
     return _Recipe(f"{name}-gan", "Draws new pictures of any of the classes", tuple(lines))
 
 
-def _denoiser(name: str, side: int | None, is_small: bool) -> _Recipe:
+def _denoiser(name: str, batch: int, side: int | None, is_small: bool) -> _Recipe:
     return _Recipe(
         f"{name}-denoise",
         "Takes noise away, of any strength between the two (standard deviations, of a range of 1)",
@@ -143,12 +152,12 @@ def _denoiser(name: str, side: int | None, is_small: bool) -> _Recipe:
             "    degradation: [{noise: {sigma: [0.02, 0.2]}}]",
             "    network: {name: cnn, width: 32, depth: 6, noise_level: true}",
             "    loss: l2",
-            *_training("batch_size: 32; lr: 2e-3", is_small, side is None),
+            *_training(batch, "lr: 2e-3", is_small, side is None),
         ),
     )
 
 
-def _enlarger(name: str, is_small: bool) -> _Recipe:
+def _enlarger(name: str, batch: int, is_small: bool) -> _Recipe:
     return _Recipe(
         f"{name}-enlarge",
         "Makes pictures twice as high and wide",
@@ -158,12 +167,12 @@ def _enlarger(name: str, is_small: bool) -> _Recipe:
             "    degradation: [{downsample: {factor: 2}}]",
             "    network: {name: cnn, width: 32, depth: 6}",
             "    loss: l1",
-            *_training("batch_size: 32; lr: 1e-3", is_small, True),
+            *_training(batch, "lr: 1e-3", is_small, True),
         ),
     )
 
 
-def _inpainter(name: str, side: int, is_small: bool) -> _Recipe:
+def _inpainter(name: str, batch: int, side: int, is_small: bool) -> _Recipe:
     hole = max(4, round(side * 0.4))
     return _Recipe(
         f"{name}-inpaint",
@@ -174,17 +183,18 @@ def _inpainter(name: str, side: int, is_small: bool) -> _Recipe:
             f"    degradation: [{{mask: {{size: {hole}}}}}]",
             "    network: {name: crnn, width: 16, iterations: 3}",
             "    loss: l2",
-            *_training("batch_size: 32; lr: 2e-3", is_small),
+            *_training(batch, "lr: 2e-3", is_small),
         ),
     )
 
 
-def _training(own: str, is_small: bool, of_crops: bool = False) -> list[str]:
+def _training(batch: int, own: str, is_small: bool, of_crops: bool = False) -> list[str]:
     """A budget in minutes of CPU time, which is what this machine does in `WALL_MINUTES`."""
     cores = min(os.cpu_count() or 1, MOST_CORES)
     changes = "flip: true, quarter_turns: true" if is_small and of_crops else "flip: true"
     lines = [
         f"minutes: {WALL_MINUTES * cores:g}    # of CPU time: {WALL_MINUTES:g} on {cores} cores",
+        f"batch_size: {batch}",
         *own.split("; "),
         "warmup_kimg: 2",
         "ema_halflife_kimg: 5",

@@ -44,7 +44,7 @@ class Evaluation(Record):
     num_images: int = Field(ge=100)  # test images, and generated images of a GAN
     # Pixels: of larger test photographs the centre is scored.
     max_side: int = Field(default=512, ge=16)
-    confidence: float = Field(gt=0.5, lt=1)
+    confidence: float = Field(gt=0.5, lt=1)  # of every interval
     pixels: Pixels = Pixels()
     lpips: Lpips | None = None
     cas_kimg: Positive = 100.0  # training budget of the classifier that sees generated images only

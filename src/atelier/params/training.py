@@ -37,7 +37,7 @@ class DiscriminatorAugment(Record):
     # held at (0.6 unless given), and in how many thousand images the probability can go from 0 to 1
     # (100; the paper's trainings take 500).
     target: float | None = Field(default=None, gt=0, lt=1)
-    adapt_kimg: Positive | None = None
+    adapt_kimg: Positive | None = None  # of adaptive as well
 
     @model_validator(mode="before")
     @classmethod
@@ -73,7 +73,7 @@ class TrainingData(Record):
 class Extend(Record):
     """Images that a registered GAN draws, added to the training images; `extend: GAN` for short."""
 
-    gan: ReferenceText
+    gan: ReferenceText  # that draws them
     # None: as many as the training images, 20,000 at most.
     images: int | None = Field(default=None, ge=1)
 
@@ -108,7 +108,8 @@ class Training(Record):
     # Processes that share each batch: one a GPU, or several on a CPU.
     devices: int = Field(default=1, ge=1)
     lr: Positive  # peak learning rate of Adam: linear warm-up, then cosine decay to zero
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)  # of Adam: decay of its two moments
+    # The learning rate rises to `lr` in so many thousand images.
     warmup_kimg: float = Field(default=0.0, ge=0)
     ema_halflife_kimg: Positive = 5.0  # the weights that are registered are this moving average
     clip_gradients: Positive | None = None  # largest norm of the gradient of all weights
@@ -123,7 +124,7 @@ class Training(Record):
     log_every_kimg: Positive = Field(default_factory=lambda given: min(5.0, _kimg(given) / 20))
     # And validation.
     sample_every_kimg: Positive = Field(default_factory=lambda given: min(50.0, _kimg(given) / 2))
-    checkpoint_every_kimg: Positive = 50.0
+    checkpoint_every_kimg: Positive = 50.0  # what a killed training goes on from
 
     @model_validator(mode="after")
     def _one_budget(self) -> Training:

@@ -52,6 +52,13 @@ def test_photographs_get_a_denoiser_and_an_enlarger_of_their_own_sizes(tmp_path)
     assert params.models["photos-denoise"].training.augment.quarter_turns
 
 
+def test_few_pictures_fill_small_batches(tmp_path):
+    photographs(tmp_path / "photos", 14)
+    params = load(tmp_path, propose(survey(tmp_path, tmp_path / "photos")))
+    # Seven or so of them are for training, whatever split their content gives them.
+    assert params.models["photos-denoise"].training.batch_size == 4
+
+
 def test_classes_get_a_classifier_and_a_gan_that_it_scores(tmp_path):
     clothes(tmp_path / "raw" / "clothes", ["Bag", "Shirt"], 240)
     seen = survey(tmp_path, tmp_path / "raw" / "clothes")
