@@ -137,7 +137,9 @@ def test_the_plan_says_that_nothing_is_stale(finished_project):
     plan = json.loads(finished_project("plan", "--json").stdout)
     assert [item["name"] for item in plan] == ["fashion", *MODELS]
     assert {item["state"] for item in plan} == {"fresh"}
-    assert all(item.keys() == {"name", "kind", "state", "reasons"} for item in plan)
+    keys = {"name", "kind", "state", "reasons", "seconds", "bytes"}
+    assert all(item.keys() == keys for item in plan)
+    assert all(item["seconds"] is item["bytes"] is None for item in plan)
 
 
 def test_a_second_run_does_nothing_in_seconds(finished_project):
