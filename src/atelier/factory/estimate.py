@@ -72,7 +72,7 @@ def _estimate(factory: Factory, item: Item) -> Item:
     try:
         if item.action == "ingest":
             needed = bytes_to_ingest(factory.project.root, params.datasets[item.name])
-            return replace(item, bytes=needed)
+            return replace(item, bytes=needed or None)  # nothing: what is still to be fetched
         if item.action == "train":
             return _estimate_training(factory, item)
     except Exception as error:  # an estimate is never worth a plan
@@ -97,7 +97,7 @@ def _estimate_training(factory: Factory, item: Item) -> Item:
         return item
     if training.kimg is not None:
         item = replace(item, seconds=1000 * training.kimg / pace.images_per_second)
-    return replace(item, bytes=pace.bytes)
+    return replace(item, bytes=pace.bytes or None)
 
 
 def find_machine(params: Params, model: Model) -> Machine:

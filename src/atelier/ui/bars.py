@@ -57,6 +57,15 @@ class Bars:
             self._progress.remove_task(task)
 
     @contextmanager
+    def hide(self) -> Iterator[None]:
+        """Draw nothing until the end of the block."""
+        self._progress.stop()
+        try:
+            yield
+        finally:
+            self._progress.start()
+
+    @contextmanager
     def draw(self) -> Iterator[None]:
         """Draw them until the end of the block, however it comes."""
         with self._progress:
@@ -96,6 +105,16 @@ def find_terminal() -> Console | None:
 def shown_bars() -> Bars | None:
     """The bars that are on the terminal now."""
     return _shown
+
+
+@contextmanager
+def hide_bars() -> Iterator[None]:
+    """Leave the terminal to other processes, whose lines would be written into the bars."""
+    if _shown is None:
+        yield
+        return
+    with _shown.hide():
+        yield
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from atelier.ui.quantities import show_clock
 
 log = logging.getLogger("atelier")
 
-BAR = "fleet"
+BAR = ""  # no stage has this name
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from rich.console import Console
 from atelier.factory.plan import Item
 from atelier.factory.stages import stages_of
 from atelier.registry import Version
-from atelier.ui.bars import find_terminal, show_bars, shown_bars
+from atelier.ui.bars import find_terminal, hide_bars, show_bars, shown_bars
 from atelier.ui.fleet import Fleet, Stage, show_fleet
 from atelier.ui.progress import Progress, report_progress
 from atelier.ui.quantities import about_bytes, about_seconds, show_clock
@@ -141,6 +141,17 @@ def test_the_reading_of_pictures_has_a_bar_beside_the_fleet_s(log, monkeypatch):
                     fleet_bar, reading_bar = screen(log.getvalue())
     assert fleet_bar.startswith("[1/1] photos: ingest")
     assert reading_bar.startswith("photos  reading pictures") and "2/3  0:00" in reading_bar
+
+
+def test_while_other_processes_write_to_the_terminal_no_bar_is_drawn(log):
+    with show_fleet([Stage("gan", "train")], terminal(log)) as fleet, fleet.at("gan", "train"):
+        with hide_bars():
+            logging.getLogger("atelier").info("above")
+            log.write("a line of theirs\n")
+            assert screen(log.getvalue()) == ["above", "a line of theirs"]
+        *lines, bar = screen(log.getvalue())
+        assert lines == ["above", "a line of theirs"] and bar.startswith("[1/1] gan: train")
+    assert screen(log.getvalue()) == lines
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, OSError])
