@@ -6,7 +6,9 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -69,11 +71,13 @@ class _Watch:
         return self._ends[-1] - self._ends[0] > SECONDS
 
     def seconds_a_step(self) -> float:
-        """Without the first one where there are others."""
-        ends = self._ends
-        if len(ends) == 1:
-            return ends[0] - self._began
-        return (ends[-1] - ends[0]) / (len(ends) - 1)
+        """Without the first one where there are others; of those the median.
+
+        What other programs take from a few of the steps is not of the model.
+        """
+        if len(self._ends) == 1:
+            return self._ends[0] - self._began
+        return median(end - begin for begin, end in pairwise(self._ends))
 
 
 def measure(project: Project, params: Params, name: str, num_classes: Sequence[int]) -> Measured:
