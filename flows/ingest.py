@@ -21,6 +21,7 @@ from atelier.errors import RemoteError
 from atelier.factory.describe import describe
 from atelier.params import load_params
 from atelier.project import Project, find_project
+from atelier.ui.fleet import Fleet
 from flows.work import at_work
 
 log = logging.getLogger("atelier")
@@ -144,12 +145,18 @@ def ingest_dataset(project: Project, params_file: Path, overrides: list[str], na
 
 
 def ingest_datasets(
-    project: Project, params_file: Path, overrides: list[str], names: list[str]
+    project: Project,
+    params_file: Path,
+    overrides: list[str],
+    names: list[str],
+    fleet: Fleet | None = None,
 ) -> str:
     """Bring datasets up to date, version and describe them; returns the md5 that data.dvc names."""
+    fleet = fleet or Fleet()
     restore_data(project)
     for name in names:
-        ingest_dataset(project, params_file, overrides, name)
+        with fleet.at(name, "ingest"):
+            ingest_dataset(project, params_file, overrides, name)
     md5 = version_data(project)
     for name in names:
         describe_dataset(project, name)

@@ -33,6 +33,7 @@ MODELS = [
     "fashion-inpaint",
     "fashion-unpaired",
 ]
+VERBS = ("train", "evaluate", "inspect", "judge")
 DENOISE = "models.fashion-denoise.training"
 SLOWER = ("-S", f"{DENOISE}.lr=1e-4", "-S", f"{DENOISE}.checkpoint_every_kimg=1")
 
@@ -137,7 +138,9 @@ def test_the_plan_says_that_nothing_is_stale(finished_project):
     plan = json.loads(finished_project("plan", "--json").stdout)
     assert [item["name"] for item in plan] == ["fashion", *MODELS]
     assert {item["state"] for item in plan} == {"fresh"}
-    assert all(item.keys() == {"name", "kind", "state", "reasons"} for item in plan)
+    keys = {"name", "kind", "state", "reasons", "seconds", "bytes"}
+    assert all(item.keys() == keys for item in plan)
+    assert all(item["seconds"] is item["bytes"] is None for item in plan)
 
 
 def test_a_second_run_does_nothing_in_seconds(finished_project):
@@ -221,12 +224,17 @@ def test_one_learning_rate_retrains_one_model(finished_project, prefect_api):
     stale = [item for item in plan if item["state"] != "fresh"]
     assert [item["name"] for item in stale] == ["fashion-denoise"]
     assert stale[0]["reasons"] == ["params: training.lr 0.002 -> 0.0001"]
+    assert stale[0]["seconds"] > 0 and stale[0]["bytes"] > 0  # as the first one took
 
     kill_at_first_checkpoint(finished_project, "fashion-denoise", *SLOWER)
     unfinished = runs(finished_project, "fashion-denoise")[-1]
     assert unfinished[1] == "RUNNING"
     done = finished_project("run", *SLOWER, PREFECT_API_URL=prefect_api)
     assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stderr.splitlines() if "elapsed" in line]
+    for number, (line, verb) in enumerate(zip(lines, VERBS, strict=True), start=1):
+        assert f"[{number}/4] fashion-denoise: {verb}  elapsed 0:" in line
+    assert "to go" in lines[0]
     assert runs(finished_project, "fashion-denoise")[-1] == (
         unfinished[0],
         "FINISHED",

@@ -2,13 +2,7 @@
 row."""
 
 from atelier.data.ingest import stages
-from atelier.data.ingest.reading import picture_statistics
-from atelier.data.ingest.records import Accepted
-from atelier.data.ingest.writer import write_dataset
-from atelier.data.sources.pictures import ELSEWHERE, Candidate, content_hash
-from atelier.data.splits import SPLITS
-from atelier.data.staging import building, swap_in
-from atelier.data.store import read_dataset
+from atelier.data.ingest.handmade import store_handmade
 from atelier.params import Dataset
 
 
@@ -23,31 +17,7 @@ def store_pictures(project, name, dataset, pictures, class_names=(), before=None
         class_names: in the order of their numbers.
         before: the version that was stored there before, whose shards are kept.
     """
-    project.mkdir(parents=True, exist_ok=True)
-    known = set(before.manifest.sha256) if before else set()
-    pixels, accepted = {}, []
-    for number, (pixels_HWC, class_name, split) in enumerate(pictures):
-        sha256 = content_hash(pixels_HWC)
-        pixels[sha256] = pixels_HWC
-        place, statistics = ELSEWHERE if sha256 in known else number, picture_statistics(pixels_HWC)
-        candidate = Candidate(
-            f"{number}.png", 0, class_name, "", sha256, *pixels_HWC.shape, place, 0, *statistics
-        )
-        accepted.append(Accepted(candidate, split))
-    accepted.sort(key=lambda item: (SPLITS.index(item.split), item.candidate.sha256))
-    described = {"source_digest": "made by a test", "quarantined": {}}
-    with building(project, name) as new:
-        write_dataset(
-            new,
-            dataset,
-            accepted,
-            tuple(class_names),
-            before,
-            lambda x: pixels[x.sha256],
-            described,
-        )
-        swap_in(project, name, new)
-    return read_dataset(project, name)
+    return store_handmade(project, name, dataset, pictures, class_names, before, "made by a test")
 
 
 def stored_dataset(

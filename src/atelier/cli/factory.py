@@ -15,13 +15,14 @@ def run(
     """Bring data, models and registry to the state in params.yaml; leave alone what is fresh."""
     from atelier.cli.tables.factory import print_plan
     from atelier.cli.tables.history import print_results
+    from atelier.factory.estimate import add_estimates
     from atelier.factory.plan import make_plan, selected_models
     from atelier.factory.preflight import require_ready
 
     project, params, path = open_params(params_file, overrides)
     require_ready(project, params, models or [])
     factory = open_factory(project, params)
-    stages = make_plan(factory, models or [])
+    stages = add_estimates(factory, make_plan(factory, models or []))
     print_plan(stages)
     if all(stage.state == "fresh" for stage in stages):
         print("Nothing to do: every dataset and every model is fresh.")
@@ -46,6 +47,7 @@ def plan(
 ) -> None:
     """Show what `atelier run` would do, and why; change nothing."""
     from atelier.cli.tables.factory import print_plan
+    from atelier.factory.estimate import add_estimates
     from atelier.factory.plan import make_plan
     from atelier.factory.preflight import find_obstacles
     from atelier.ui.tables import print_warnings
@@ -53,7 +55,7 @@ def plan(
     project, params, _ = open_params(params_file, overrides)
     obstacles = find_obstacles(project, params, models or [])
     factory = open_factory(project, params)
-    stages = make_plan(factory, models or [])
+    stages = add_estimates(factory, make_plan(factory, models or []))
     if as_json:
         print(json.dumps([stage.as_json() for stage in stages], indent=2))
     else:

@@ -30,6 +30,8 @@ class Item:
         reasons: why it isn't fresh; empty if it is.
         action: what a run would do: "ingest", "train", "evaluate", "judge", or "" for nothing.
         version: the version that is fresh or has to be evaluated; None if a training is needed.
+        seconds: that its training takes on this machine; None: none is needed, or it isn't known.
+        bytes: of disk that are needed for it; None: the same.
     """
 
     name: str
@@ -38,14 +40,18 @@ class Item:
     reasons: tuple[str, ...] = ()
     action: Literal["ingest", "train", "evaluate", "judge", ""] = ""
     version: Version | None = None
+    seconds: float | None = None
+    bytes: float | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The four public fields."""
+        """The public fields."""
         return {
             "name": self.name,
             "kind": self.kind,
             "state": self.state,
             "reasons": list(self.reasons),
+            "seconds": None if self.seconds is None else round(self.seconds, 1),
+            "bytes": None if self.bytes is None else round(self.bytes),
         }
 
 

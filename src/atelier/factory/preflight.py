@@ -133,13 +133,18 @@ def _room(root: Path, datasets: dict[str, Dataset], num_models: int) -> Iterator
     needed = num_models * MODEL_BYTES
     for name, dataset in datasets.items():
         if not (root / "data" / name / "dataset.json").exists():
-            needed += COPIES * sum(_stored_bytes(root, dataset))
+            needed += bytes_to_ingest(root, dataset)
     free = shutil.disk_usage(root).free
     if free < needed:
         yield (
             f"{free / 1e9:.1f} GB are free in {root}, about {needed / 1e9:.1f} are needed for "
             "pictures, models and checkpoints. Make room, or move the project."
         )
+
+
+def bytes_to_ingest(root: Path, dataset: Dataset) -> float:
+    """About how many bytes a dataset will take on this machine, all copies together."""
+    return COPIES * sum(_stored_bytes(root, dataset))
 
 
 def _stored_bytes(root: Path, dataset: Dataset) -> Iterator[float]:
@@ -188,7 +193,7 @@ def _device(device: str) -> Iterator[str]:
     """A GPU that isn't there; only a machine with a driver pays for the import of torch."""
     if not device.startswith("cuda"):
         return
-    if shutil.which("nvidia-smi") is None and not Path("/proc/driver/nvidia").exists():
+    if not has_driver():
         yield f"device = {device}, and there is no NVIDIA driver. Set device: auto, or cpu."
         return
     from atelier.training.device import choose_device
@@ -197,3 +202,8 @@ def _device(device: str) -> Iterator[str]:
         choose_device(device)
     except AtelierError as error:
         yield str(error)
+
+
+def has_driver() -> bool:
+    """Whether this machine has an NVIDIA driver, without which no torch sees a GPU."""
+    return shutil.which("nvidia-smi") is not None or Path("/proc/driver/nvidia").exists()

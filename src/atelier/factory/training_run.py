@@ -37,6 +37,7 @@ from atelier.training.interruption import Stopped, StopSignals
 from atelier.training.restoration import train_restorer
 from atelier.training.session import Session, Trained
 from atelier.training.translation import train_translation
+from atelier.ui.bars import hide_bars
 from atelier.ui.progress import Progress
 
 LOOPS: dict[str, Callable[..., Trained]] = {
@@ -84,7 +85,8 @@ def run_training(job: Job, params: Params, signals: StopSignals) -> None:
         Stopped: if a signal asked for it; a checkpoint was written.
     """
     if params.models[job.name].training.devices > 1:
-        _launch(job, params, signals)
+        with hide_bars():
+            _launch(job, params, signals)
     else:
         train_in_process(job, params, signals)
 

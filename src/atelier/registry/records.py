@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from atelier.machine.places import local_path
+from atelier.machine.processes import identify
 
 NOTE = "mlflow.note.content"  # of MLflow; Markdown
 SCORE_PARTS = {"value": "", "low": ".low", "high": ".high"}
@@ -166,6 +167,17 @@ def scores_in(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
             parts = {part: metrics[f"{key}{suffix}"] for part, suffix in SCORE_PARTS.items()}
             scores[key.removeprefix("test/")] = parts
     return scores
+
+
+def process_tags() -> dict[str, str]:
+    """What a run says of the process that works on it."""
+    process = identify()
+    started = repr(process.started)
+    return {
+        "process.host": process.host,
+        "process.pid": str(process.pid),
+        "process.started": started,
+    }
 
 
 def _use_of(dataset_input: Any) -> DatasetUse:

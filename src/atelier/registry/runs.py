@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from atelier.errors import RegistryError
 from atelier.machine.places import is_database_file
-from atelier.machine.processes import identify
 from atelier.metrics.intervals import Score
 from atelier.registry import artifacts
 from atelier.registry.connection import Connection, every_page
@@ -19,6 +18,7 @@ from atelier.registry.records import (
     SCORE_PARTS,
     RunRecord,
     explain_loss,
+    process_tags,
     record_of,
     scores_in,
     why_without_files,
@@ -61,7 +61,7 @@ class Runs:
                 name = f"{experiment_name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
                 run = self._client.create_run(experiment, run_name=name)
                 run_id = str(run.info.run_id)
-            own_tags = {"fingerprint": fingerprint, "kind": kind, **_process_tags()}
+            own_tags = {"fingerprint": fingerprint, "kind": kind, **process_tags()}
             for key, value in {**tags, **own_tags}.items():
                 self._client.set_tag(run_id, key, value)
             return run_id
@@ -75,6 +75,20 @@ class Runs:
                 max_results=1,
             )
         return bool(finished)
+
+    def newest_training(self, experiment_name: str) -> RunRecord | None:
+        """The newest training of this experiment that FINISHED; None if none did."""
+        with self._connection.explain_errors("look for a run"):
+            existing = self._client.get_experiment_by_name(experiment_name)
+            if existing is None:
+                return None
+            newest = self._client.search_runs(
+                [existing.experiment_id],
+                "tags.kind = 'training' and attributes.status = 'FINISHED'",
+                max_results=1,
+                order_by=["attributes.start_time DESC"],
+            )
+        return record_of(newest[0]) if newest else None
 
     def experiment(self, name: str) -> str:
         """Number of the experiment of this name, which is made if it isn't there."""
@@ -278,14 +292,3 @@ class Runs:
             points = self._client.get_metric_history(run_id, metric)
         points = sorted(points, key=lambda point: (point.step, point.timestamp))
         return {point.step: point.value for point in points}
-
-
-def _process_tags() -> dict[str, str]:
-    """What a run says of the process that works on it."""
-    process = identify()
-    started = repr(process.started)
-    return {
-        "process.host": process.host,
-        "process.pid": str(process.pid),
-        "process.started": started,
-    }

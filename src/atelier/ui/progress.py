@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+from atelier.ui.bars import find_terminal, show_bars, shown_bars
+from atelier.ui.quantities import show_clock
 
 log = logging.getLogger("atelier")
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_DRAWINGS = 0.2
 
 Item = TypeVar("Item")
 
@@ -28,28 +28,31 @@ def report_progress(items: Iterable[Item], name: str, total: int | None) -> Iter
         name: of the dataset that they belong to.
         total: how many there are; None: not known.
     """
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
     of_all = "" if total is None else f" of {total:,}"
     started = time.monotonic()
     last_line = started
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(f"{name}  reading pictures", total=total)
+    with show_bars(find_terminal()) as bars:
         for number, picture in enumerate(items, start=1):
             yield picture
-            bar.advance(task)
-            if console.is_terminal:
-                continue
             now = time.monotonic()
-            if now - last_line > SECONDS_BETWEEN_LINES:
+            if bars is not None:
+                if now - last_line > SECONDS_BETWEEN_DRAWINGS:
+                    last_line = now
+                    words = _say_pictures(number, total, now - started)
+                    bars.show(name, f"{name}  reading pictures", number, total, words)
+            elif now - last_line > SECONDS_BETWEEN_LINES:
                 last_line = now
                 rate = number / (now - started)
                 log.info("%s  read %s%s pictures, %.0f/s", name, f"{number:,}", of_all, rate)
+        if bars is not None:
+            bars.remove(name)
+
+
+def _say_pictures(number: int, total: int | None, seconds: float) -> Callable[[], str]:
+    if total is None:
+        return lambda: f"{number:,}"
+    left = show_clock(seconds * (total - number) / number)
+    return lambda: f"{number:,}/{total:,}  {left} to go"
 
 
 # Of the logged values; MLflow has them all.
@@ -57,7 +60,7 @@ NOT_SHOWN = {"images_per_second", "total_kimg", "minutes", "lr", "d_signal", "g_
 
 
 class Progress:
-    """Turns the values a loop logs into at most one line every few seconds."""
+    """Turns the values a loop logs into at most one line every few seconds, and into a bar."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -67,6 +70,7 @@ class Progress:
     def update(self, images_seen: int, values: Mapping[str, float]) -> None:
         """Take new values; print a line if the last one is old enough."""
         self._values |= values
+        self._draw(images_seen)
         now = time.monotonic()
         # A budget in minutes becomes images after a while.
         total = self._values.get("total_kimg", math.inf)
@@ -74,8 +78,7 @@ class Progress:
             return
         self._last_line = now
         rate = self._values.get("images_per_second", 0.0)
-        # The last batch may overshoot.
-        left = max(0.0, 1000 * total - images_seen) / rate if rate else 0.0
+        left = self._seconds_left(images_seen)
         of_all = " kimg"
         if math.isfinite(total):
             of_all = f"/{total:.0f} kimg  ETA {left // 60:.0f}:{left % 60:02.0f}"
@@ -83,3 +86,22 @@ class Progress:
         words = "  ".join(f"{key} {value:.4g}" for key, value in shown.items())
         kimg = images_seen / 1000
         log.info("%s  %.0f%s  %.0f images/s  %s", self._name, kimg, of_all, rate, words)
+
+    def _seconds_left(self, images_seen: int) -> float:
+        """Until the last image; 0 while it isn't known."""
+        total = self._values.get("total_kimg", math.inf)
+        rate = self._values.get("images_per_second", 0.0)
+        if not rate or math.isinf(total):
+            return 0.0
+        return max(0.0, 1000 * total - images_seen) / rate  # the last batch may overshoot
+
+    def _draw(self, images_seen: int) -> None:
+        """Bring the bar up to date, where bars are shown; whoever shows them takes it away."""
+        bars = shown_bars()
+        if bars is None:
+            return
+        total = self._values.get("total_kimg")
+        left = self._seconds_left(images_seen)
+        rate = self._values.get("images_per_second", 0.0)
+        words = f"{rate:.0f} images/s" + (f"  {show_clock(left)} to go" if left else "")
+        bars.show(self._name, f"{self._name}  training", images_seen / 1000, total, lambda: words)
