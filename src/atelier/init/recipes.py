@@ -152,7 +152,7 @@ def _denoiser(name: str, batch: int, side: int | None, is_small: bool) -> _Recip
             "    degradation: [{noise: {sigma: [0.02, 0.2]}}]",
             "    network: {name: cnn, width: 32, depth: 6, noise_level: true}",
             "    loss: l2",
-            *_training(batch, "lr: 2e-3", is_small, side is None),
+            *_training(batch, "lr: 1e-3; clip_gradients: 0.1", is_small, side is None),
         ),
     )
 
