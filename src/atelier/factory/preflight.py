@@ -17,15 +17,18 @@ from atelier.factory.fingerprint import datasets_of
 from atelier.machine import git
 from atelier.params import Dataset, Params
 from atelier.project import Project
+from atelier.ui.quantities import about_bytes
 
 BEGIN = "Run: atelier init"
 # Of what is stored: in data/, in DVC's cache where the file system can't share blocks, and in a
 # remote on this machine.
 COPIES = 3
-# A JPEG of a photograph holds about a tenth of what its pixels take.
-DECODED = 10.0
+# What pixels take, as a multiple of the file: of lossy formats about so much, of all others no less
+# than the file. Who has room is not to be refused, so what isn't known counts little.
+LOSSY = (".jpg", ".jpeg", ".webp")
+DECODED = 8.0
 # Weights, moving average and Adam's moments of the networks of a minute's training, twice; MLflow.
-MODEL_BYTES = 100e6
+MODEL_BYTES = 30e6
 
 
 def require_ready(project: Project, params: Params, models: Sequence[str] = ()) -> None:
@@ -137,7 +140,7 @@ def _room(root: Path, datasets: dict[str, Dataset], num_models: int) -> Iterator
     free = shutil.disk_usage(root).free
     if free < needed:
         yield (
-            f"{free / 1e9:.1f} GB are free in {root}, about {needed / 1e9:.1f} are needed for "
+            f"{about_bytes(free)} are free in {root}, about {about_bytes(needed)} are needed for "
             "pictures, models and checkpoints. Make room, or move the project."
         )
 
@@ -148,20 +151,24 @@ def bytes_to_ingest(root: Path, dataset: Dataset) -> float:
 
 
 def _stored_bytes(root: Path, dataset: Dataset) -> Iterator[float]:
-    """About how many bytes the pixels of each source will take."""
+    """About how many bytes the pixels of each source will take.
+
+    Nothing is said of squares out of archives and tables, whose number isn't known before.
+    """
     for source in dataset.sources:
         path = root / source.path if source.path and "://" not in source.path else None
         if path is None or not path.exists():
             continue
-        count = 0
-        size = 0
-        for file in _files(path):
-            count += 1
-            size += file.stat().st_size
-        if dataset.image_size is not None and source.source == "folder":
+        if dataset.image_size is None:
+            yield sum(_pixel_bytes(file) for file in _files(path))
+        elif source.source == "folder":
+            count = sum(1 for _ in _files(path))
             yield count * dataset.image_size**2 * dataset.channels
-        else:
-            yield size * DECODED
+
+
+def _pixel_bytes(file: Path) -> float:
+    factor = DECODED if file.suffix.lower() in LOSSY else 1.0
+    return file.stat().st_size * factor
 
 
 def _files(path: Path) -> Iterator[Path]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from atelier.data.versions import dvc
 from atelier.errors import UsageError
 from atelier.machine import git
 
@@ -25,10 +26,7 @@ GITIGNORE = (
 )
 DVCIGNORE = (
     "# notes of the last ingest on this machine: no part of a version of data/",
-    "/data/*/quarantine.csv",
-    "/data/*/quarantine.png",
-    "/data/*/validation.md",
-    "/data/*/names.csv",
+    *dvc.IGNORED,
 )
 DVC_CONFIG = """\
 [core]

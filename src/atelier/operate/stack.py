@@ -38,7 +38,7 @@ def prepare(project: Project, ports: Mapping[str, int | None]) -> Servers | None
     """
     check_repository(project.root)
     if not (project.root / ".git").exists():
-        raise UsageError(f"{project.root} is no git repository. Run there: git init && dvc init")
+        raise UsageError(f"{project.root} is no git repository. Run there: atelier init")
     _refuse_other_folders(project)
     if is_supervised(project):
         return None

@@ -297,7 +297,7 @@ def test_a_remote_that_cannot_be_used_is_an_error_that_may_pass(project):
 
 def test_a_folder_without_dvc_says_what_to_run(tmp_path):
     (tmp_path / "data").mkdir()
-    with pytest.raises(DataError, match="has no .dvc folder.*git init && dvc init"):
+    with pytest.raises(DataError, match="has no .dvc folder.*atelier init"):
         dvc.track(tmp_path)
     assert os.listdir(tmp_path) == ["data"]
 

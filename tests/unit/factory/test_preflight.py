@@ -43,7 +43,7 @@ def test_everything_is_named_at_once(project, monkeypatch):
         f"{project.root} is in no git repository",
         f"{project.root} has no .dvc folder: nothing would keep the versions of data/",
         f"datasets.photos: {project.root}/raw/photos does not exist",
-        f"0.0 GB are free in {project.root}, about 0.1 are needed for pictures, models and "
+        f"1.0 MB are free in {project.root}, about 30 MB are needed for pictures, models and "
         "checkpoints",
         "device = cuda, and there is no NVIDIA driver",
     ]
@@ -67,9 +67,21 @@ def test_a_missing_default_remote_is_named(project):
 def test_room_is_needed_for_what_is_not_stored_yet_alone(project, monkeypatch):
     (project.root / "raw" / "photos" / "b.jpg").write_bytes(bytes(10**6))
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: usage(0, 0, 120 * 10**6))
-    assert "about 0.1 are needed" in obstacles(project)[0]
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: usage(0, 0, 50 * 10**6))
+    assert "50 MB are free" in obstacles(project)[0] and "about 54 MB" in obstacles(project)[0]
     stored = project.root / "data" / "photos"
     stored.mkdir(parents=True)
     (stored / "dataset.json").write_text("{}")
     assert obstacles(project) == []
+
+
+def test_an_archive_that_becomes_small_squares_needs_no_room_of_its_own(project, monkeypatch):
+    """Who has room is not refused by a guess: what isn't known counts nothing."""
+    (project.root / "raw" / "photos.zip").write_bytes(bytes(10**8))
+    text = SMALLEST.replace("folder, path: raw/photos", "archive, path: raw/photos.zip")
+    project.params_file.write_text(text.replace("photos.zip}", "photos.zip, image_size: 64}"))
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: usage(0, 0, 50 * 10**6))
+    assert obstacles(project) == []
+    project.params_file.write_text(text)  # pictures of their own sizes take what the file takes
+    assert "about 330 MB are needed" in obstacles(project)[0]

@@ -25,7 +25,7 @@ def check_repository(project_root: Path) -> None:
     if not (project_root / ".dvc").is_dir():
         raise DataError(
             f"{project_root} has no .dvc folder: a project is a git repository with DVC set up. "
-            "Run there: git init && dvc init"
+            "Run there: atelier init"
         )
 
 
