@@ -22,6 +22,7 @@ from atelier.training.extension import MOST, draw_images
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
     from atelier.data.store import StoredDataset
 
@@ -71,11 +72,7 @@ def draw_extension(
     limit = model.data.limit or MOST
     train = info.counts["train"]
     count = model.data.extend.images or min(train, limit, MOST)
-    device = choose_device(params.device)
-    served.network.to(device)
-    refiner = getattr(served, "refiner", None)  # versions of before have none
-    if refiner is not None:
-        refiner.to(device)
+    _move_to(choose_device(params.device), served)
     make_deterministic(params.threads)
     assert info.image_size is not None  # it is the GAN's
     shape = count, info.image_size, info.image_size, info.channels
@@ -87,6 +84,14 @@ def draw_extension(
     draw_images(draw, shape, params.seed, generated_file(checkpoints))
     log.info("%s  learns from %d images by %s as well", name, count, version)
     return count
+
+
+def _move_to(device: torch.device, served: Any) -> None:
+    """Move all networks of a served model."""
+    served.network.to(device)
+    refiner = getattr(served, "refiner", None)  # versions of before have none
+    if refiner is not None:
+        refiner.to(device)
 
 
 def _refuse_unfit(

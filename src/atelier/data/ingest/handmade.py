@@ -47,22 +47,9 @@ def store_handmade(
     for number, (pixels_HWC, class_name, split) in enumerate(pictures):
         sha256 = content_hash(pixels_HWC)
         pixels[sha256] = pixels_HWC
-        height, width, channels = pixels_HWC.shape
-        mean, std = picture_statistics(pixels_HWC)
-        candidate = Candidate(
-            name=f"{number}.png",
-            source=0,
-            class_name=class_name,
-            split="",
-            sha256=sha256,
-            height=height,
-            width=width,
-            channels=channels,
-            position=ELSEWHERE if sha256 in known else number,
-            phash=0,
-            mean=mean,
-            std=std,
-        )
+        candidate = _candidate(number, pixels_HWC, class_name, sha256)
+        if sha256 in known:
+            candidate = candidate._replace(position=ELSEWHERE)
         accepted.append(Accepted(candidate, split))
     accepted.sort(key=lambda item: (SPLITS.index(item.split), item.candidate.sha256))
     described = {"source_digest": origin, "quarantined": {}}
@@ -73,3 +60,25 @@ def store_handmade(
         )
         swap_in(root, name, new)
     return read_dataset(root, name)
+
+
+def _candidate(
+    number: int, pixels_HWC: NDArray[np.uint8], class_name: str, sha256: str
+) -> Candidate:
+    """A picture as the reading of a source would find it."""
+    height, width, channels = pixels_HWC.shape
+    mean, std = picture_statistics(pixels_HWC)
+    return Candidate(
+        name=f"{number}.png",
+        source=0,
+        class_name=class_name,
+        split="",
+        sha256=sha256,
+        height=height,
+        width=width,
+        channels=channels,
+        position=number,
+        phash=0,
+        mean=mean,
+        std=std,
+    )
