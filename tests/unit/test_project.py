@@ -25,16 +25,26 @@ def project(tmp_path):
     return Project(tmp_path)
 
 
+def set_in_an_empty_environment(project):
+    """The names of all variables that `set_environment` sets where there are none."""
+    code = (
+        "import os, sys; from pathlib import Path; from atelier.project import *\n"
+        "before = set(os.environ); set_environment(Project(Path(sys.argv[1])))\n"
+        "print(*os.environ.keys() - before)"
+    )
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    command = [sys.executable, "-c", code, str(project.root)]
+    printed = subprocess.run(command, env=kept, capture_output=True, text=True, check=True).stdout
+    return printed.split()
+
+
 @pytest.fixture
-def no_variables(monkeypatch):
+def no_variables(project):
     """An environment without any variable that `set_environment` may set, restored afterwards."""
+    settable = set_in_an_empty_environment(project)
     with pytest.MonkeyPatch.context() as patch:
-        for name in list(os.environ):
-            if name.startswith(("MLFLOW_", "PREFECT_", "DVC_", "OMP_")) or name in (
-                "DO_NOT_TRACK",
-                "NO_PROXY",
-            ):
-                patch.delenv(name)
+        for name in settable:
+            patch.delenv(name, raising=False)
         before = dict(os.environ)
         yield before
         for name in os.environ.keys() - before.keys():
