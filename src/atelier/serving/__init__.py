@@ -6,6 +6,8 @@ It knows no registry.
 from pathlib import Path
 
 _HERE = Path(__file__).parent
-# MLflow stores the first with every version; the second is a program of its own.
+# MLflow stores the first with every version, a restorer's bundle the second; the third is a program
+# of its own.
 SERVED_MODEL = _HERE / "served_model.py"
+TILES = _HERE / "tiles.py"
 INSPECTION = _HERE / "inspection.py"

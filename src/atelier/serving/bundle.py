@@ -9,13 +9,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atelier.serving import TILES
+
 if TYPE_CHECKING:
     from atelier.data.store import DatasetInfo
     from atelier.training.session import Trained
 
 
 def write_bundle(folder: Path, kind: str, trained: Trained, info: DatasetInfo) -> Path:
-    """Write config.json, network.py and weights.safetensors into a new folder; returns it."""
+    """Write config.json, network.py and weights.safetensors into a new folder; returns it.
+
+    A restorer's gets tiles.py as well.
+    """
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True)
@@ -30,6 +35,8 @@ def write_bundle(folder: Path, kind: str, trained: Trained, info: DatasetInfo) -
     (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
     source = inspect.getsource(sys.modules[type(trained.network).__module__])
     (folder / "network.py").write_text(source, encoding="utf-8")
+    if kind == "restoration":
+        shutil.copy(TILES, folder / "tiles.py")
     weights = {
         key: value.detach().cpu().contiguous()
         for key, value in trained.network.state_dict().items()

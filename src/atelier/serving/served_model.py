@@ -14,7 +14,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import uuid
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,7 +26,7 @@ from mlflow.pyfunc import PythonModel
 from safetensors.torch import load_file
 
 BATCH = 256  # images in one pass: bounds memory, does not change the result
-BATCH_PIXELS = 2**19  # in one pass, or one image that has more
+BATCH_PIXELS = 2**19  # in one pass of a classifier
 MOST_VALUES = 2**32  # of an answer: 16 GiB
 MOST_ITERATIONS = 1000
 # How far pixels of an image may lie outside of [0, 1] on average: noise of sigma 0.37 puts black
@@ -39,7 +38,7 @@ EXCESS = 5.0  # of a single pixel: five times the strongest noise that is known,
 class ServedModel(PythonModel):  # type: ignore[misc]
     """One registered version of any kind.
 
-    `bundle` holds config.json, network.py and weights.safetensors.
+    `bundle` holds config.json, network.py and weights.safetensors; a restorer's tiles.py as well.
 
     That of a GAN may hold a restorer as well, in refiner.py and refiner.safetensors, which all its
     images pass through.
@@ -47,6 +46,7 @@ class ServedModel(PythonModel):  # type: ignore[misc]
 
     config: dict[str, Any]
     network: torch.nn.Module
+    restorer: Any  # tiles.Restorer of the network, if it is one
     refiner: torch.nn.Module | None
     # The signature checks the input. Without this MLflow 3.17 warns at every load that `predict`
     # has no type hints.
@@ -59,6 +59,10 @@ class ServedModel(PythonModel):  # type: ignore[misc]
         self.network = _load_network(
             self.config, bundle / "network.py", bundle / "weights.safetensors"
         )
+        if self.config["kind"] == "restoration":
+            name = self.config["network"]["name"]
+            tiles = _load_source(bundle / "tiles.py")
+            self.restorer = tiles.Restorer(name, self.network, self.config["channels"])
         refiner = self.config.get("refiner")
         files = bundle / "refiner.py", bundle / "refiner.safetensors"
         self.refiner = _load_network(refiner, *files) if refiner else None
@@ -92,15 +96,10 @@ class ServedModel(PythonModel):  # type: ignore[misc]
             if self.config["kind"] == "gan":
                 return self._generate(model_input, params)
             x_NCHW = self._checked_images(model_input)
-            answer = (
-                self._classify
-                if self.config["kind"] == "classification"
-                else partial(self._restore, params)
-            )
+            if self.config["kind"] == "restoration":
+                return self.restorer.restore(x_NCHW, self._restorer_arguments(params))
             batch = max(1, min(BATCH, BATCH_PIXELS // x_NCHW[0, 0].numel()))
-            return np.concatenate(
-                [np.asarray(answer(part).cpu()) for part in torch.split(x_NCHW, batch)]
-            )
+            return np.concatenate([self._classify(part) for part in torch.split(x_NCHW, batch)])
 
     def _checked_images(self, given: Any) -> torch.Tensor:
         """x_NCHW as this model can take it; where it can't, a ValueError."""
@@ -122,11 +121,12 @@ class ServedModel(PythonModel):  # type: ignore[misc]
         _refuse_other_ranges(x_NCHW)
         return torch.from_numpy(np.ascontiguousarray(x_NCHW))
 
-    def _classify(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        probabilities_NK: torch.Tensor = self.network(x_NCHW.to(self._device())).softmax(dim=1)
-        return probabilities_NK
+    def _classify(self, x_NCHW: torch.Tensor) -> np.ndarray:
+        logits_NK: torch.Tensor = self.network(x_NCHW.to(self._device()))
+        return logits_NK.softmax(dim=1).cpu().numpy()
 
-    def _restore(self, params: dict[str, Any], x_NCHW: torch.Tensor) -> torch.Tensor:
+    def _restorer_arguments(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Those of the network's `forward`, checked."""
         iterations = _whole_number("iterations", params.get("iterations", 0))
         if not 0 <= iterations <= MOST_ITERATIONS:
             raise ValueError(
@@ -147,8 +147,7 @@ class ServedModel(PythonModel):  # type: ignore[misc]
             )
         if sigma >= 0:
             arguments["sigma"] = float(sigma)
-        x_hat_NCHW: torch.Tensor = self.network(x_NCHW.to(self._device()), **arguments).clamp(0, 1)
-        return x_hat_NCHW
+        return arguments
 
     def _generate(self, requests: pd.DataFrame, params: dict[str, Any]) -> np.ndarray:
         if not isinstance(requests, pd.DataFrame):
@@ -221,20 +220,28 @@ def draw_latents(num_images: int, latent_dim: int, rng: torch.Generator) -> torc
 
 def _refuse_other_ranges(x_NCHW: np.ndarray) -> None:
     for number, x_CHW in enumerate(x_NCHW):
-        if not np.isfinite(x_CHW).all():
+        low = x_CHW.min()
+        high = x_CHW.max()
+        if not (np.isfinite(low) and np.isfinite(high)):
             broken = int((~np.isfinite(x_CHW)).sum())
             raise ValueError(
                 f"image {number} of the input holds {broken} values that are NaN or infinite."
             )
-        low = x_CHW.min()
-        high = x_CHW.max()
-        excess = np.abs(x_CHW - x_CHW.clip(0, 1)).mean(dtype=np.float64)
+        excess = _mean_excess(x_CHW)
         if excess > MEAN_EXCESS or low < -EXCESS or high > 1 + EXCESS:
             raise ValueError(
                 f"image {number} of the input goes from {low:.4g} to {high:.4g}; images are in "
                 "[0, 1], and only noise may leave it. "
                 "Divide 0..255 by 255; of -1..1 take (x + 1) / 2."
             )
+
+
+def _mean_excess(x_CHW: np.ndarray) -> float:
+    """How far values lie outside of [0, 1] on average; row by row, which saves two copies."""
+    excess = 0.0
+    for x_CW in np.moveaxis(x_CHW, 1, 0):
+        excess += np.abs(x_CW - x_CW.clip(0, 1)).sum(dtype=np.float64)
+    return excess / x_CHW.size
 
 
 def _whole_number(name: str, given: Any) -> int:
