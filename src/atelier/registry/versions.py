@@ -162,6 +162,17 @@ class Registry:
             registered = every_page(self._client.search_registered_models)
         return sorted(model.name for model in registered if is_ours(model))
 
+    def aliases(self) -> dict[str, dict[str, int]]:
+        """The number behind each alias of each model of Atelier's; one short question for all."""
+        with self._connection.explain_errors("list aliases"):
+            registered = every_page(self._client.search_registered_models)
+        numbers: dict[str, dict[str, int]] = {}
+        for model in registered:
+            if is_ours(model):
+                own = model.aliases.items()
+                numbers[model.name] = {alias: int(number) for alias, number in own}
+        return numbers
+
     def version(self, model: str, number: int) -> Version:
         """One version by number.
 
