@@ -28,6 +28,7 @@ ROOMS = (
     "training",
     "evaluation",
     "serving",
+    "serving.files",
     "registry",
     "factory",
     "promotion",

@@ -1,14 +1,13 @@
-"""The commands that use models: `atelier generate`, `restore`, `pictures`."""
+"""The commands that use models: `atelier generate`, `pictures`."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from atelier.cli.options import open_registry
+from atelier.cli.options import load_version, open_registry
 from atelier.errors import RegistryError, UsageError
 from atelier.project import open_project
 
@@ -35,7 +34,7 @@ def generate(
     from atelier.ui import outputs
 
     project = open_project()
-    version, served, config = _load(model, "gan")
+    version, served, config = load_version(model, "gan")
     output = output or outputs.default_output(project, f"{version.model}-{version.number}.png")
     outputs.refuse_overwriting(project, output)
     class_names = config["class_names"]
@@ -47,52 +46,6 @@ def generate(
     picture = grid(served.predict(request), columns)
     outputs.write_output(project, output, encode_picture(picture, output))
     print(f"{output}: {num_images} images by {version}")
-
-
-def restore(
-    model: Annotated[str, typer.Argument(help="A restorer.")],
-    inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="Pictures, or folders of pictures.")
-    ],
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="Folder.  [default: results/MODEL-VERSION]"),
-    ] = None,
-    iterations: Annotated[
-        int | None, typer.Option(min=1, help="If recurrent.  [default: as trained]")
-    ] = None,
-    sigma: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Of the noise.  [default: estimated]")
-    ] = None,
-) -> None:
-    """Restore pictures of any size with a registered restorer."""
-    from atelier.serving.restore import restore_files
-    from atelier.ui.outputs import default_output
-
-    version, served, config = _load(model, "restoration")
-    if iterations is not None and "iterations" not in config["network"]:
-        raise UsageError(
-            f"{version} is not recurrent, so --iterations has no meaning. Leave it out."
-        )
-    if sigma is not None and not config["network"].get("noise_level"):
-        raise UsageError(
-            f"{version} is not told the noise level, so --sigma has no meaning. Leave it out."
-        )
-    settings: dict[str, float] = {}
-    if iterations is not None:
-        settings["iterations"] = iterations
-    if sigma is not None:
-        settings["sigma"] = sigma
-    output = output or default_output(open_project(), f"{version.model}-{version.number}")
-    written = restore_files(
-        served,
-        config["channels"],
-        inputs,
-        output,
-        settings,
-        tell=lambda note: print(f"note: {note}", file=sys.stderr),
-    )
-    print(f"{output}: {written} pictures restored by {version}")
 
 
 def pictures(
@@ -131,20 +84,7 @@ def pictures(
         raise RegistryError("; ".join(problems))
 
 
-COMMANDS = (generate, restore, pictures)
-
-
-def _load(reference: str, kind: str) -> tuple[Any, Any, dict[str, Any]]:
-    """The version, its pyfunc and its configuration, of the kind that the command needs."""
-    registry = open_registry()
-    version = registry.resolve(reference)
-    served = registry.load(version)
-    config = served.unwrap_python_model().config
-    if config["kind"] != kind:
-        raise UsageError(
-            f"{version} is a {config['kind']} model; this command needs a {kind} model."
-        )
-    return version, served, config
+COMMANDS = (generate, pictures)
 
 
 def _class_number(wanted: str | None, class_names: list[str]) -> int:

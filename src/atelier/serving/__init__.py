@@ -1,4 +1,4 @@
-"""What leaves the house: the files of a registered version, and what they restore.
+"""What leaves the house: the files of a registered version; `files`: the pictures it restores.
 
 It knows no registry.
 """

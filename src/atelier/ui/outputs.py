@@ -2,7 +2,7 @@
 
 Only what Atelier wrote, and nobody changed since, is replaced.
 The project's record of them is `.atelier/outputs.json`.
-`restore` needs none: its pictures say themselves what they are.
+`restore` needs none: it replaces nothing unless it is told to.
 """
 
 from __future__ import annotations
@@ -54,13 +54,14 @@ def write_output(project: Project, path: Path, content: bytes) -> None:
     record[_key(project, path)] = _digest(content)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, content)
-        _replace(_record_path(project), json.dumps(record, indent=1).encode())
+        replace_file(path, content)
+        replace_file(_record_path(project), json.dumps(record, indent=1).encode())
     except OSError as error:
         raise UsageError(f"{path} can't be written: {error.strerror or error}.") from None
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, with its folder; raises OSError if it can't be."""
     new = path.with_name(f".{path.name}.new")
     new.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -18,15 +18,18 @@ SECONDS_BETWEEN_DRAWINGS = 0.2
 Item = TypeVar("Item")
 
 
-def report_progress(items: Iterable[Item], name: str, total: int | None) -> Iterator[Item]:
+def report_progress(
+    items: Iterable[Item], name: str, total: int | None, doing: str = "reading"
+) -> Iterator[Item]:
     """Pass items on while a progress bar counts them.
 
     Without a terminal, a log line every few seconds counts.
 
     Args:
         items: to be passed on.
-        name: of the dataset that they belong to.
+        name: of the dataset or model that they belong to.
         total: how many there are; None: not known.
+        doing: what is done with them.
     """
     of_all = "" if total is None else f" of {total:,}"
     started = time.monotonic()
@@ -39,11 +42,12 @@ def report_progress(items: Iterable[Item], name: str, total: int | None) -> Iter
                 if now - last_line > SECONDS_BETWEEN_DRAWINGS:
                     last_line = now
                     words = _say_pictures(number, total, now - started)
-                    bars.show(name, f"{name}  reading pictures", number, total, words)
+                    bars.show(name, f"{name}  {doing} pictures", number, total, words)
             elif now - last_line > SECONDS_BETWEEN_LINES:
                 last_line = now
                 rate = number / (now - started)
-                log.info("%s  read %s%s pictures, %.0f/s", name, f"{number:,}", of_all, rate)
+                count = f"{number:,}{of_all}"
+                log.info("%s  %s pictures: %s, %.0f/s", name, doing, count, rate)
         if bars is not None:
             bars.remove(name)
 

@@ -208,7 +208,7 @@ MISTAKES = [
     ),
     (
         "restore photo-denoise/1 params.yaml -o out",
-        2,
+        1,
         "params.yaml: not a picture: none of PNG, JPEG",
     ),
     ("restore photo-denoise/1 none.png -o out", 2, "none.png does not exist."),
@@ -216,12 +216,27 @@ MISTAKES = [
     (
         "restore photo-denoise/1 raw/0.png -o params.yaml/out",
         2,
-        "params.yaml/out/0.png can't be written: ",
+        "params.yaml/out can't be a folder: ",
     ),
     (
         "restore photo-denoise/1 raw -o raw",
         2,
+        "the results would lie in raw, inside of raw, and be inputs of the next run.",
+    ),
+    (
+        "restore photo-denoise/1 raw/0.png -o raw --overwrite",
+        2,
         "raw/0.png is one of the inputs and would be overwritten.",
+    ),
+    (
+        "restore photo-denoise/1 raw -o out --skip-existing --overwrite",
+        2,
+        "--skip-existing and --overwrite exclude each other.",
+    ),
+    (
+        "restore photo-denoise/1 raw -o out --format tiff --quality 80",
+        2,
+        "--quality has no meaning for tiff, which loses nothing.",
     ),
     (
         "restore photo-denoise/1 raw/0.png -o out --iterations 3",

@@ -15,7 +15,6 @@ from atelier.data.sources.decoding import OwnSize, decode
 from atelier.data.sources.opening import open_source
 from atelier.data.sources.pictures import Encoded, Unusable, content_hash
 from atelier.params import Source
-from atelier.serving.restore import read_picture
 
 HEIGHT, WIDTH = 20, 24
 SMOOTH = np.asarray(
@@ -335,15 +334,6 @@ def test_grey_is_the_luma_of_what_people_see(known):
     colours = decode(content, OwnSize(3)).astype(float)
     luma = colours @ np.array([0.299, 0.587, 0.114])
     assert np.abs(decode(content, OwnSize(1))[..., 0] - luma).max() <= 1.01, name
-
-
-def test_restore_sees_what_an_ingest_stores(known, tmp_path):
-    _, content, _ = known
-    (tmp_path / "picture").write_bytes(content)
-    for channels in (1, 3):
-        stored_HWC = decode(content, OwnSize(channels))
-        seen_HWC = np.moveaxis(read_picture(tmp_path / "picture", channels, print)[0], 0, -1)
-        np.testing.assert_array_equal((seen_HWC * 255).round(), stored_HWC)
 
 
 def test_a_folder_and_an_archive_hold_the_same_pictures(tmp_path):

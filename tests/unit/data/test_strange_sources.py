@@ -12,9 +12,13 @@ import pytest
 
 from atelier.data.ingest import stages
 from atelier.data.ingest.state import dataset_state
+from atelier.data.sources.decoding import quiet_pillow
 from atelier.errors import AtelierError
 from atelier.params import Dataset
-from atelier.serving.restore import restore_files
+from atelier.serving.files.batch import restore_files
+from atelier.serving.files.listing import list_jobs
+from atelier.serving.files.picture import read_picture
+from atelier.serving.files.restoring import Wishes
 from tests.support.picture_files import packed
 from tests.unit.data.test_appearance import REFUSED, TABLE
 from tests.unit.data.test_hostile_pictures import SAMPLES
@@ -183,11 +187,17 @@ def test_whatever_lies_in_a_source_gets_an_answer_and_stays_as_it_is(tmp_path, n
     except AtelierError as error:
         str(error).encode()  # can leave the process
     assert digest_of(tmp_path / "raw") == before
-    inputs = [tmp_path / "raw", *(path for path in (tmp_path / "raw").iterdir() if path.is_dir())]
     try:
-        restore_files(Echo(), 3, inputs, tmp_path / "out", {}, str.encode)
+        jobs = list_jobs([tmp_path / "raw"], tmp_path / "out")
     except AtelierError as error:
         str(error).encode()
+        return
+    report = restore_files(Echo, Wishes(3), jobs, "echo")
+    for line in report.problems:
+        line.encode()
     assert digest_of(tmp_path / "raw") == before
-    for result in (tmp_path / "out").glob("*"):
-        assert result.read_bytes()[:4] == b"\x89PNG"
+    results = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(results) == report.num_restored == len(jobs) - len(report.problems)
+    with quiet_pillow():
+        for result in results:
+            read_picture(result.read_bytes())

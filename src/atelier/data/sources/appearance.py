@@ -35,13 +35,13 @@ def appearance(image: Image.Image, content: bytes, mode: str, tell: Tell) -> Ima
         mode: what to return, L or RGB; L is Pillow's luma (ITU-R BT.601).
         tell: is told if colours were converted.
     """
-    gamma = _gamma(image)
+    gamma = own_gamma(image)
     if gamma is not None:
         tell("had a gamma of its own and was converted to sRGB")
     if image.mode.startswith("I;16"):
         colours, alpha = _from_16_bits(image, gamma)
     else:
-        colours, alpha = _split_alpha(image, content)
+        colours, alpha = split_alpha(image, content)
         if gamma is not None:
             colours = _from_gamma(colours, gamma)
     colours = _to_srgb(colours, image.info.get("icc_profile"), tell)
@@ -54,8 +54,13 @@ def appearance(image: Image.Image, content: bytes, mode: str, tell: Tell) -> Ima
     return white.convert(mode)
 
 
-def _split_alpha(image: Image.Image, content: bytes) -> tuple[Image.Image, Image.Image | None]:
-    """Colours in mode L or RGB, and how opaque each pixel is; None where all are."""
+def split_alpha(image: Image.Image, content: bytes) -> tuple[Image.Image, Image.Image | None]:
+    """Colours in mode L or RGB, and how opaque each pixel is; None where all are.
+
+    Args:
+        image: loaded, of 8 bits and a mode in `decoding.MODES`.
+        content: the bytes of its file.
+    """
     colours = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
     if not image.has_transparency_data:
         return image.convert(colours), None
@@ -105,7 +110,7 @@ def _from_16_bits(
     return grey, Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8))
 
 
-def _gamma(image: Image.Image) -> float | None:
+def own_gamma(image: Image.Image) -> float | None:
     """The exponent of a PNG's values; None where it is sRGB's, or something weightier tells."""
     gamma = image.info.get("gamma")
     if not gamma or image.info.keys() & {"srgb", "icc_profile"}:

@@ -82,14 +82,11 @@ def decode(
     Raises:
         Unusable: for whatever the bytes may be.
     """
-    if not content:
-        raise Unusable("empty")
     mode = _mode(form)
-    # A tag or chunk of a damaged file can raise nearly anything inside PIL: `except Exception`.
-    try:
+    with explain_damage(content):
         image: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
-        _refuse_size(*image.size, form)
-        _refuse_channels(image)
+        refuse_size(*image.size, form)
+        refuse_channels(image)
         if _has_more_frames(image):
             tell("holds several frames or pages, of which the first was read")
         # A JPEG's decoder can halve it up to three times, at a fraction of the cost.
@@ -98,6 +95,23 @@ def decode(
         image = tiff.load(image, content)
         ImageOps.exif_transpose(image, in_place=True)
         return _pixels_of(appearance(image, content, mode, tell), form)
+
+
+@contextmanager
+def explain_damage(content: bytes) -> Iterator[None]:
+    """Whatever a decoder raises within becomes a reason why a picture file is refused.
+
+    Args:
+        content: of the file that is decoded within.
+
+    Raises:
+        Unusable: in place of any other error.
+    """
+    if not content:
+        raise Unusable("empty")
+    # A tag or chunk of a damaged file can raise nearly anything inside PIL: `except Exception`.
+    try:
+        yield
     except Unusable:
         raise
     except MemoryError:
@@ -120,7 +134,7 @@ def fit_pixels(pixels_HWC: NDArray[np.uint8], form: Dataset | OwnSize) -> NDArra
         Unusable: if it is too small or too large.
     """
     height, width, channels = pixels_HWC.shape
-    _refuse_size(width, height, form)
+    refuse_size(width, height, form)
     size = form.image_size
     if channels == form.channels and (size is None or (height, width) == (size, size)):
         return pixels_HWC
@@ -133,7 +147,12 @@ def _mode(form: Dataset | OwnSize) -> str:
     return "L" if form.channels == 1 else "RGB"
 
 
-def _refuse_size(width: int, height: int, form: Dataset | OwnSize) -> None:
+def refuse_size(width: int, height: int, form: Dataset | OwnSize) -> None:
+    """Refuse a size that is too large to be decoded, or too small to be of use.
+
+    Raises:
+        Unusable: if it is.
+    """
     size = f"{width} x {height}"
     if width * height > form.max_pixels:
         limit = f"at most {form.max_pixels:,} pixels are decoded"
@@ -143,7 +162,12 @@ def _refuse_size(width: int, height: int, form: Dataset | OwnSize) -> None:
         raise Unusable("too small", f"{size}, {limit}")
 
 
-def _refuse_channels(image: Image.Image) -> None:
+def refuse_channels(image: Image.Image) -> None:
+    """Refuse channels whose meaning is not known.
+
+    Raises:
+        Unusable: if it has such.
+    """
     if image.mode not in MODES:
         raise Unusable("wrong channels", f"{image.mode}, neither grey nor RGB of 8 or 16 bits")
     if isinstance(image, TiffImagePlugin.TiffImageFile):
