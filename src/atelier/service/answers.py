@@ -20,6 +20,7 @@ from atelier.serving.files.picture import (
     with_answers,
     write_picture,
 )
+from atelier.serving.files.writing import fit_to_format
 from atelier.service.batches import Batches, Work
 from atelier.service.fleet import Served
 
@@ -149,10 +150,9 @@ async def _wait(answer: Future[Floats], asks: Request) -> Floats:
 
 
 def _write(picture: Picture, answers: list[Floats], form: Form) -> Answer:
-    restored = with_answers(picture, answers)
     file_format = form.file_format or picture.file_format
-    content = write_picture(restored, file_format, form.quality)
-    return Answer(content, file_format, restored.notes)
+    restored = fit_to_format(with_answers(picture, answers), file_format)
+    return Answer(write_picture(restored, file_format, form.quality), file_format, restored.notes)
 
 
 def _write_grid(x_NCHW: Floats, single: bool, form: Form) -> Answer:
