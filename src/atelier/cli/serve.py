@@ -32,7 +32,9 @@ def serve(
     statistics: Annotated[
         float,
         typer.Option(
-            min=0, max=1, help="Share of requests whose statistics are kept for monitoring; 0: none."
+            min=0,
+            max=1,
+            help="Share of requests whose statistics are kept for monitoring; 0: none.",
         ),
     ] = 0.1,
 ) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from starlette.requests import Request
 
 from atelier.pictures import grid, to_pixels
+from atelier.service.batches import Batches, Work
+from atelier.service.fleet import Served
 from atelier.serving.files.picture import (
     Picture,
     model_input,
@@ -21,13 +24,12 @@ from atelier.serving.files.picture import (
     write_picture,
 )
 from atelier.serving.files.writing import fit_to_format
-from atelier.service.batches import Batches, Work
-from atelier.service.fleet import Served
 
 if TYPE_CHECKING:
     from atelier.service.sightings import Sightings
 
 Floats = NDArray[np.float32]
+Result = TypeVar("Result")
 
 LOOK_SECONDS = 0.5  # how often is looked whether a client still waits
 GRID_COLUMNS = 10
@@ -133,7 +135,7 @@ class Kitchen:
         picture = read_picture(content, self.max_pixels)
         return picture, model_input(picture, 0, channels)
 
-    async def _run(self, do: Any, *arguments: Any) -> Any:
+    async def _run(self, do: Callable[..., Result], *arguments: Any) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self.pool, do, *arguments)
 
 

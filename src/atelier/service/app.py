@@ -1,8 +1,8 @@
 """The routes of the service.
 
-    POST /restore/MODEL    multipart `file`: a picture in, the restored picture out
-    POST /generate/MODEL   JSON: images of a GAN as one picture
-    GET  /models, /health, /metrics, /openapi.json; and pages for people: /, /docs
+POST /restore/MODEL    multipart `file`: a picture in, the restored picture out
+POST /generate/MODEL   JSON: images of a GAN as one picture
+GET  /models, /health, /metrics, /openapi.json; and pages for people: /, /docs
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -170,7 +170,8 @@ def _add_errors(app: FastAPI) -> None:
         return JSONResponse({"detail": str(error)}, status, headers)
 
     def explain_unusable(request: Request, error: Exception) -> JSONResponse:
-        status = 413 if str(error).startswith("too many pixels") else 422
+        is_large = isinstance(error, Unusable) and error.reason == "too many pixels"
+        status = 413 if is_large else 422
         return JSONResponse({"detail": f"the picture can't be used: {error}."}, status)
 
     def explain_memory(request: Request, error: Exception) -> JSONResponse:
@@ -216,7 +217,7 @@ def _add_work(app: FastAPI, service: Service) -> None:
     ) -> Response:
         """Images of a GAN, in a grid."""
         served = service.find(model, "gan")
-        row = {"num_images": wish.number, "seed": wish.seed}
+        row: dict[str, float] = {"num_images": wish.number, "seed": wish.seed}
         row["class"] = class_number(wish.wanted, served)
         if wish.truncation is not None:
             row["truncation"] = wish.truncation

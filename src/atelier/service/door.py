@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-
-class TooLarge(Exception):
-    """A request's body goes on beyond what is allowed."""
 
 
 class Door:
@@ -43,31 +40,19 @@ class Door:
             self._inside -= 1
 
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = JSONResponse(
-            {"detail": f"the request has more than {self._max_bytes:,} bytes. Send less."}, 413
-        )
+        reason = f"the request has more than {self._max_bytes:,} bytes. Send less."
         length = Headers(scope=scope).get("content-length", "")
         if length.isdecimal() and int(length) > self._max_bytes:
-            await refusal(scope, receive, send)
+            await JSONResponse({"detail": reason}, 413)(scope, receive, send)
             return
         num_bytes = 0
-        has_begun = False
 
         async def counted() -> Message:
             nonlocal num_bytes
             message = await receive()
             num_bytes += len(message.get("body", b""))
             if num_bytes > self._max_bytes:
-                raise TooLarge
+                raise HTTPException(413, reason)
             return message
 
-        async def noted(message: Message) -> None:
-            nonlocal has_begun
-            has_begun = True
-            await send(message)
-
-        try:
-            await self._app(scope, counted, noted)
-        except TooLarge:
-            if not has_begun:
-                await refusal(scope, receive, send)
+        await self._app(scope, counted, send)
