@@ -5,6 +5,7 @@ They are called as MLflow calls a restorer.
 
 import os
 import signal
+import time
 
 import numpy as np
 
@@ -36,4 +37,12 @@ class Mortal(Echo):
     def predict(self, x_NCHW, params=None):
         if round(float(x_NCHW[0, 0, 0, 0]) * 255) == DEADLY:
             os.kill(os.getpid(), signal.SIGKILL)
+        return super().predict(x_NCHW)
+
+
+class Sleeper(Echo):
+    """Takes its time."""
+
+    def predict(self, x_NCHW, params=None):
+        time.sleep(60)
         return super().predict(x_NCHW)

@@ -3,6 +3,10 @@
 import io
 import os
 import resource
+import signal
+import subprocess
+import sys
+import time
 import tracemalloc
 from functools import partial
 from pathlib import Path
@@ -124,6 +128,51 @@ def children():
     for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
         found.append(Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " "))
     return found
+
+
+AT_WORK = """
+from pathlib import Path
+from atelier.serving.files.batch import restore_files
+from atelier.serving.files.listing import list_jobs
+from atelier.serving.files.restoring import Wishes
+from tests.support.echoes import Sleeper
+restore_files(Sleeper, Wishes(3), list_jobs([Path("in")], Path("out")), "sleeper", 2)
+"""
+
+
+@pytest.mark.service
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_no_process_outlives_a_command_that_is_ended(root, number):
+    with subprocess.Popen([sys.executable, "-c", AT_WORK], stderr=subprocess.DEVNULL) as command:
+        workers = []
+        wait_until(lambda: len(worker_ids(command.pid, workers)) == 2)
+        time.sleep(3)  # until they have their pictures, most often
+        command.send_signal(number)
+        command.wait(timeout=30)
+    wait_until(lambda: not any(map(is_at_work, workers)))
+
+
+def is_at_work(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def wait_until(is_so):
+    end = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def worker_ids(pid, known):
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        command_line = Path(f"/proc/{child}/cmdline").read_text()
+        if "spawn_main" in command_line and child not in known:
+            known.append(child)
+    return known
 
 
 def test_a_full_disk_ends_with_the_reason_and_keeps_what_is_done(root):
