@@ -31,6 +31,15 @@ class Enlarger(Echo):
         return super().predict(x_NCHW).repeat(2, axis=2).repeat(2, axis=3)
 
 
+class Choosy(Echo):
+    """Takes no picture that is wider than high, as torch says it."""
+
+    def predict(self, x_NCHW, params=None):
+        if x_NCHW.shape[3] > x_NCHW.shape[2]:
+            raise RuntimeError("sizes don't match\nand much more")
+        return super().predict(x_NCHW)
+
+
 class Mortal(Echo):
     """Is killed, as for want of memory, by one picture."""
 

@@ -27,7 +27,7 @@ from atelier.serving.files.restoring import Wishes
 from atelier.serving.files.workers import restore_in_processes
 from atelier.serving.served_model import ServedModel
 from atelier.training.session import Trained
-from tests.support.echoes import DEADLY, Echo, Enlarger, Mortal
+from tests.support.echoes import DEADLY, Choosy, Echo, Enlarger, Mortal
 from tests.support.picture_files import encoded, write_files
 
 SIZE = (16, 12)
@@ -64,6 +64,7 @@ def test_every_picture_lies_under_its_name_as_it_was(root):
     assert len(results()) == NUM_PICTURES  # and nothing half-written
 
 
+@pytest.mark.service
 def test_two_processes_give_the_same_as_one(root):
     restore_files(Echo, Wishes(3), jobs(), "echo")
     alone = results()
@@ -72,7 +73,7 @@ def test_two_processes_give_the_same_as_one(root):
     assert results() == alone
 
 
-@pytest.mark.parametrize("num_processes", [1, 2])
+@pytest.mark.parametrize("num_processes", [1, pytest.param(2, marks=pytest.mark.service)])
 def test_broken_ones_are_named_and_the_others_restored(root, num_processes):
     broken = {"in/3.png": b"", "in/5.png": b"no picture", "in/7.png": encoded(SIZE)[:-40]}
     write_files(root, broken)
@@ -85,12 +86,34 @@ def test_broken_ones_are_named_and_the_others_restored(root, num_processes):
     ]
 
 
+@pytest.mark.service
 def test_a_process_that_is_killed_names_its_picture_and_the_others_go_on(root):
     write_files(root, {"in/4.png": encoded_as(DEADLY)})
     report = restore_files(Mortal, Wishes(3), jobs(), "mortal", 2)
     assert report.num_restored == NUM_PICTURES - 1 == len(results())
     (problem,) = report.problems
     assert problem.startswith("in/4.png: its process was ended by SIGKILL, mostly for want of mem")
+
+
+def test_what_the_model_cannot_take_is_said_of_that_picture(root):
+    write_files(root, {"in/3.png": encoded((10, 12))})
+    report = restore_files(Choosy, Wishes(3), jobs(), "choosy")
+    assert report.num_restored == 1
+    assert len(report.problems) == NUM_PICTURES - 1
+    assert report.problems[0] == (
+        "in/0.png: its 16 x 12 pixels are not what the model can restore: sizes don't match."
+    )
+
+
+def test_an_animation_that_does_not_fit_is_named_and_the_others_restored(root):
+    frames = [Image.new("RGB", SIZE, (level, 0, 0)) for level in (0, 99)]
+    frames[0].save("in/3.png", save_all=True, append_images=frames[1:])
+    report = restore_files(Echo, Wishes(3, file_format="JPEG"), jobs(file_format="JPEG"), "echo")
+    assert report.problems == [
+        "in/3.png: 2 frames or pages don't fit into JPEG, which holds one picture. Choose the "
+        "format png, webp or tiff."
+    ]
+    assert len(results()) == NUM_PICTURES - 1
 
 
 def encoded_as(level):
@@ -103,18 +126,20 @@ def fail_to_load():
     raise RegistryError("its files are damaged")
 
 
-@pytest.mark.parametrize("num_processes", [1, 2])
+@pytest.mark.parametrize("num_processes", [1, pytest.param(2, marks=pytest.mark.service)])
 def test_a_model_that_cannot_be_loaded_is_told_once(root, num_processes):
     with pytest.raises(RegistryError, match="its files are damaged"):
         restore_files(fail_to_load, Wishes(3), jobs(), "model", num_processes)
     assert not (root / "out").exists()
 
 
+@pytest.mark.service
 def test_a_process_that_dies_before_it_has_its_model_ends_the_command(root):
     with pytest.raises(UsageError, match="exit code 3 while it loaded the model"):
         restore_files(partial(os._exit, 3), Wishes(3), jobs(), "model", 2)
 
 
+@pytest.mark.service
 def test_no_process_is_left_when_nobody_asks_any_more(root):
     outcomes = restore_in_processes(Echo, Wishes(3), jobs(), 2)
     next(outcomes)
@@ -287,6 +312,7 @@ def test_iterations_reach_the_network_and_none_means_as_trained(root, bundle):
     assert found[0] != found[2]
 
 
+@pytest.mark.service
 def test_a_real_model_gives_the_same_in_two_processes(root, bundle):
     found = []
     for num_processes in (1, 2):

@@ -2,6 +2,7 @@
 
 import io
 import re
+import struct
 
 import numpy as np
 import pytest
@@ -241,6 +242,18 @@ def test_the_place_can_be_dropped_and_nothing_else_is():
     assert exif.get_ifd(EXIF)[DATE] == "2020:01:02 03:04:05"
     bare = read_picture(encoded()).exif
     assert without_gps(bare) is bare is None
+
+
+def test_the_preview_of_a_photograph_is_dropped_since_it_shows_it_as_it_was():
+    directory = struct.pack("<HHHI4sI", 1, MAKE, 2, 4, b"Cam\0", 26)
+    preview = struct.pack("<HHHIII", 1, 513, 4, 1, 44, 0) + b"a small picture"
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + directory + preview
+    content = encoded(file_format="JPEG", exif=exif)
+    assert b"a small picture" in content
+    written = write_picture(through(read_picture(content), Echo()))
+    assert b"a small picture" not in written
+    with Image.open(io.BytesIO(written)) as image:
+        assert dict(image.getexif()) == {MAKE: "Cam"}
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
