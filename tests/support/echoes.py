@@ -5,6 +5,7 @@ They are called as MLflow calls a restorer.
 
 import os
 import signal
+import time
 
 import numpy as np
 
@@ -30,10 +31,27 @@ class Enlarger(Echo):
         return super().predict(x_NCHW).repeat(2, axis=2).repeat(2, axis=3)
 
 
+class Choosy(Echo):
+    """Takes no picture that is wider than high, as torch says it."""
+
+    def predict(self, x_NCHW, params=None):
+        if x_NCHW.shape[3] > x_NCHW.shape[2]:
+            raise RuntimeError("sizes don't match\nand much more")
+        return super().predict(x_NCHW)
+
+
 class Mortal(Echo):
     """Is killed, as for want of memory, by one picture."""
 
     def predict(self, x_NCHW, params=None):
         if round(float(x_NCHW[0, 0, 0, 0]) * 255) == DEADLY:
             os.kill(os.getpid(), signal.SIGKILL)
+        return super().predict(x_NCHW)
+
+
+class Sleeper(Echo):
+    """Takes its time."""
+
+    def predict(self, x_NCHW, params=None):
+        time.sleep(60)
         return super().predict(x_NCHW)

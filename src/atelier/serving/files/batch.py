@@ -34,7 +34,8 @@ class Report:
     def add(self, job: Job, outcome: Outcome) -> None:
         """Count one more."""
         if outcome.problem is not None:
-            self.problems.append(f"{escape(str(job.source))}: {outcome.problem}.")
+            problem = outcome.problem.removesuffix(".")
+            self.problems.append(f"{escape(str(job.source))}: {problem}.")
             return
         self.num_restored += 1
         for words in outcome.notes:

@@ -78,7 +78,10 @@ def list_jobs(
                 raise UsageError(
                     f"{target} is one of the inputs and would be overwritten. Name another folder."
                 )
-    return _without_existing(jobs, existing)
+    remaining = _without_existing(jobs, existing)
+    if len(remaining) < len(jobs):
+        tell(f"{len(jobs) - len(remaining)} pictures were restored before and were left out")
+    return remaining
 
 
 def _find(path: Path, output: Path, tell: Callable[[str], None]) -> Iterator[tuple[Path, Path]]:

@@ -42,8 +42,7 @@ def read_metadata(image: Image.Image) -> Metadata:
     """Metadata of any picture but a TIFF, opened by Pillow."""
     dpi = image.info.get("dpi")
     try:
-        given = image.getexif()
-        orientation = given.get(ORIENTATION, 1)
+        orientation = image.getexif().get(ORIENTATION, 1)
         exif = _without(image.info.get("exif"), ORIENTATION)
     except Exception:  # damaged tags can raise nearly anything, and are no reason to refuse pixels
         return Metadata(dpi=_usable(dpi))
@@ -125,13 +124,12 @@ def _parse(exif: bytes) -> Image.Exif:
 
 
 def _without(exif: bytes | None, tag: int) -> bytes | None:
-    """The camera's data without a tag; the very same bytes where they haven't it."""
+    """The camera's data without a tag, nor the preview, which shows the picture as it was."""
     if not exif:
         return None
     given = _parse(exif)
-    if tag not in given:
-        return exif
-    del given[tag]
+    if tag in given:
+        del given[tag]
     return given.tobytes() if len(given) else None
 
 

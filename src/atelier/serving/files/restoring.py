@@ -104,13 +104,14 @@ def _ask(served: Any, picture: Picture, wishes: Wishes) -> Iterator[NDArray[np.f
         x_1CHW = model_input(picture, number, wishes.channels)
         try:
             yield served.predict(x_1CHW, params=dict(wishes.settings) or None)
-        except (MemoryError, RuntimeError) as error:
+        except (MemoryError, RuntimeError, ValueError) as error:
             height, width = pixels_HWC.shape[:2]
             # Of the CPU's memory torch has no error of its own.
             if isinstance(error, MemoryError) or "memory" in str(error):
                 problem = "need more memory than there is. Cut the picture into parts"
             else:
-                problem = f"are not what the model can restore: {str(error).splitlines()[0]}"
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                problem = f"are not what the model can restore: {reason}"
             raise UsageError(f"its {width} x {height} pixels {problem}") from None
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -110,6 +112,7 @@ def _work(connection: Connection, load: Load, wishes: Wishes, num_threads: int) 
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the command, which ends this
+    threading.Thread(target=_end_with_command, daemon=True).start()
     torch.set_num_threads(num_threads)
     with quiet_pillow():
         try:
@@ -119,5 +122,13 @@ def _work(connection: Connection, load: Load, wishes: Wishes, num_threads: int) 
                 connection.send(restore_file(served, wishes, connection.recv()))
         except AtelierError as error:
             connection.send(error)
-        except (EOFError, BrokenPipeError):  # all is done, or the command was killed
+        except EOFError:  # all is done
             return
+
+
+def _end_with_command() -> None:
+    """End this process when the command is killed, which can't end it any more."""
+    command = multiprocessing.parent_process()
+    if command is not None:
+        wait([command.sentinel])
+        os._exit(1)

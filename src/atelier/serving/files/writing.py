@@ -64,6 +64,8 @@ def fit_to_format(picture: Picture, file_format: str) -> Picture:
         notes.append(f"with transparency came out on white, since {file_format} holds none")
         pairs = zip(picture.frames, picture.alpha, strict=True)
         picture = replace(picture, frames=[_on_white(*pair) for pair in pairs], alpha=None)
+    if file_format == "GIF" and picture.frames[0].shape[2] == 3:
+        notes.append("came out with at most 256 colours a frame, since GIF holds no more")
     if picture.icc is not None and file_format in WITHOUT_PROFILE:
         notes.append(f"with a colour profile lost it, since {file_format} holds none")
         picture = replace(picture, icc=None)

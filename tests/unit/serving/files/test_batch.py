@@ -3,6 +3,10 @@
 import io
 import os
 import resource
+import signal
+import subprocess
+import sys
+import time
 import tracemalloc
 from functools import partial
 from pathlib import Path
@@ -23,7 +27,7 @@ from atelier.serving.files.restoring import Wishes
 from atelier.serving.files.workers import restore_in_processes
 from atelier.serving.served_model import ServedModel
 from atelier.training.session import Trained
-from tests.support.echoes import DEADLY, Echo, Enlarger, Mortal
+from tests.support.echoes import DEADLY, Choosy, Echo, Enlarger, Mortal
 from tests.support.picture_files import encoded, write_files
 
 SIZE = (16, 12)
@@ -60,6 +64,7 @@ def test_every_picture_lies_under_its_name_as_it_was(root):
     assert len(results()) == NUM_PICTURES  # and nothing half-written
 
 
+@pytest.mark.service
 def test_two_processes_give_the_same_as_one(root):
     restore_files(Echo, Wishes(3), jobs(), "echo")
     alone = results()
@@ -68,7 +73,7 @@ def test_two_processes_give_the_same_as_one(root):
     assert results() == alone
 
 
-@pytest.mark.parametrize("num_processes", [1, 2])
+@pytest.mark.parametrize("num_processes", [1, pytest.param(2, marks=pytest.mark.service)])
 def test_broken_ones_are_named_and_the_others_restored(root, num_processes):
     broken = {"in/3.png": b"", "in/5.png": b"no picture", "in/7.png": encoded(SIZE)[:-40]}
     write_files(root, broken)
@@ -81,12 +86,34 @@ def test_broken_ones_are_named_and_the_others_restored(root, num_processes):
     ]
 
 
+@pytest.mark.service
 def test_a_process_that_is_killed_names_its_picture_and_the_others_go_on(root):
     write_files(root, {"in/4.png": encoded_as(DEADLY)})
     report = restore_files(Mortal, Wishes(3), jobs(), "mortal", 2)
     assert report.num_restored == NUM_PICTURES - 1 == len(results())
     (problem,) = report.problems
     assert problem.startswith("in/4.png: its process was ended by SIGKILL, mostly for want of mem")
+
+
+def test_what_the_model_cannot_take_is_said_of_that_picture(root):
+    write_files(root, {"in/3.png": encoded((10, 12))})
+    report = restore_files(Choosy, Wishes(3), jobs(), "choosy")
+    assert report.num_restored == 1
+    assert len(report.problems) == NUM_PICTURES - 1
+    assert report.problems[0] == (
+        "in/0.png: its 16 x 12 pixels are not what the model can restore: sizes don't match."
+    )
+
+
+def test_an_animation_that_does_not_fit_is_named_and_the_others_restored(root):
+    frames = [Image.new("RGB", SIZE, (level, 0, 0)) for level in (0, 99)]
+    frames[0].save("in/3.png", save_all=True, append_images=frames[1:])
+    report = restore_files(Echo, Wishes(3, file_format="JPEG"), jobs(file_format="JPEG"), "echo")
+    assert report.problems == [
+        "in/3.png: 2 frames or pages don't fit into JPEG, which holds one picture. Choose the "
+        "format png, webp or tiff."
+    ]
+    assert len(results()) == NUM_PICTURES - 1
 
 
 def encoded_as(level):
@@ -99,18 +126,20 @@ def fail_to_load():
     raise RegistryError("its files are damaged")
 
 
-@pytest.mark.parametrize("num_processes", [1, 2])
+@pytest.mark.parametrize("num_processes", [1, pytest.param(2, marks=pytest.mark.service)])
 def test_a_model_that_cannot_be_loaded_is_told_once(root, num_processes):
     with pytest.raises(RegistryError, match="its files are damaged"):
         restore_files(fail_to_load, Wishes(3), jobs(), "model", num_processes)
     assert not (root / "out").exists()
 
 
+@pytest.mark.service
 def test_a_process_that_dies_before_it_has_its_model_ends_the_command(root):
     with pytest.raises(UsageError, match="exit code 3 while it loaded the model"):
         restore_files(partial(os._exit, 3), Wishes(3), jobs(), "model", 2)
 
 
+@pytest.mark.service
 def test_no_process_is_left_when_nobody_asks_any_more(root):
     outcomes = restore_in_processes(Echo, Wishes(3), jobs(), 2)
     next(outcomes)
@@ -124,6 +153,51 @@ def children():
     for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
         found.append(Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " "))
     return found
+
+
+AT_WORK = """
+from pathlib import Path
+from atelier.serving.files.batch import restore_files
+from atelier.serving.files.listing import list_jobs
+from atelier.serving.files.restoring import Wishes
+from tests.support.echoes import Sleeper
+restore_files(Sleeper, Wishes(3), list_jobs([Path("in")], Path("out")), "sleeper", 2)
+"""
+
+
+@pytest.mark.service
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_no_process_outlives_a_command_that_is_ended(root, number):
+    with subprocess.Popen([sys.executable, "-c", AT_WORK], stderr=subprocess.DEVNULL) as command:
+        workers = []
+        wait_until(lambda: len(worker_ids(command.pid, workers)) == 2)
+        time.sleep(3)  # until they have their pictures, most often
+        command.send_signal(number)
+        command.wait(timeout=30)
+    wait_until(lambda: not any(map(is_at_work, workers)))
+
+
+def is_at_work(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def wait_until(is_so):
+    end = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def worker_ids(pid, known):
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        command_line = Path(f"/proc/{child}/cmdline").read_text()
+        if "spawn_main" in command_line and child not in known:
+            known.append(child)
+    return known
 
 
 def test_a_full_disk_ends_with_the_reason_and_keeps_what_is_done(root):
@@ -238,6 +312,7 @@ def test_iterations_reach_the_network_and_none_means_as_trained(root, bundle):
     assert found[0] != found[2]
 
 
+@pytest.mark.service
 def test_a_real_model_gives_the_same_in_two_processes(root, bundle):
     found = []
     for num_processes in (1, 2):

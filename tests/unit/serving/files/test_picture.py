@@ -2,12 +2,16 @@
 
 import io
 import re
+import struct
 
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
+from atelier.data.sources.decoding import quiet_pillow
 from atelier.data.sources.pictures import Unusable
 from atelier.errors import UsageError
 from atelier.serving.files import exchange, reading
@@ -21,7 +25,9 @@ from atelier.serving.files.picture import (
 )
 from tests.support.echoes import Echo, Enlarger
 from tests.support.picture_files import encoded
+from tests.support.properties import examples
 from tests.unit.data.test_appearance import ADOBE_RGB, REFUSED, TABLE, png, profile
+from tests.unit.data.test_hostile_pictures import SAMPLES
 
 HEIGHT, WIDTH = 20, 24
 DRAW = np.random.default_rng(0)
@@ -238,6 +244,18 @@ def test_the_place_can_be_dropped_and_nothing_else_is():
     assert without_gps(bare) is bare is None
 
 
+def test_the_preview_of_a_photograph_is_dropped_since_it_shows_it_as_it_was():
+    directory = struct.pack("<HHHI4sI", 1, MAKE, 2, 4, b"Cam\0", 26)
+    preview = struct.pack("<HHHIII", 1, 513, 4, 1, 44, 0) + b"a small picture"
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + directory + preview
+    content = encoded(file_format="JPEG", exif=exif)
+    assert b"a small picture" in content
+    written = write_picture(through(read_picture(content), Echo()))
+    assert b"a small picture" not in written
+    with Image.open(io.BytesIO(written)) as image:
+        assert dict(image.getexif()) == {MAKE: "Cam"}
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("deep", [False, True])
 def test_every_orientation_is_applied(orientation, deep):
@@ -444,6 +462,29 @@ def test_all_pages_of_a_tiff_are_restored(kind):
 def test_what_cannot_be_read_is_refused_with_the_reason(content, reason):
     with pytest.raises(Unusable, match=f"^{re.escape(reason)}"):
         read_picture(content)
+
+
+DEEP_SAMPLES = [
+    png(DEEP, 16),
+    tiff(DEEP[..., :3], photometric="rgb"),
+    tiff(DEEP[..., :3], photometric="rgb", compression="zlib", predictor=True),
+]
+
+
+@examples(10)
+@given(st.sampled_from([*SAMPLES, *DEEP_SAMPLES, photograph()]), st.data())
+def test_a_file_with_changed_bytes_or_cut_is_restored_or_refused(sample, data):
+    content = bytearray(sample)
+    for _ in range(data.draw(st.integers(0, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    content = bytes(content[: data.draw(st.sampled_from([len(content), len(content) - 9, 60]))])
+    with quiet_pillow():
+        try:
+            picture = read_picture(content, max_pixels=100_000)
+        except Unusable:
+            return
+        written = write_picture(through(picture, Echo()))
+        assert read_picture(written).frames[0].shape == picture.frames[0].shape
 
 
 def test_a_bomb_is_refused_by_its_header():
