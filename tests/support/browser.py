@@ -15,7 +15,7 @@ class Browser:
     """Opens pages; `asked` are the addresses that it wanted from any host but its own maker's."""
 
     def __init__(self, program, folder, port, asked):
-        self._command = [
+        self.command = [
             program,
             "--headless",
             "--no-sandbox",
@@ -31,7 +31,7 @@ class Browser:
         self.asked = asked
 
     def _run(self, *words):
-        done = subprocess.run([*self._command, *words], capture_output=True, text=True, timeout=180)
+        done = subprocess.run([*self.command, *words], capture_output=True, text=True, timeout=180)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

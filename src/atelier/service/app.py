@@ -13,14 +13,12 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import FastAPI, File, HTTPException, Query, Request, Response, UploadFile
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.staticfiles import StaticFiles
 
 from atelier.data.sources.decoding import quiet_pillow
 from atelier.data.sources.pictures import Unusable
@@ -31,8 +29,8 @@ from atelier.service.door import Door
 from atelier.service.fleet import Fleet, Served
 from atelier.service.measures import Measures
 from atelier.service.sightings import Sightings
+from atelier.service.website import Website
 
-PAGES = Path(__file__).parent / "pages"
 AT_ONCE = 4  # requests may be inside for each picture that may wait: they decode, or are read
 MOST_IMAGES = 1024
 CLOSED = 499  # nginx's number for a client that went away; nobody reads the answer
@@ -156,7 +154,7 @@ def build_app(service: Service) -> FastAPI:
     _add_errors(app)
     _add_work(app, service)
     _add_views(app, service)
-    app.mount("/", StaticFiles(directory=PAGES, html=True))
+    app.mount("/", Website())
     return app
 
 
