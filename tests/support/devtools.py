@@ -105,8 +105,8 @@ class Tab:
         """The mouse, on an element; `share` of its width from the left."""
         box = self.get(
             f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
-            "e.scrollIntoView({block: 'center'}); const b = e.getBoundingClientRect();"
-            "return [b.x, b.y, b.width, b.height]; })()"
+            "e.scrollIntoView({block: 'center', behavior: 'instant'});"
+            "const b = e.getBoundingClientRect(); return [b.x, b.y, b.width, b.height]; })()"
         )
         at = {"x": box[0] + share * box[2], "y": box[1] + box[3] / 2}
         for kind in ("mousePressed", "mouseReleased"):

@@ -188,12 +188,12 @@ def _add_work(app: FastAPI, service: Service) -> None:
         model: str,
         request: Request,
         file: Annotated[UploadFile, File(description="PNG, JPEG, WebP, TIFF, GIF or BMP.")],
-        format: Annotated[Format | None, Query(description="Of the answer; else as asked.")] = None,
+        format: Annotated[Format | None, Query(description="Of the answer; else as it came.")] = None,
         quality: Annotated[int | None, Query(ge=1, le=100, description="JPEG and WebP.")] = None,
         sigma: Annotated[float | None, Query(ge=0, le=1, description="Of the noise.")] = None,
         iterations: Annotated[int | None, Query(ge=1, description="If recurrent.")] = None,
     ) -> Response:
-        """A picture, restored. `curl -F file=@a.jpg http://.../restore/MODEL -o b.jpg`."""
+        """A picture, restored."""
         given = {"sigma": sigma, "iterations": iterations}
         settings = {name: value for name, value in given.items() if value is not None}
         served = service.find(model, "restoration")

@@ -8,6 +8,9 @@ from starlette.testclient import TestClient
 from atelier.service.app import Limits, Service, build_app
 from atelier.service.fleet import Fleet
 from atelier.service.sightings import Sightings
+from tests.support.browser import open_browser
+from tests.support.devtools import open_tab
+from tests.support.live_service import live_service
 from tests.support.served import COLOUR, ENLARGE, GAN, GREY, let_answer, register
 
 MODELS = {
@@ -65,3 +68,46 @@ def encode():
         return content.getvalue()
 
     return encoded
+
+
+@pytest.fixture(scope="module")
+def address(champions, tmp_path_factory):
+    """Of a service with all champions, on a real socket."""
+    with live_service(champions, tmp_path_factory.mktemp("service")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A real one."""
+    with open_browser(tmp_path_factory.mktemp("unused")) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def window(browser, address, tmp_path_factory):
+    """A tab that reaches the service and nobody else."""
+    with open_tab(browser, tmp_path_factory.mktemp("profile"), address) as tab:
+        yield tab
+
+
+@pytest.fixture
+def tab(window):
+    """A window of ordinary size, with nothing in it and nothing complained of yet."""
+    window.open("about:blank")
+    window.resize(1100, 900)
+    window.requests.clear()
+    window.complaints.clear()
+    return window
+
+
+@pytest.fixture
+def picture_file(encode, tmp_path):
+    """The file of a random picture, by its name and what `encode` takes."""
+
+    def written(name, *form, **options):
+        path = tmp_path / name
+        path.write_bytes(encode(*form, **options))
+        return path
+
+    return written

@@ -20,7 +20,9 @@ def filled(registry, folder):
     for _ in range(2):
         register(registry, folder, "denoise", "restoration", GREY)
     let_answer(registry, "denoise", 1)
-    let_answer(registry, "clothes", register(registry, folder, "clothes", "classification", CLASSIFIER))
+    let_answer(
+        registry, "clothes", register(registry, folder, "clothes", "classification", CLASSIFIER)
+    )
     register(registry, folder, "waiting", "restoration", GREY)
     return registry
 

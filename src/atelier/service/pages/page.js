@@ -24,7 +24,7 @@ function cardOf(model) {
   radio.value = model.name;
   radio.checked = model.name === chosen;
   const since = new Date(1000 * model.since).toLocaleString([], {
-    dateStyle: "medium",
+    dateStyle: "short",
     timeStyle: "short",
   });
   card.append(
@@ -39,9 +39,9 @@ function cardOf(model) {
 function abilityOf(model) {
   const kind = model.channels === 1 ? "grey" : "colour";
   if (model.kind === "gan") {
-    return `generates images in ${kind}, ${model.image_size} × ${model.image_size}`;
+    return `generates images in ${kind}, ${model.image_size}\u00a0×\u00a0${model.image_size}`;
   }
-  if (model.upscale > 1) return `enlarges pictures in ${kind} ${model.upscale} times`;
+  if (model.upscale > 1) return `enlarges pictures in ${kind} ${model.upscale}\u00a0times`;
   return `restores pictures in ${kind}`;
 }
 

@@ -88,6 +88,7 @@ export function show({ before, after, file, stem, alt, status, caption, facts })
   $("facts").replaceChildren(...lines);
   $("result").removeAttribute("aria-busy");
   $("result").hidden = false;
+  $("result").scrollIntoView({ block: "nearest" }); // on a phone it lies below the form
 }
 
 function setStage({ width, height }, compares) {
@@ -97,8 +98,8 @@ function setStage({ width, height }, compares) {
   figure.style.setProperty("--ratio", width / height);
   $("stage").classList.toggle("small", width < SMALLEST);
   $("stage").classList.toggle("compares", compares);
-  $("line").hidden = !compares;
-  $("slider").hidden = !compares;
+  $("marks").hidden = !compares;
+  $("share").hidden = !compares;
   setShare(50);
 }
 
@@ -126,7 +127,7 @@ function sizeOf(num_bytes) {
 /** Mouse and finger on the picture itself move the slider below it. */
 function followPointer(event) {
   if (event.type === "pointermove" && !event.buttons) return;
-  if ($("slider").hidden) return;
+  if ($("share").hidden) return;
   const box = $("stage").getBoundingClientRect();
   setShare((100 * (event.clientX - box.left)) / box.width);
   if (event.type === "pointerdown") $("stage").setPointerCapture(event.pointerId);
