@@ -1,52 +1,16 @@
-"""The commands that use models: `atelier generate`, `restore`, `pictures`."""
+"""The commands that show what models do: `atelier restore`, `pictures`."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from atelier.cli.options import open_registry
+from atelier.cli.options import load_served, open_registry
 from atelier.errors import RegistryError, UsageError
 from atelier.project import open_project
-
-
-def generate(
-    model: Annotated[str, typer.Argument(help="A GAN.")],
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="The grid.  [default: results/MODEL-VERSION.png]"),
-    ] = None,
-    num_images: Annotated[int, typer.Option("-n", min=1, max=10_000, help="How many images.")] = 64,
-    wanted: Annotated[
-        str | None, typer.Option("--class", help="Name or number of a class.  [default: all]")
-    ] = None,
-    seed: Annotated[
-        int,
-        typer.Option("--seed", min=0, max=2**63 - 1, help="The same seed gives the same images."),
-    ] = 0,
-) -> None:
-    """Generate images with a registered GAN and write them as one grid."""
-    import pandas as pd
-
-    from atelier.pictures import encode_picture, grid
-    from atelier.ui import outputs
-
-    project = open_project()
-    version, served, config = _load(model, "gan")
-    output = output or outputs.default_output(project, f"{version.model}-{version.number}.png")
-    outputs.refuse_overwriting(project, output)
-    class_names = config["class_names"]
-    if len(class_names) != config["network"]["num_classes"]:
-        class_names = []  # unconditional GANs registered before kept the names of their dataset
-    number = _class_number(wanted, class_names)
-    request = pd.DataFrame({"num_images": [num_images], "seed": [seed], "class": [number]})
-    columns = 10 if number < 0 and num_images % 10 == 0 else max(1, round(num_images**0.5))
-    picture = grid(served.predict(request), columns)
-    outputs.write_output(project, output, encode_picture(picture, output))
-    print(f"{output}: {num_images} images by {version}")
 
 
 def restore(
@@ -69,7 +33,7 @@ def restore(
     from atelier.serving.restore import restore_files
     from atelier.ui.outputs import default_output
 
-    version, served, config = _load(model, "restoration")
+    version, served, config = load_served(open_registry(), model, "restoration")
     if iterations is not None and "iterations" not in config["network"]:
         raise UsageError(
             f"{version} is not recurrent, so --iterations has no meaning. Leave it out."
@@ -122,40 +86,11 @@ def pictures(
             file = f"{version.model}-{name}"
             path = output / file if output else outputs.default_output(project, file)
             pictures_by_path[path] = png
+    outputs.write_outputs(project, pictures_by_path)
     for path in pictures_by_path:
-        outputs.refuse_overwriting(project, path)
-    for path, png in pictures_by_path.items():
-        outputs.write_output(project, path, png)
         print(path)
     if problems:
         raise RegistryError("; ".join(problems))
 
 
-COMMANDS = (generate, restore, pictures)
-
-
-def _load(reference: str, kind: str) -> tuple[Any, Any, dict[str, Any]]:
-    """The version, its pyfunc and its configuration, of the kind that the command needs."""
-    registry = open_registry()
-    version = registry.resolve(reference)
-    served = registry.load(version)
-    config = served.unwrap_python_model().config
-    if config["kind"] != kind:
-        raise UsageError(
-            f"{version} is a {config['kind']} model; this command needs a {kind} model."
-        )
-    return version, served, config
-
-
-def _class_number(wanted: str | None, class_names: list[str]) -> int:
-    """Number of a class asked for by name or, where none is called so, by number; -1: all."""
-    if wanted is None:
-        return -1
-    if wanted in class_names:
-        return class_names.index(wanted)
-    by_name = {str(number): number for number in range(len(class_names))}
-    by_name |= {name.lower(): number for number, name in enumerate(class_names)}
-    if wanted.lower() not in by_name:
-        names = ", ".join(f"{number} {name}" for number, name in enumerate(class_names)) or "none"
-        raise UsageError(f"--class {wanted!r} is not a class of this model; its classes: {names}.")
-    return by_name[wanted.lower()]
+COMMANDS = (restore, pictures)

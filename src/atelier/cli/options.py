@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from atelier.factory import Factory
     from atelier.params import Params
     from atelier.project import Project
-    from atelier.registry import Registry
+    from atelier.registry import Registry, Version
 
 Models = Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Only these.")]
 ParamsFile = Annotated[
@@ -70,6 +70,24 @@ def require_model(registry: Registry, model: str) -> None:
     names = registry.model_names()
     if model not in names:
         raise UsageError(f"no model {model!r} is registered.{nearest(model, names)}")
+
+
+def load_served(
+    registry: Registry, reference: str, kind: str
+) -> tuple[Version, Any, dict[str, Any]]:
+    """The version, its pyfunc and its configuration, of the kind that a command needs.
+
+    Raises:
+        UsageError: if it is of another kind.
+    """
+    version = registry.resolve(reference)
+    served = registry.load(version)
+    config = served.unwrap_python_model().config
+    if config["kind"] != kind:
+        raise UsageError(
+            f"{version} is a {config['kind']} model; this command needs a {kind} model."
+        )
+    return version, served, config
 
 
 def print_answer(answer: Answer, as_json: bool, print_table: Callable[[Answer], None]) -> None:
