@@ -43,7 +43,7 @@ CONFIGS = {  # name -> (kind, configuration of the network)
 def make_bundle(folder, name):
     """The bundle of one of `CONFIGS`, or `refined`: dcgan, whose images pass through crnn."""
     if name == "refined":
-        bundle = shutil.copytree(make_bundle(folder, "dcgan"), folder / "refined")
+        bundle = shutil.copytree(make_bundle(folder, "dcgan"), folder / "refined" / "bundle")
         add_refiner(bundle, make_bundle(folder, "crnn"), "crnn/1")
         return bundle
     kind, config = CONFIGS[name]
@@ -53,7 +53,8 @@ def make_bundle(folder, name):
         if key.endswith("running_var"):
             tensor.add_(torch.rand(tensor.shape))
     info = DatasetInfo(config.get("image_size"), 3, 3, NAMES, {})
-    return write_bundle(folder / name, kind, Trained(randomised(network), config, 0), info)
+    trained = Trained(randomised(network), config, 0)
+    return write_bundle(folder / name / "bundle", kind, trained, info)
 
 
 def register(registry, name, bundle):

@@ -85,7 +85,10 @@ Each = Annotated[
     bool, typer.Option("--each", help="No grid, but a file for each image: SEED-INDEX.png.")
 ]
 FileFormat = Annotated[
-    Format | None, typer.Option("--format", help="Of the files of --each.  [default: png]")
+    Format | None,
+    typer.Option(
+        "--format", metavar="png|jpg|webp|tiff", help="Of the files of --each.  [default: png]"
+    ),
 ]
 
 

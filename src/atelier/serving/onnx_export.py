@@ -6,6 +6,7 @@ Shapes: B batch, C channels, H height, W width, K classes, Z latent.
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from importlib.metadata import version as version_of
 from importlib.util import find_spec
 from itertools import product
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -77,7 +79,7 @@ def export_onnx(served: Any, settings: Settings, version: str, run_id: str) -> E
     module = _module_of(served, settings).eval()
     inputs, output = ports_of(config, settings)
     try:
-        with _quiet():
+        with _quiet(), _importable(served.network):
             proto = _translate(module, config, inputs, output)
         difference = _compare(proto.SerializeToString(), module, config, inputs)
     except Exception as error:  # the exporter fails in as many ways as networks can be written
@@ -176,17 +178,13 @@ def _translate(
     module: nn.Module, config: Mapping[str, Any], inputs: list[Port], output: Port
 ) -> Any:
     """The ONNX model, free in all axes that have names."""
-    free = [
-        {axis: size for axis, size in enumerate(port.shape) if isinstance(size, str)}
-        for port in inputs
-    ]
     program = torch.onnx.export(
         module,
         draw_inputs(config, inputs, TRACED),
         dynamo=True,
         input_names=[port.name for port in inputs],
         output_names=[output.name],
-        dynamic_shapes=tuple(free),
+        dynamic_shapes=tuple(port.free for port in inputs),
         external_data=False,
         verbose=False,
     )
@@ -214,6 +212,23 @@ def _compare(
             return float("inf")
         differences.append((answer - expected).abs().max())
     return float(torch.stack(differences).max())
+
+
+@contextmanager
+def _importable(network: nn.Module) -> Iterator[None]:
+    """Let a network's module be imported by its name.
+
+    A stored one is loaded from its file and never can, but the strict tracer does it. The other
+    tracer takes `len(y_BCHW)` for a constant.
+    """
+    name = type(network).__module__
+    module = ModuleType(name)
+    vars(module).update(type(network).forward.__globals__)
+    sys.modules[name] = module
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 @contextmanager

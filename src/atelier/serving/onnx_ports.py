@@ -44,6 +44,11 @@ class Port:
     def __str__(self) -> str:
         return f"{self.element} [{', '.join(map(str, self.shape))}]: {self.meaning}"
 
+    @property
+    def free(self) -> dict[int, str]:
+        """The axes that have names."""
+        return {axis: size for axis, size in enumerate(self.shape) if isinstance(size, str)}
+
 
 def ports_of(config: Mapping[str, Any], settings: Settings) -> tuple[list[Port], Port]:
     """What goes into the ONNX model of a bundle's configuration, and what comes out."""
@@ -79,7 +84,7 @@ def draw_inputs(
     rng = torch.Generator().manual_seed(sum(sizes.values()))
     drawn = []
     for port in inputs:
-        shape = [sizes[axis] if isinstance(axis, str) else axis for axis in port.shape]
+        shape = [int(sizes.get(str(axis), axis)) for axis in port.shape]
         if port.name == "labels":
             drawn.append(torch.randint(config["network"]["num_classes"], shape, generator=rng))
         elif port.name == "latents":

@@ -61,9 +61,8 @@ def test_a_restorer_gives_what_is_served_at_any_size_and_batch(serve, name):
         assert (restored_NCHW.min(), restored_NCHW.max()) == (0, 1)
 
 
-@pytest.mark.parametrize("name", ["cnn-levels", "crnn-lstm"])
-def test_the_noise_level_is_estimated_inside_where_that_is_asked_for(serve, name):
-    served = serve(name)
+def test_the_noise_level_is_estimated_inside_where_that_is_asked_for(serve):
+    served = serve("cnn-levels")
     exported = export(served, estimate_noise=True)
     y_NCHW = pictures(3, 37, 31)
     estimated_NCHW = served.predict(None, y_NCHW)
@@ -71,14 +70,14 @@ def test_the_noise_level_is_estimated_inside_where_that_is_asked_for(serve, name
     assert np.abs(estimated_NCHW - served.predict(None, y_NCHW, {"sigma": 0.0})).max() > 1e-3
 
 
-def test_iterations_are_as_trained_or_as_said(serve):
+def test_iterations_are_as_many_as_asked_for(serve):
     served = serve("crnn")
     y_NCHW = pictures(2, 37, 31)
-    for iterations in (None, 1, 4):
-        exported = export(served, iterations=iterations)
-        expected_NCHW = served.predict(None, y_NCHW, {"iterations": iterations or 2})
-        np.testing.assert_allclose(run(exported, degraded=y_NCHW), expected_NCHW, rtol=0, atol=1e-5)
-        assert exported.facts["iterations"] == str(iterations or 2)
+    exported = export(served, iterations=3)
+    expected_NCHW = served.predict(None, y_NCHW, {"iterations": 3})
+    np.testing.assert_allclose(run(exported, degraded=y_NCHW), expected_NCHW, rtol=0, atol=1e-5)
+    assert exported.facts["iterations"] == "3"
+    assert np.abs(expected_NCHW - served.predict(None, y_NCHW)).max() > 1e-3
 
 
 @pytest.mark.parametrize("name", [*GANS, "refined"])
