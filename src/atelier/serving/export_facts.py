@@ -25,7 +25,7 @@ def facts_of(config: Mapping[str, Any], version: str, run_id: str) -> dict[str, 
             config["channels"]
         ],
     }
-    if config["class_names"]:
+    if config["kind"] != "restoration" and config["class_names"]:
         names = enumerate(config["class_names"])
         facts["classes"] = ", ".join(f"{number} {name}" for number, name in names)
     if "refiner" in config:

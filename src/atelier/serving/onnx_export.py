@@ -5,11 +5,12 @@ Shapes: B batch, C channels, H height, W width, K classes, Z latent.
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib.metadata import version as version_of
 from importlib.util import find_spec
@@ -233,13 +234,16 @@ def _importable(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter tells of packages that it doesn't need here, and of its own future."""
-    logger = logging.getLogger("torch.onnx")
+    """The exporter tells of packages that it doesn't need here, and prints graphs that fail."""
+    logger = logging.getLogger("torch")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with (
+            warnings.catch_warnings(action="ignore"),
+            redirect_stdout(io.StringIO()),
+            redirect_stderr(io.StringIO()),
+        ):
             yield
     finally:
         logger.setLevel(level)

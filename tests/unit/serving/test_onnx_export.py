@@ -16,8 +16,16 @@ from atelier.serving.onnx_ports import Settings
 from atelier.serving.served_model import ServedModel, draw_latents
 from tests.support.registered import CONFIGS, make_bundle
 
-RESTORERS = [name for name, (kind, _) in CONFIGS.items() if kind == "restoration"]
-GANS = [name for name, (kind, _) in CONFIGS.items() if kind == "gan"]
+QUICK = {"cnn", "crnn-lstm", "nafnet", "dcgan"}
+
+
+def names_of(kind):
+    """All networks of a kind, most of which are left to `make ci`: each takes seconds."""
+    names = []
+    for name, (own_kind, _) in CONFIGS.items():
+        if own_kind == kind:
+            names.append(pytest.param(name, marks=() if name in QUICK else pytest.mark.slow))
+    return names
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +53,7 @@ def pictures(batch, height, width):
     return rng.uniform(-0.1, 1.1, (batch, 3, height, width)).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", RESTORERS)
+@pytest.mark.parametrize("name", names_of("restoration"))
 def test_a_restorer_gives_what_is_served_at_any_size_and_batch(serve, name):
     served = serve(name)
     exported = export(served)
@@ -80,7 +88,7 @@ def test_iterations_are_as_many_as_asked_for(serve):
     assert np.abs(expected_NCHW - served.predict(None, y_NCHW)).max() > 1e-3
 
 
-@pytest.mark.parametrize("name", [*GANS, "refined"])
+@pytest.mark.parametrize("name", [*names_of("gan"), "refined"])
 def test_a_gan_gives_what_is_served_for_the_same_latents(serve, name):
     served = serve(name)
     exported = export(served)
@@ -109,6 +117,7 @@ def test_the_file_and_its_card_say_the_same(serve):
     assert properties["opset"] == str(proto.opset_import[0].version)
     assert properties["classes"] == "0 coat, 1 bag|s, 2 shirt"
     assert "float32 [batch, 3, 16, 16]: images in [0, 1]" in exported.card
+    assert "| network | CnnClassifier |" in exported.card
     assert "RGB, three channels in this order" in exported.card
     assert "differs from torch" in exported.card
     assert "| classes | 0 coat, 1 bag\\|s, 2 shirt |" in exported.card  # no further cell
@@ -146,7 +155,7 @@ class Network(torch.nn.Module):
         (BAKED, r"some/3 was not exported: as ONNX Network answers otherwise .* up to 0\.5"),
     ],
 )
-def test_what_cannot_be_the_same_as_onnx_is_refused_with_the_reason(tmp_path, source, words):
+def test_what_cannot_be_the_same_as_onnx_is_refused_with_the_reason(tmp_path, source, words, capfd):
     from safetensors.torch import save_file
 
     (tmp_path / "network.py").write_text(source)
@@ -159,6 +168,7 @@ def test_what_cannot_be_the_same_as_onnx_is_refused_with_the_reason(tmp_path, so
     served.load_context(SimpleNamespace(artifacts={"bundle": str(tmp_path)}))
     with pytest.raises(UsageError, match=words):
         export(served)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_setting_without_meaning_is_refused(serve):
