@@ -33,6 +33,7 @@ ROOMS = (
     "factory",
     "promotion",
     "review",
+    "service",
     "api",
     "operate",
     "cli",

@@ -116,6 +116,23 @@ class Workshop:
         table = registry.runs.read_table(version.run_id, "evaluation/scores.csv")
         return pd.DataFrame() if table is None else table
 
+    def requests(self, name: str) -> pd.DataFrame:
+        """Statistics of what `atelier serve` was asked, one line a request, the oldest first.
+
+        Args:
+            name: under which the model was asked: NAME, NAME@ALIAS or NAME/VERSION.
+
+        Returns:
+            Columns time, version, format, depth, bytes, seconds; height, width, channels, mean,
+            std, p1, p99, sigma, sharpness of the picture; change, the RMS difference that the model
+            made. Empty if none were kept.
+        """
+        import pandas as pd
+
+        from atelier.service.sightings import FOLDER, read_lines
+
+        return pd.DataFrame(read_lines(self._project.cache / FOLDER, name))
+
     def _registry(self) -> Registry:
         _point_at(self._project)
         from atelier.registry import Registry

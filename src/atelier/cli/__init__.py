@@ -7,7 +7,19 @@ import sys
 
 import typer
 
-from atelier.cli import data, factory, models, operate, promotion, restore, review, serve, start
+from atelier.cli import (
+    data,
+    export,
+    factory,
+    generate,
+    models,
+    operate,
+    promotion,
+    restore,
+    review,
+    serve,
+    start,
+)
 from atelier.cli.ending import Ending
 from atelier.errors import AtelierError
 
@@ -22,7 +34,18 @@ app = typer.Typer(
 
 app.add_typer(data.app, name="data")
 app.add_typer(operate.schedule_app, name="schedule")
-for room in (start, factory, models, restore, serve, promotion, review, operate):
+for room in (
+    start,
+    factory,
+    generate,
+    restore,
+    serve,
+    models,
+    export,
+    promotion,
+    review,
+    operate,
+):
     for command in room.COMMANDS:
         app.command()(command)
 

@@ -72,21 +72,14 @@ def require_model(registry: Registry, model: str) -> None:
         raise UsageError(f"no model {model!r} is registered.{nearest(model, names)}")
 
 
-def print_answer(answer: Answer, as_json: bool, print_table: Callable[[Answer], None]) -> None:
-    """Print what a command answers: for people, or with `--json` for programs."""
-    if as_json:
-        print(json.dumps(answer, indent=2))
-    else:
-        print_table(answer)
-
-
-def load_version(reference: str, kind: str) -> tuple[Version, Any, dict[str, Any]]:
-    """The version, its pyfunc and its configuration, of the kind that the command needs.
+def load_served(
+    registry: Registry, reference: str, kind: str
+) -> tuple[Version, Any, dict[str, Any]]:
+    """The version, its pyfunc and its configuration, of the kind that a command needs.
 
     Raises:
         UsageError: if it is of another kind.
     """
-    registry = open_registry()
     version = registry.resolve(reference)
     served = registry.load(version)
     config = served.unwrap_python_model().config
@@ -95,3 +88,11 @@ def load_version(reference: str, kind: str) -> tuple[Version, Any, dict[str, Any
             f"{version} is a {config['kind']} model; this command needs a {kind} model."
         )
     return version, served, config
+
+
+def print_answer(answer: Answer, as_json: bool, print_table: Callable[[Answer], None]) -> None:
+    """Print what a command answers: for people, or with `--json` for programs."""
+    if as_json:
+        print(json.dumps(answer, indent=2))
+    else:
+        print_table(answer)

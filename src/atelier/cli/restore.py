@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from atelier.cli.options import load_version
+from atelier.cli.options import load_served, open_registry
 from atelier.errors import DataError, UsageError
 from atelier.project import open_project
 
@@ -77,7 +77,7 @@ def restore(
     from atelier.ui.outputs import default_output
 
     existing = _choose(file_format, quality, skip_existing, overwrite)
-    version, served, config = load_version(model, "restoration")
+    version, served, config = load_served(open_registry(), model, "restoration")
     settings = _settings(f"{version}", config, iterations, sigma)
     output = output or default_output(open_project(), f"{version.model}-{version.number}")
     chosen = None if file_format is None else file_format.upper()
@@ -97,7 +97,7 @@ def _tell(note: str) -> None:
 
 def _load(reference: str) -> Any:
     """The pyfunc of a version, in a process of its own."""
-    return load_version(reference, "restoration")[1]
+    return load_served(open_registry(), reference, "restoration")[1]
 
 
 def _choose(

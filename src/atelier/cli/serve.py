@@ -39,6 +39,7 @@ def serve(
     ] = 0.1,
 ) -> None:
     """Serve champions over HTTP, with a page to try them; follows promotions and rollbacks."""
+    from atelier.service.app import Limits
     from atelier.service.fleet import Fleet
     from atelier.service.run import listen, run
     from atelier.service.sightings import FOLDER, Sightings
@@ -49,7 +50,7 @@ def serve(
         fleet = Fleet(registry, models or [], _tell)
         fleet.open()
         sightings = Sightings(project.cache / FOLDER, statistics)
-        run(fleet, sightings, socket, max_pixels=max_pixels, max_bytes=max_bytes, waiting=waiting)
+        run(fleet, sightings, socket, Limits(max_pixels, max_bytes, waiting))
 
 
 def _tell(news: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from atelier.errors import RegistryError
 from atelier.registry import Registry, Version
 from atelier.serving import INSPECTION
-from atelier.serving.signatures import signature_of
+from atelier.serving.signatures import accepted_signatures
 
 log = logging.getLogger("atelier")
 
@@ -55,11 +55,11 @@ def query(registry: Registry, version: Version) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         bundle = registry.fetch_bundle(version, Path(folder) / "bundle")
         config = json.loads((bundle / "config.json").read_text(encoding="utf-8"))
-        signature, _ = signature_of(config)
+        signatures = accepted_signatures(config)
         done = subprocess.run(
             # -P: neither the folder of the program nor the working one is searched for modules.
             [sys.executable, "-P", str(INSPECTION), f"models:/{version}"],
-            input=json.dumps(signature.to_dict()),
+            input=json.dumps(signatures),
             cwd=folder,
             env={**os.environ, "MLFLOW_TRACKING_URI": registry.uri, "PYTHONPATH": ""},
             capture_output=True,

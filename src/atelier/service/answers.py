@@ -16,14 +16,8 @@ from starlette.requests import Request
 from atelier.pictures import grid, to_pixels
 from atelier.service.batches import Batches, Work
 from atelier.service.fleet import Served
-from atelier.serving.files.picture import (
-    Picture,
-    model_input,
-    read_picture,
-    with_answers,
-    write_picture,
-)
-from atelier.serving.files.writing import fit_to_format
+from atelier.serving.files.picture import Picture, model_input, read_picture, with_answers
+from atelier.serving.files.writing import fit_to_format, write_quickly
 
 if TYPE_CHECKING:
     from atelier.service.sightings import Sightings
@@ -154,7 +148,8 @@ async def _wait(answer: Future[Floats], asks: Request) -> Floats:
 def _write(picture: Picture, answers: list[Floats], form: Form) -> Answer:
     file_format = form.file_format or picture.file_format
     restored = fit_to_format(with_answers(picture, answers), file_format)
-    return Answer(write_picture(restored, file_format, form.quality), file_format, restored.notes)
+    content = write_quickly(restored, file_format, form.quality)
+    return Answer(content, file_format, restored.notes)
 
 
 def _write_grid(x_NCHW: Floats, single: bool, form: Form) -> Answer:
@@ -162,4 +157,4 @@ def _write_grid(x_NCHW: Floats, single: bool, form: Form) -> Answer:
     pixels_HWC = to_pixels(x_NCHW)[0] if single else grid(x_NCHW, columns)
     file_format = form.file_format or "PNG"
     picture = Picture([pixels_HWC], None, 8, file_format)
-    return Answer(write_picture(picture, file_format, form.quality), file_format)
+    return Answer(write_quickly(picture, file_format, form.quality), file_format)

@@ -201,7 +201,7 @@ def _add_work(app: FastAPI, service: Service) -> None:
             raise UsageError(f"{name} has no meaning for {served.version}. Leave it out.")
         content = await file.read()
         form = Form(format and format.upper(), quality)
-        with _measured(service, served) as tell:
+        with _measure(service, served) as tell:
             answer = await service.kitchen.restore(served, content, settings, form, request)
             tell(answer)
         return _response(served, answer)
@@ -220,7 +220,7 @@ def _add_work(app: FastAPI, service: Service) -> None:
         if wish.truncation is not None:
             row["truncation"] = wish.truncation
         form = Form(format and format.upper())
-        with _measured(service, served) as tell:
+        with _measure(service, served) as tell:
             answer = await service.kitchen.draw(served, row, wish.single, form, request)
             tell(answer)
         return _response(served, answer)
@@ -265,7 +265,7 @@ def class_number(wanted: int | str | None, served: Served) -> int:
 
 
 @contextlib.contextmanager
-def _measured(service: Service, served: Served) -> Any:
+def _measure(service: Service, served: Served) -> Any:
     """Count a request, whatever becomes of it."""
     began = time.perf_counter()
     status = "failed"

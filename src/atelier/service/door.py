@@ -47,7 +47,7 @@ class Door:
             return
         num_bytes = 0
 
-        async def counted() -> Message:
+        async def receive_within() -> Message:
             nonlocal num_bytes
             message = await receive()
             num_bytes += len(message.get("body", b""))
@@ -55,4 +55,4 @@ class Door:
                 raise HTTPException(413, reason)
             return message
 
-        await self._app(scope, counted, send)
+        await self._app(scope, receive_within, send)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from contextlib import closing
+from types import FrameType
+
+import uvicorn
 
 from atelier.errors import UsageError
+from atelier.service.app import Limits, Service, build_app
 from atelier.service.fleet import Fleet
 from atelier.service.sightings import Sightings
 
+QUEUE = 2048  # connections that are not taken yet
 GRACE_SECONDS = 30  # for what is at work when the server is told to end
 
 
@@ -32,27 +38,24 @@ def listen(host: str, port: int) -> closing[socket.socket]:
     return closing(bound)
 
 
-def run(
-    fleet: Fleet,
-    sightings: Sightings,
-    bound: socket.socket,
-    *,
-    max_pixels: int,
-    max_bytes: int,
-    waiting: int,
-) -> None:
+def run(fleet: Fleet, sightings: Sightings, bound: socket.socket, limits: Limits) -> None:
     """Serve until told to end; requests that are at work are answered before."""
-    import uvicorn
-
-    from atelier.service.app import Limits, Service, build_app
-
-    service = Service(fleet, Limits(max_pixels, max_bytes, waiting), sightings)
     config = uvicorn.Config(
-        build_app(service),
+        build_app(Service(fleet, limits, sightings)),
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
+    bound.listen(QUEUE)  # whoever reads the next line may ask, and waits for the first answer
     host, port = bound.getsockname()[:2]
     print(f"http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
-    uvicorn.Server(config).run(sockets=[bound])
+    _Server(config).run(sockets=[bound])
+
+
+class _Server(uvicorn.Server):
+    """To be told to end is how it ends: no signal is raised again afterwards."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Finish what is at work; on a second Ctrl-C at once."""
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True

@@ -78,6 +78,16 @@ def file_of(folder: Path, name: str) -> Path:
     return folder / f"{name.replace('/', '-').replace('@', '-')}.jsonl"
 
 
+def read_lines(folder: Path, name: str) -> list[dict[str, Any]]:
+    """What is kept of a model's requests, the oldest first."""
+    path = file_of(folder, name)
+    lines = []
+    for file in (path.with_name(f"{path.name}.1"), path):
+        if file.exists():
+            lines += [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return lines
+
+
 def statistics_of(x_1CHW: NDArray[np.float32]) -> dict[str, Any]:
     """What tells kinds of pictures apart.
 

@@ -1,10 +1,10 @@
 """Query one registered version as a stranger would; a program that imports nothing of Atelier.
 
-    python inspection.py URI < SIGNATURE.json
+    python inspection.py URI < SIGNATURES.json
 
-SIGNATURE: what MLflow should have stored. The last line that it prints is JSON:
-{"failures": [sentence, ...], "load_seconds", "milliseconds" for one image, "size": its side in
-pixels}.
+SIGNATURES: a list, of which MLflow should have stored one; the first is today's. The last line that
+it prints is JSON: {"failures": [sentence, ...], "load_seconds", "milliseconds" for one image,
+"size": its side in pixels}.
 """
 
 import json
@@ -22,7 +22,7 @@ REPEATS = 5
 SEED = 7
 
 
-def inspect(uri: str, signature: dict[str, Any]) -> dict[str, Any]:
+def inspect(uri: str, signatures: list[dict[str, Any]]) -> dict[str, Any]:
     """Load a version and ask it; what is wrong, and how long it took."""
     started = time.perf_counter()
     try:
@@ -43,8 +43,8 @@ def inspect(uri: str, signature: dict[str, Any]) -> dict[str, Any]:
             failures.append(f"NaN or infinite weights in the {name}: {', '.join(broken[:3])}")
     metadata = model.metadata.signature
     stored = None if metadata is None else metadata.to_dict()
-    if stored is None or stored != signature:
-        failures.append(f"wrong signature: {stored}; this kind of model has {signature}")
+    if stored not in signatures:
+        failures.append(f"wrong signature: {stored}; this kind of model has {signatures[0]}")
     return report if failures else report | _query(model, served.config)
 
 

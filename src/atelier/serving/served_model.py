@@ -29,6 +29,7 @@ BATCH = 256  # images in one pass: bounds memory, does not change the result
 BATCH_PIXELS = 2**19  # in one pass of a classifier
 MOST_VALUES = 2**32  # of an answer: 16 GiB
 MOST_ITERATIONS = 1000
+COUNTS = {"num_images": -1, "seed": -1, "class": -1, "refined": 1, "toward": -1}  # of a GAN
 # How far pixels of an image may lie outside of [0, 1] on average: noise of sigma 0.37 puts black
 # ones at 0.15. Pictures in [-1, 1] have about 0.25, those in 0..255 about 100.
 MEAN_EXCESS = 0.15
@@ -75,8 +76,9 @@ class ServedModel(PythonModel):  # type: ignore[misc]
             context: MLflow's, unused.
             model_input: restoration and classification: float32 NCHW in [0, 1]; gan: a table with
                 any of the columns `num_images`, `seed`, `class` (class -1: all classes in turn),
-                one request a row; where a restorer is stored with it also `refined` (1 unless it is
-                0).
+                one request a row; `truncation` of latents (0: none), `toward`, a second seed
+                (below 0: none), by `amount` in [0, 1]; where a restorer is stored with it also
+                `refined` (1 unless it is 0).
             params: gan: the same, for all rows without that column; crnn: `iterations`, 0 for the
                 trained number; restorers with `noise_level`: `sigma`, the standard deviation of the
                 noise of all these images in units of their range, below 0 (the default) to estimate
@@ -151,51 +153,48 @@ class ServedModel(PythonModel):  # type: ignore[misc]
 
     def _generate(self, requests: pd.DataFrame, params: dict[str, Any]) -> np.ndarray:
         if not isinstance(requests, pd.DataFrame):
-            raise ValueError(
-                "a GAN takes a table of requests (pandas.DataFrame), not "
-                f"{type(requests).__name__}."
-            )
-        rows = requests.to_dict("records") or [{}]
-        checked = []
-        for row in rows:
-            named = {str(key): value for key, value in row.items()}
-            checked.append(self._check_request({**params, **named}))
-        size = self.config["image_size"]
+            given = type(requests).__name__
+            raise ValueError(f"a GAN takes a table of requests (pandas.DataFrame), not {given}.")
+        rows: list[Any] = requests.to_dict("records") or [{}]
+        checked = [self._check_request(params | row) for row in rows]
         num_images = sum(request["num_images"] for request in checked)
-        most = MOST_VALUES // (self.config["channels"] * size**2)
+        most = MOST_VALUES // (self.config["channels"] * self.config["image_size"] ** 2)
         if num_images > most:
-            raise ValueError(
-                f"num_images = {num_images} in all must be at most {most}. Ask for fewer at a time."
-            )
-        return np.concatenate([self._generate_one(**request) for request in checked])
+            raise ValueError(f"num_images = {num_images} in all must be at most {most} at a time.")
+        return np.concatenate([self._generate_one(request) for request in checked])
 
-    def _check_request(self, request: dict[str, Any]) -> dict[str, int]:
-        """num_images, seed, wanted and refined as whole numbers that this GAN can answer."""
-        num_images, seed, wanted = (
-            _whole_number(key, request.get(key, -1)) for key in ("num_images", "seed", "class")
-        )
+    def _check_request(self, given: dict[str, Any]) -> dict[str, Any]:
+        """A request that this GAN can answer, with all keys."""
+        request = {key: _whole_number(key, given.get(key, usual)) for key, usual in COUNTS.items()}
+        num_images, seed, wanted = (request[key] for key in ("num_images", "seed", "class"))
         num_classes = self.config["network"]["num_classes"]
         if num_images < 1 or not 0 <= seed < 2**63 or not -1 <= wanted < num_classes:
             raise ValueError(
                 f"num_images = {num_images} must be at least 1, seed = {seed} at least 0 and below "
-                f"2**63, and class = {wanted} between 0 and {num_classes - 1}, or -1 for all "
-                "classes in turn."
+                f"2**63, class = {wanted} between 0 and {num_classes - 1}, or -1 for all in turn."
             )
-        refined = _whole_number("refined", request.get("refined", 1))
-        return {"num_images": num_images, "seed": seed, "wanted": wanted, "refined": refined}
+        truncation, amount = (given.get(key, 0.0) for key in ("truncation", "amount"))
+        numbers = isinstance(truncation, int | float) and isinstance(amount, int | float)
+        if not numbers or not 0 <= truncation < np.inf or not 0 <= amount <= 1:
+            raise ValueError(
+                f"truncation = {truncation!r} must be a number above 0, or 0 for none, and amount "
+                f"= {amount!r} one between 0 and 1."
+            )
+        return {**request, "truncation": truncation, "amount": amount}
 
-    def _generate_one(self, num_images: int, seed: int, wanted: int, refined: int) -> np.ndarray:
-        num_classes = self.config["network"]["num_classes"]
-        latent_dim = self.config["network"]["latent_dim"]
-        refiner = self.refiner if refined else None
-        rng = _generator(seed)
+    def _generate_one(self, request: dict[str, Any]) -> np.ndarray:
+        network = self.config["network"]
+        refiner = self.refiner if request["refined"] else None
+        rngs = [_generator(seed) for seed in (request["seed"], request["toward"]) if seed >= 0]
         images = []
-        for numbers_B in torch.split(torch.arange(num_images), BATCH):
-            z_BZ = draw_latents(len(numbers_B), latent_dim, rng).to(self._device())
-            labels_B = numbers_B % num_classes if wanted < 0 else torch.full_like(numbers_B, wanted)
+        for numbers_B in torch.split(torch.arange(request["num_images"]), BATCH):
+            drawn = [draw_latents(len(numbers_B), network["latent_dim"], rng) for rng in rngs]
+            z_BZ = drawn[0] if len(drawn) == 1 else interpolate(request["amount"], *drawn)
+            z_BZ = truncate(z_BZ, request["truncation"]).to(self._device())
+            labels_B = torch.full_like(numbers_B, request["class"])
+            labels_B = torch.where(labels_B < 0, numbers_B % network["num_classes"], labels_B)
             x_BCHW = (self.network(z_BZ, labels_B.to(z_BZ.device)) * 0.5 + 0.5).clamp(0, 1)
-            if refiner:
-                x_BCHW = refiner(x_BCHW).clamp(0, 1)
+            x_BCHW = refiner(x_BCHW).clamp(0, 1) if refiner else x_BCHW
             images.append(np.asarray(x_BCHW.cpu()))
         return np.concatenate(images)
 
@@ -210,12 +209,35 @@ def _generator(seed: int) -> torch.Generator:
 
 
 def draw_latents(num_images: int, latent_dim: int, rng: torch.Generator) -> torch.Tensor:
-    """The latents z_NZ of the next images, one draw an image.
+    """The latents z_NZ of the next images, one draw an image, so none depends on how many follow.
 
-    So none depends on how many follow. A draw of all at once would: where their number of values is
-    no multiple of 16, torch draws the last 16 anew.
+    Of a draw of all at once torch makes the last 16 values anew, if 16 doesn't divide their number.
     """
     return torch.stack([torch.randn(latent_dim, generator=rng) for _ in range(num_images)])
+
+
+def interpolate(amount: float, z_NZ: torch.Tensor, toward_NZ: torch.Tensor) -> torch.Tensor:
+    """Latents on the great circle from one to another; `amount` 0 is z_NZ, 1 is toward_NZ.
+
+    Where they have one direction, or opposite ones, on the line. Source: White, arXiv:1609.04468.
+    """
+    angle_N1 = torch.cosine_similarity(z_NZ.double(), toward_NZ.double())[:, None].acos()
+    sine_N1 = angle_N1.sin()
+    line_2 = torch.tensor([1 - amount, amount], dtype=torch.float64)
+    parts_N2 = torch.where(sine_N1 > 1e-6, (line_2 * angle_N1).sin() / sine_N1, line_2)
+    return (parts_N2[:, :1] * z_NZ + parts_N2[:, 1:] * toward_NZ).float()
+
+
+def truncate(z_NZ: torch.Tensor, threshold: float) -> torch.Tensor:
+    """The same quantiles of the normal distribution within +-threshold; 0: as they are.
+
+    Source: BigGAN, arXiv:1809.11096, section 3.1, where what lies outside is drawn anew.
+    """
+    if threshold:
+        low, high = torch.special.ndtr(torch.tensor([-threshold, threshold], dtype=torch.float64))
+        quantile_NZ = low + (high - low) * torch.special.ndtr(z_NZ.double())
+        z_NZ = torch.special.ndtri(quantile_NZ).float().clamp(-threshold, threshold)
+    return z_NZ
 
 
 def _refuse_other_ranges(x_NCHW: np.ndarray) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
+# What is done to a GAN's latents, by default nothing. GANs of Atelier 0.1 don't know these.
+LATENTS: dict[str, int | float] = {"truncation": 0.0, "toward": -1, "amount": 0.0}
 SERVING_PACKAGES = ("torch", "mlflow", "numpy", "pandas", "safetensors")
 
 
@@ -24,18 +26,24 @@ def _restorer_settings(network: Mapping[str, Any]) -> dict[str, int | float]:
     return settings
 
 
-def signature_of(config: Mapping[str, Any]) -> tuple[Any, Any]:
-    """MLflow signature and input example of a bundle's configuration."""
+def signature_of(config: Mapping[str, Any], latents: bool = True) -> tuple[Any, Any]:
+    """MLflow signature and input example of a bundle's configuration.
+
+    Args:
+        config: of the bundle.
+        latents: whether a GAN knows `LATENTS`.
+    """
     import numpy as np
     import pandas as pd
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
+    types = {int: DataType.long, float: DataType.double}
+
     def images(height: int, width: int) -> Schema:
         return Schema([TensorSpec(np.dtype(np.float32), (-1, config["channels"], height, width))])
 
     def params(defaults: Mapping[str, int | float]) -> ParamSchema:
-        types = {int: DataType.long, float: DataType.double}
         return ParamSchema(
             [ParamSpec(name, types[type(value)], value) for name, value in defaults.items()]
         )
@@ -50,8 +58,20 @@ def signature_of(config: Mapping[str, Any]) -> tuple[Any, Any]:
         shape = (-1, config["network"]["num_classes"])
         probabilities = Schema([TensorSpec(np.dtype(np.float32), shape)])
         return ModelSignature(images(size, size), probabilities), example
-    request = {"num_images": 16, "seed": 0, "class": -1}
+    request: dict[str, int | float] = {"num_images": 16, "seed": 0, "class": -1}
+    if latents:
+        request |= LATENTS
     if "refiner" in config:
         request["refined"] = 1
-    columns = Schema([ColSpec(DataType.long, name, required=False) for name in request])
+    columns = Schema(
+        [ColSpec(types[type(value)], name, required=False) for name, value in request.items()]
+    )
     return ModelSignature(columns, images(size, size), params(request)), pd.DataFrame([request])
+
+
+def accepted_signatures(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Signatures as MLflow stores them: today's, and those of versions from before."""
+    signatures = [signature_of(config)[0].to_dict()]
+    if config["kind"] == "gan":
+        signatures.append(signature_of(config, latents=False)[0].to_dict())
+    return signatures

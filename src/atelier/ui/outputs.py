@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from atelier.errors import UsageError
@@ -27,20 +28,21 @@ def default_output(project: Project, name: str) -> Path:
     return folder / name
 
 
-def refuse_overwriting(project: Project, path: Path) -> None:
-    """To be called before any work whose result is to be written there.
+def refuse_overwriting(project: Project, *paths: Path) -> None:
+    """To be called before any work whose results are to be written there.
 
     Raises:
         UsageError: if there is anything that Atelier did not write, or that was changed since.
     """
-    if not os.path.lexists(path):
-        return
-    if path.is_file() and _digest(path.read_bytes()) == _record(project).get(_key(project, path)):
-        return
-    raise UsageError(
-        f"{path} was there before: not written by Atelier from this project, or changed since. "
-        "Nothing was written. Name another file with -o, or move that one."
-    )
+    present = [path for path in paths if os.path.lexists(path)]
+    record = _record(project) if present else {}
+    for path in present:
+        digest = _digest(path.read_bytes()) if path.is_file() else ""
+        if not digest or digest != record.get(_key(project, path)):
+            raise UsageError(
+                f"{path} was there before: not written by Atelier from this project, or changed "
+                "since. Nothing was written. Name another file with -o, or move that one."
+            )
 
 
 def write_output(project: Project, path: Path, content: bytes) -> None:
@@ -49,13 +51,27 @@ def write_output(project: Project, path: Path, content: bytes) -> None:
     Raises:
         UsageError: as `refuse_overwriting`, or if the place can't be written to.
     """
-    refuse_overwriting(project, path)
-    record = _record(project)
-    record[_key(project, path)] = _digest(content)
+    write_outputs(project, {path: content})
+
+
+def write_outputs(project: Project, contents: Mapping[Path, bytes]) -> None:
+    """Write files, each whole or not at all; none if one of them may not be replaced.
+
+    Raises:
+        UsageError: as `refuse_overwriting`, or if a place can't be written to.
+    """
+    refuse_overwriting(project, *contents)
+    written: dict[str, str] = {}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, content)
-        replace_file(_record_path(project), json.dumps(record, indent=1).encode())
+        try:
+            for path, content in contents.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                replace_file(path, content)
+                written[_key(project, path)] = _digest(content)
+        finally:  # what was written before an error is ours as well
+            if written:
+                record = json.dumps(_record(project) | written, indent=1)
+                replace_file(_record_path(project), record.encode())
     except OSError as error:
         raise UsageError(f"{path} can't be written: {error.strerror or error}.") from None
 

@@ -18,6 +18,7 @@ from atelier.metrics.intervals import Score
 from atelier.networks.restorers import build_restorer
 from atelier.project import Project
 from atelier.registry import CHAMPION, Registry
+from atelier.service.sightings import Sightings
 from atelier.serving.bundle import write_bundle
 from atelier.training.session import Trained
 from tests.support.places import REPOSITORY
@@ -141,3 +142,16 @@ def test_what_is_not_there_is_told(workshop, tmp_path):
         workshop.model("denoize")
     with pytest.raises(AttributeError, match="no attribute 'close'"):
         atelier.close  # noqa: B018
+
+
+def test_what_the_service_was_asked_is_a_table(root):
+    sightings = Sightings(root / ".atelier" / "requests", 1.0)
+    picture = np.full((1, 1, 8, 9), 0.5, np.float32)
+    for version in (1, 2):
+        sightings.note("denoise", {"version": version}, picture, picture)
+    sightings.close()
+    table = atelier.open(root).requests("denoise")
+    assert list(table["version"]) == [1, 2]
+    assert list(table["width"]) == [9, 9]
+    assert list(table["mean"]) == [0.5, 0.5]
+    assert atelier.open(root).requests("nobody").empty

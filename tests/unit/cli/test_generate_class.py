@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from atelier.cli.models import _class_number
+from atelier.cli.generate import _class_number
 from atelier.data.store import DatasetInfo
 from atelier.errors import UsageError
 from atelier.networks.generators import build_generator

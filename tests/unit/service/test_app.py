@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from atelier.pictures import grid
+from atelier.service.sightings import read_lines
 from tests.unit.service.conftest import MODELS
 
 pytestmark = pytest.mark.service
@@ -200,7 +201,7 @@ def test_statistics_of_a_share_of_the_requests_are_kept(serve, encode, tmp_path)
     content = encode("RGB", (33, 21))
     restore(client, "colour", content)
     client.service.kitchen.pool.shutdown()
-    line = json.loads((tmp_path / "requests" / "colour.jsonl").read_text())
+    (line,) = read_lines(tmp_path / "requests", "colour")
     values = np.asarray(Image.open(io.BytesIO(content))) / 255
     assert (line["height"], line["width"], line["channels"]) == (21, 33, 3)
     assert line["mean"] == pytest.approx(values.mean(), abs=1e-4)

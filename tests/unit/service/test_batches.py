@@ -36,7 +36,7 @@ def model():
 
 @pytest.fixture
 def served(model):
-    return Served("double", Version("double", 1, "run", {}, ()), model)
+    return Served("double", Version("double", 1, "run", "2026-01-01T00:00:00Z", (), {}), model)
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ def test_a_pickle_in_place_of_the_weights_is_refused_and_not_run(registry, versi
         AtelierError, match=f"{MODEL}/{version.number} can't be loaded: SafetensorError"
     ):
         registry.load(version)
-    (reason,) = inspect(f"models:/{version}", {})["failures"]
+    (reason,) = inspect(f"models:/{version}", [])["failures"]
     assert reason.startswith("can't be loaded: ")
     assert not victim.exists()
 

@@ -4,7 +4,7 @@ import pytest
 
 from atelier.errors import UsageError
 from atelier.project import Project
-from atelier.ui.outputs import default_output, refuse_overwriting, write_output
+from atelier.ui.outputs import default_output, refuse_overwriting, write_output, write_outputs
 
 
 @pytest.fixture
@@ -63,6 +63,28 @@ def test_a_place_that_cannot_be_written_to_is_named_and_leaves_nothing(project, 
     ):
         write_output(project, tmp_path / "file" / "report.html", b"page")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "params.yaml"]
+
+
+def test_of_several_files_none_is_written_if_one_is_somebody_elses(project, tmp_path):
+    first = tmp_path / "1.png"
+    second = tmp_path / "2.png"
+    second.write_text("mine")
+    with pytest.raises(UsageError, match=r"2\.png was there before"):
+        write_outputs(project, {first: b"ours", second: b"ours"})
+    assert not first.exists()
+    second.unlink()
+    for content in (b"ours", b"newer"):
+        write_outputs(project, {first: content, second: content})
+        assert first.read_bytes() == second.read_bytes() == content
+
+
+def test_what_was_written_before_an_error_can_be_replaced(project, tmp_path):
+    (tmp_path / "file").touch()
+    first = tmp_path / "1.png"
+    with pytest.raises(UsageError, match=r"file/2\.png can't be written"):
+        write_outputs(project, {first: b"ours", tmp_path / "file" / "2.png": b"ours"})
+    write_outputs(project, {first: b"newer"})
+    assert first.read_bytes() == b"newer"
 
 
 def test_the_folder_for_results_is_one_that_git_does_not_see(project, tmp_path):

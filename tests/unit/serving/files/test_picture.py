@@ -23,6 +23,7 @@ from atelier.serving.files.picture import (
     with_answers,
     write_picture,
 )
+from atelier.serving.files.writing import write_quickly
 from tests.support.echoes import Echo, Enlarger
 from tests.support.picture_files import encoded
 from tests.support.properties import examples
@@ -511,3 +512,17 @@ def test_a_damaged_profile_is_handed_on_as_it_is():
     assert result_of(content).icc == read_picture(content).icc
     with pytest.raises((OSError, ImageCms.PyCMSError)):
         ImageCms.ImageCmsProfile(io.BytesIO(read_picture(content).icc))
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_picture_written_quickly_has_the_same_pixels(depth, channels):
+    rng = np.random.default_rng(depth + channels)
+    white = 2**depth
+    pixels_HWC = rng.integers(0, white, (33, 47, channels)).astype(f"uint{depth}")
+    alpha_HW = rng.integers(0, white, (33, 47)).astype(f"uint{depth}")
+    picture = Picture([pixels_HWC], [alpha_HW], depth, "PNG", dpi=(72.0, 72.0))
+    again = read_picture(write_quickly(picture, "PNG"))
+    assert np.array_equal(again.frames[0], pixels_HWC)
+    assert np.array_equal(again.alpha[0], alpha_HW)
+    assert again.dpi == pytest.approx((72, 72), abs=0.1)
