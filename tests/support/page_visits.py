@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
-HAS_RESULT = "!document.querySelector('#result').hidden && !document.querySelector('[aria-busy]')"
+HAS_RESULT = "!!document.querySelector('#result:not([hidden], [aria-busy])')"
 IS_DRAWN = "[...document.images].every((image) => image.complete)"
 PIXELS = """(() => {
   const image = document.querySelector("#%s");

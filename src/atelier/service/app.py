@@ -188,7 +188,7 @@ def _add_work(app: FastAPI, service: Service) -> None:
         model: str,
         request: Request,
         file: Annotated[UploadFile, File(description="PNG, JPEG, WebP, TIFF, GIF or BMP.")],
-        format: Annotated[Format | None, Query(description="Of the answer; else as it came.")] = None,
+        format: Annotated[Format | None, Query(description="Else as it came.")] = None,
         quality: Annotated[int | None, Query(ge=1, le=100, description="JPEG and WebP.")] = None,
         sigma: Annotated[float | None, Query(ge=0, le=1, description="Of the noise.")] = None,
         iterations: Annotated[int | None, Query(ge=1, description="If recurrent.")] = None,
