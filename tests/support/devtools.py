@@ -103,14 +103,24 @@ class Tab:
 
     def click(self, selector, share=0.5):
         """The mouse, on an element; `share` of its width from the left."""
+        self.drag(selector, share, share)
+
+    def drag(self, selector, start, end):
+        """The mouse, from one share of an element's width to another."""
         box = self.get(
             f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
             "e.scrollIntoView({block: 'center', behavior: 'instant'});"
             "const b = e.getBoundingClientRect(); return [b.x, b.y, b.width, b.height]; })()"
         )
-        at = {"x": box[0] + share * box[2], "y": box[1] + box[3] / 2}
-        for kind in ("mousePressed", "mouseReleased"):
-            self.call("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **at)
+        y = box[1] + box[3] / 2
+        steps = [("mousePressed", start), ("mouseReleased", end)]
+        if start != end:
+            shares = [start + (end - start) * i / 4 for i in range(1, 5)]
+            steps[1:1] = [("mouseMoved", share) for share in shares]
+        for kind, share in steps:
+            pressed = {"button": "left", "buttons": 1, "clickCount": 1}
+            x = box[0] + share * box[2]
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **pressed)
 
     def resize(self, width, height):
         """The window, in CSS pixels."""

@@ -294,5 +294,5 @@ def _response(served: Served, answer: Answer) -> Response:
         "X-Model-Run": served.version.run_id,
     }
     if answer.notes:
-        headers["X-Notes"] = quote("; ".join(answer.notes), safe=" ;,.:()'/%-")
+        headers["X-Notes"] = quote("; ".join(answer.notes), safe=" ;,.:()'/-")
     return Response(answer.content, media_type=MEDIA[answer.file_format], headers=headers)

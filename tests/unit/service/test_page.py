@@ -21,7 +21,7 @@ def test_the_page_lists_the_champions_and_what_they_do(tab, address):
     tab.open(address)
     tab.wait_for(f"document.querySelectorAll('.model').length === {len(MODELS)}")
     words = tab.text("#models").replace("\u00a0", " ")
-    assert "enlarge\nenlarges pictures in colour 2 times\nversion 1, here since" in words
+    assert "enlarge\nenlarges pictures in colour 2 times\nversion 1, since" in words
     assert "clothes\ngenerates images in grey, 16 × 16" in words
     assert "grey\nrestores pictures in grey" in words
 
@@ -107,7 +107,7 @@ def test_a_promotion_is_told_and_so_is_a_server_that_went_away(
         let_answer(champions, "grey", register(champions, tmp_path, "grey", "restoration", GREY))
         try:
             tab.wait_for_text("#news", "grey is version 2 from now on; it was version 1.")
-            assert "version 2, here since" in tab.text(".model:has(:checked)")
+            assert "version 2, since" in tab.text(".model:has(:checked)")
             restore(tab, path)
             assert "grey version 2 restored" in tab.text("#status")
         finally:

@@ -81,10 +81,12 @@ def test_pictures_are_dropped_and_pasted(tab, address, picture_file):
         tab.get(
             f"(() => {{ const data = new DataTransfer();"
             f"data.items.add(new File([new Uint8Array({content})], '{event}.png'));"
+            "data.items.add(new File([], 'another.png'));"
             f"document.querySelector('#drop').dispatchEvent(new {kind}('{event}', "
             f"{{ {data}: data, bubbles: true, cancelable: true }})); }})()"
         )
         tab.wait_for_text("#status", f"restored {event}.png")
+        assert "1 more: here one picture at a time" in tab.text("#facts")
         wait_for_result(tab)
         assert np.array_equal(pixels_in(tab, "after"), rgb(ask_restore(address, "colour", path)))
 
@@ -104,3 +106,27 @@ def test_the_slider_follows_keys_and_mouse(tab, address, picture_file):
     tab.click("#stage", share=0.25)
     assert tab.get("document.querySelector('#share').value") == "25"
     assert tab.get(hidden) == "inset(0px 75% 0px 0px)"
+    tab.drag("#stage", 0.6, 0.8)  # from where the picture after lies on top
+    assert tab.get(hidden) == "inset(0px 20% 0px 0px)"
+
+
+def test_a_value_that_is_not_shown_holds_nobody_back(tab, address, picture_file):
+    choose(tab, address, "colour")
+    tab.write("#sigma", "7")
+    tab.open(f"{address}/#model=grey")
+    tab.wait_for("document.title.startsWith('grey')")
+    restore(tab, picture_file("holiday.png"))
+    assert "grey version 1 restored holiday.png." in tab.text("#status")
+
+
+def test_a_picture_for_a_model_that_generates_is_answered_in_words(tab, address):
+    choose(tab, address, "clothes")
+    tab.get(
+        "(() => { const data = new DataTransfer();"
+        "data.items.add(new File([], 'holiday.png'));"
+        "document.body.dispatchEvent(new DragEvent('drop', "
+        "{ dataTransfer: data, bubbles: true, cancelable: true })); })()"
+    )
+    assert (
+        tab.text("#refusal") == "Choose a model that restores pictures, then give it holiday.png."
+    )

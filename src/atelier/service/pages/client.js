@@ -34,7 +34,7 @@ export async function askPicture(path, options, tell) {
     blob,
     version: response.headers.get("X-Model-Version"),
     run: response.headers.get("X-Model-Run"),
-    notes: decode(response.headers.get("X-Notes") ?? ""),
+    notes: decodeURIComponent(response.headers.get("X-Notes") ?? ""),
     milliseconds: Math.round(performance.now() - began),
   };
 }
@@ -74,14 +74,6 @@ async function reasonOf(response) {
 function mistake({ loc, msg }) {
   const place = loc.filter((part) => !["body", "query", "path"].includes(part)).join(".");
   return place ? `${place}: ${msg}` : msg;
-}
-
-function decode(text) {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
 }
 
 function pause(seconds, signal) {

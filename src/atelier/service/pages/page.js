@@ -31,7 +31,7 @@ function cardOf(model) {
     radio,
     element("span", model.name, "name"),
     element("span", abilityOf(model)),
-    element("span", `version ${model.version}, here since ${since}`, "quiet"),
+    element("span", `version ${model.version}, since ${since}`, "quiet"),
   );
   return card;
 }

@@ -6,6 +6,7 @@ import { measure, sayBusy, sayRefusal, show } from "./result.js";
 
 let model = null;
 let file = null;
+let numOthers = 0; // files that came with it
 let work = new AbortController();
 
 /** Whom the next picture goes to; null: nobody. */
@@ -14,13 +15,21 @@ export function choose(described) {
   model = described;
   $("restorer").hidden = !model;
   if (!model) return;
-  $("sigma-setting").hidden = !model.settings.includes("sigma");
-  $("iterations-setting").hidden = !model.settings.includes("iterations");
+  for (const name of ["sigma", "iterations"]) {
+    const isSetting = model.settings.includes(name);
+    $(`${name}-setting`).hidden = !isSetting;
+    $(name).disabled = !isSetting; // else a wrong value that nobody sees would hold the form back
+  }
 }
 
 function take(files) {
-  if (!files.length || !model) return;
+  if (!files.length) return;
+  if (!model) {
+    sayRefusal(`Choose a model that restores pictures, then give it ${files[0].name}.`);
+    return;
+  }
   [file] = files;
+  numOthers = files.length - 1;
   $("drop").querySelector("strong").textContent = "Choose another picture";
   $("restore").disabled = false;
   $("restore").textContent = `Restore ${file.name}`;
@@ -90,6 +99,7 @@ function present(asked, picture, answer, before, after) {
       ["model", `${asked.name}, version ${answer.version}`],
       ["run", answer.run],
       ["what was done", answer.notes],
+      ["left out", numOthers && `${numOthers} more: here one picture at a time is restored`],
       ["time", `${answer.milliseconds} ms, with the way there and back`],
     ],
   });
