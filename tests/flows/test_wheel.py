@@ -53,3 +53,10 @@ def test_templates_and_flows_are_there(unpacked):
     assert all(line.startswith(str(unpacked)) for line in done.stdout.splitlines())
     for name in ("card.html", "card.md", "comparison.html", "report.html"):
         assert (unpacked / "atelier" / "ui" / "templates" / name).is_file()
+
+
+def test_the_pages_of_the_service_are_there(unpacked):
+    own = REPOSITORY / "src" / "atelier" / "service" / "pages"
+    names = {page.name for page in own.iterdir()}
+    assert {"index.html", "docs.html", "page.css", "page.js"} <= names
+    assert {page.name for page in (unpacked / "atelier/service/pages").iterdir()} == names
