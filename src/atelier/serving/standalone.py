@@ -63,7 +63,8 @@ def write_standalone(bundle: Path, folder: Path, facts: Mapping[str, str]) -> No
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
-            whole = shutil.copytree(bundle, Path(scratch) / "whole")
+            left_out = shutil.ignore_patterns("tiles.py")  # example.py restores in one pass
+            whole = shutil.copytree(bundle, Path(scratch) / "whole", ignore=left_out)
             kind = json.loads((whole / "config.json").read_text(encoding="utf-8"))["kind"]
             shutil.copyfile(PROGRAMS / f"{PROGRAM_OF[kind]}.py", whole / "example.py")
             (whole / "README.md").write_text(_readme(kind, facts), encoding="utf-8")

@@ -156,6 +156,8 @@ class Restorer:
         self._name = name
         self._upscale: int = network.upscale  # type: ignore[assignment]
         self._network = network
+        # Torch's convolutions on a CPU take it as it is; the other order is rearranged for each.
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._channels = channels
         self._reaches: dict[int, Reach | None] = {}  # by number of iterations
 
