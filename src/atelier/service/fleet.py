@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from atelier.registry import Registry, Version
 
 EVERY_SECONDS = 2.0  # that the registry is asked; a promotion is served within 5
+AGAIN_SECONDS = 30.0  # after which a version that could not be loaded is tried again
 KINDS = ("restoration", "gan")
 
 logger = logging.getLogger(__name__)
@@ -96,7 +98,8 @@ class Fleet:
         self._references = [Reference.parse(text) for text in references]
         self._tell = tell
         self._served: dict[str, Served] = {}
-        self._failed: dict[str, int] = {}  # number of the version that could not be loaded
+        # Versions that are not served, and until when, in seconds of the monotonic clock.
+        self._left_out: dict[tuple[str, int], float] = {}
         self._ended = threading.Event()
         self.problem = ""  # why the registry is not followed at the moment
 
@@ -155,10 +158,9 @@ class Fleet:
             if number is None:
                 if self._served.pop(name, None):
                     self._tell(f"{name} has no version to serve any more")
-            elif (served is None or served.version.number != number) and (
-                self._failed.get(name) != number
-            ):
-                self._take_up(reference, number, strict)
+            elif served is None or served.version.number != number:
+                if time.monotonic() > self._left_out.get((name, number), 0):
+                    self._take_up(reference, number, strict)
         gone = self._served.keys() - {str(reference) for reference in references}
         for name in gone:
             del self._served[name]
@@ -173,11 +175,11 @@ class Fleet:
             if strict:
                 raise
             logger.warning("version %s of %s is not served: %s", number, name, error)
-            self._failed[name] = number
+            self._left_out[name, number] = time.monotonic() + AGAIN_SECONDS
             return
         kind = model.config["kind"]
         if kind not in KINDS:
-            self._failed[name] = number
+            self._left_out[name, number] = math.inf
             if strict and self._references:
                 raise UsageError(
                     f"{version} is a {kind} model; restorers and GANs can be served. Leave it out."
