@@ -41,8 +41,8 @@ PARTS: dict[int, tuple[str, Check, float]] = {
     1: ("Every network and loss learns, as on the CPU", networks.check, 0.30),
     2: ("Killed, stopped, thrown back: nothing differs", resume.check, 0.20),
     3: ("Images a second beside bare loops", rates.check, 0.15),
-    4: ("Served as on the CPU, within memory", served.check, 0.05),
-    5: ("Quality against minutes", quality.check, 0.20),
+    4: ("Served as on the CPU, within memory", served.check, 0.10),
+    5: ("Quality against minutes", quality.check, 0.15),
     6: ("Two processes", processes.check, 0.10),
 }
 QUICK_MINUTES = 6.0  # a bound; on two quiet cores it takes under 2

@@ -165,8 +165,8 @@ def _compare(
         with Flops() as counted:
             bare()
         flops = counted.total
-    steps = 10 if setting.quick else 100
-    turns = Turns(setting.device, bare, steps, 3 if setting.quick else 9, setting.check_time)
+    steps = 10 if setting.quick else 50
+    turns = Turns(setting.device, bare, steps, 3 if setting.quick else 7, setting.check_time)
     with tempfile.TemporaryDirectory(dir=setting.scratch) as folder:
         try:
             train(model, dataset, setting.device, Path(folder), turns)

@@ -113,7 +113,7 @@ def predict(bundle: Path, device: torch.device, size: int) -> NDArray[np.float32
 @torch.inference_mode()
 def _tile(recipe: dict[str, Any], setting: Setting) -> Finding:
     """A picture that is larger than a pass, on both."""
-    side = 800 if setting.quick else 4000
+    side = 800 if setting.quick else 2000
     x_NHWC = rectangles(1, side)
     y_NCHW = torch.from_numpy(x_NHWC).permute(0, 3, 1, 2) / 255
     _reset_peak(setting)
