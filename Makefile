@@ -11,7 +11,7 @@ RUN_FLAGS ?=
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo lint type test-fast test test-all test-stack test-outages docs bench ci ci-demo browser
+.PHONY: help install demo lint type test-fast test test-all test-stack test-outages docs bench gpu-quick ci ci-demo browser
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,7 +59,10 @@ bench: install  ## time the parts (benchmarks/)
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/crops.py
 
-ci: lint type docs test-all test-stack ci-demo  ## what .ci/run runs
+gpu-quick: install  ## what a card would be tried with, small, on the CPU: 2 minutes
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/gpu.py --device cpu --quick --out build/gpu
+
+ci: lint type docs test-all gpu-quick test-stack ci-demo  ## what .ci/run runs
 
 ci-demo: install  ## the demo, small, in a fresh clone
 	rm -rf $(CLONE) && git clone --quiet . $(CLONE)

@@ -20,8 +20,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from atelier.data.store import DatasetInfo, read_dataset
 from atelier.params import GanModel, Model, load_params
@@ -33,6 +31,7 @@ from atelier.training.device import make_deterministic
 from atelier.training.schedules import due
 from atelier.training.session import Session
 from benchmarks.bare_loops import bare_gan, bare_restorer
+from benchmarks.flops import Flops
 from benchmarks.gan_recipes import gan_model
 from benchmarks.machine import described
 
@@ -54,22 +53,6 @@ EVENTS = {"log": 20, "sample": 60, "checkpoint": 60}
 
 class Enough(Exception):
     """Ends a training that has been timed long enough."""
-
-
-class Flops(TorchDispatchMode):
-    """Counts operations of convolutions and products, backward passes included, by torch.
-
-    torch's own FlopCounterMode also follows the modules, by hooks that second derivatives don't go
-    through (2.13).
-    """
-
-    total = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if (formula := flop_registry.get(func._overloadpacket)) is not None:
-            self.total += formula(*args, **(kwargs or {}), out_val=result)
-        return result
 
 
 @dataclass

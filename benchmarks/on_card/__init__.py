@@ -1,0 +1,1 @@
+"""What `benchmarks/gpu.py` tries on a card, one file a subject."""
