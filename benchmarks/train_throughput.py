@@ -223,7 +223,7 @@ def compare(project: Project, run_log: Any, rounds: int) -> None:
 def shares(project: Project, run_log: Any, rounds: int) -> None:
     """Print which share of the machine's matrix products each network's training reaches."""
     shipped = load_params(project.params_file).models
-    photographs = load_params(Path(__file__).parents[1] / "params" / "photographs.yaml").models
+    photographs = load_params(Path(__file__).parents[1] / "examples" / "photographs.yaml").models
     fashion, progressive, crops = noise_images(28), noise_images(32), noise_images(96)
     nafnet = {"name": "nafnet", "width": 32, "levels": 2, "blocks": 4}
     listed: list[tuple[str, Model, TrainingImages]] = [
