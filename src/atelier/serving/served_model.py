@@ -33,6 +33,7 @@ COUNTS = {"num_images": -1, "seed": -1, "class": -1, "refined": 1, "toward": -1}
 # How far pixels of an image may lie outside of [0, 1] on average: noise of sigma 0.37 puts black
 # ones at 0.15. Pictures in [-1, 1] have about 0.25, those in 0..255 about 100.
 MEAN_EXCESS = 0.15
+STRIP = 256  # rows of an image that are looked at together
 EXCESS = 5.0  # of a single pixel: five times the strongest noise that is known, sigma 1
 
 
@@ -259,10 +260,11 @@ def _refuse_other_ranges(x_NCHW: np.ndarray) -> None:
 
 
 def _mean_excess(x_CHW: np.ndarray) -> float:
-    """How far values lie outside of [0, 1] on average; row by row, which saves two copies."""
+    """How far values lie outside of [0, 1] on average; in strips, which saves two copies."""
     excess = 0.0
-    for x_CW in np.moveaxis(x_CHW, 1, 0):
-        excess += np.abs(x_CW - x_CW.clip(0, 1)).sum(dtype=np.float64)
+    for top in range(0, x_CHW.shape[1], STRIP):
+        strip_CSW = x_CHW[:, top : top + STRIP]
+        excess += np.abs(strip_CSW - strip_CSW.clip(0, 1)).sum(dtype=np.float64)
     return excess / x_CHW.size
 
 
