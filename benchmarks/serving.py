@@ -76,7 +76,7 @@ def make_project(root: Path, model: str) -> Path:
     for number in (1, 2):
         trained = Trained(build_restorer(**DENOISER), DENOISER, 0)
         info = DatasetInfo(28, 1, 0, (), {})
-        bundle = write_bundle(root / f"bundle-{number}", "restoration", trained, info)
+        bundle = write_bundle(root / f"made-{number}" / "bundle", "restoration", trained, info)
         run_id = registry.runs.start(model, f"fingerprint {number}", {})
         registry.runs.end(run_id, "FINISHED")
         registry.register(model, run_id, bundle, {})

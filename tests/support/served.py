@@ -34,7 +34,9 @@ def register(registry, folder, name, kind, config):
             torch.nn.init.normal_(weights, std=0.05)
     classes = CLASSES if kind != "restoration" else ()
     info = DatasetInfo(config.get("image_size"), config["channels"], len(classes), classes, {})
-    bundle = write_bundle(folder / f"{name}-{number}", kind, Trained(network, config, 0), info)
+    bundle = write_bundle(
+        folder / f"{name}-{number}" / "bundle", kind, Trained(network, config, 0), info
+    )
     run_id = registry.runs.start(name, f"fingerprint {number}", {})
     registry.runs.end(run_id, "FINISHED")
     registry.register(name, run_id, bundle, {})

@@ -9,7 +9,7 @@ import pytest
 from tests.support.page_visits import ask_generate, ask_restore
 from tests.unit.service.conftest import MODELS
 
-pytestmark = pytest.mark.service
+pytestmark = [pytest.mark.service, pytest.mark.slow]
 
 
 def test_the_lines_for_curl_work_as_they_stand(tab, address, picture_file, tmp_path):

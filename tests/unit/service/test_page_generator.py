@@ -5,7 +5,7 @@ import pytest
 
 from tests.support.page_visits import ask_generate, choose, pixels_in, rgb, wait_for_result
 
-pytestmark = pytest.mark.service
+pytestmark = [pytest.mark.service, pytest.mark.slow]
 
 
 def test_images_come_by_class_and_seed_and_the_address_brings_them_back(tab, address):

@@ -15,7 +15,7 @@ from tests.support.page_visits import (
     wait_for_result,
 )
 
-pytestmark = pytest.mark.service
+pytestmark = [pytest.mark.service, pytest.mark.slow]
 
 
 @pytest.mark.parametrize("model", ["colour", "enlarge"])
