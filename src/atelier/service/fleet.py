@@ -120,11 +120,12 @@ class Fleet:
 
     def names(self) -> list[str]:
         """Under which models are asked for, whether or not there is a version at the moment."""
-        return sorted({*map(str, self._references), *self._served})
+        return sorted({*map(str, self._references), *self._served.copy()})
 
     def all(self) -> list[Served]:
         """What answers at the moment."""
-        return [self._served[name] for name in sorted(self._served)]
+        answering = self._served.copy()  # the follower may change it meanwhile
+        return [answering[name] for name in sorted(answering)]
 
     def get(self, name: str) -> Served | None:
         """What answers under a name."""
