@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from atelier.errors import AtelierError, RegistryError, UsageError
+from atelier.errors import AtelierError, UsageError
 from atelier.params.references import Reference
 from atelier.registry import CHAMPION
 
@@ -137,7 +137,7 @@ class Fleet:
             try:
                 self._follow(strict=False)
                 self.problem = ""
-            except AtelierError as error:
+            except Exception as error:  # whatever it is, the last versions go on answering
                 if not self.problem:
                     logger.warning("the registry is not followed at the moment: %s", error)
                 self.problem = str(error)
@@ -172,8 +172,8 @@ class Fleet:
         try:
             version = self._registry.version(reference.model, number)
             model = self._registry.load(version).unwrap_python_model()
-        except (RegistryError, UsageError) as error:
-            if strict:
+        except AtelierError as error:
+            if strict and self._references:
                 raise
             logger.warning("version %s of %s is not served: %s", number, name, error)
             self._left_out[name, number] = time.monotonic() + AGAIN_SECONDS

@@ -93,10 +93,13 @@ def test_a_version_that_is_broken_leaves_the_last_one(filled, folder, caplog):
     number = register(filled, folder, "denoise", "restoration", GREY)
     for weights in set(filled.project.root.rglob("weights.safetensors")) - weights_before:
         weights.write_bytes(b"damaged")
+        (weights.parent / "network.py").write_text("import nothing_of_that_name")
     fleet = opened(filled, "denoise")
     let_answer(filled, "denoise", number)
     fleet._follow(strict=False)
     assert numbers(fleet) == {"denoise": 1}
+    with pytest.raises(UsageError, match="no model that restores or generates has a champion"):
+        opened(filled)  # all champions are one, and that is broken
     assert f"version {number} of denoise is not served" in caplog.text
     let_answer(filled, "denoise", 2)
     fleet._follow(strict=False)
