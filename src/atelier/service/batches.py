@@ -117,6 +117,8 @@ class Batches:
             asked = [work for work in batch if work.answer.set_running_or_notify_cancel()]
             if asked:
                 self._measures.batch.observe(len(asked))
+                for work in asked:
+                    self._measures.pixels.labels(work.served.name).inc(work.pixels)
                 _answer(asked)
 
     def _take(self) -> list[Work]:

@@ -120,6 +120,7 @@ def test_models_health_metrics_and_the_description(client, encode):
     restore(client, "grey", encode())
     text = client.get("/metrics").text
     assert 'atelier_requests_total{model="grey",status="answered"} 1.0' in text
+    assert 'atelier_pixels_total{model="grey"} 1200.0' in text
     assert 'atelier_model_version{model="grey"} 1.0' in text
     assert "/restore/{model}" in json.dumps(client.get("/openapi.json").json())
 
