@@ -24,7 +24,10 @@ class Measures:
             registry=self._registry,
         )
         self.pixels = Counter(
-            "atelier_pixels", "Pixels that networks were asked for.", ("model",), registry=self._registry
+            "atelier_pixels",
+            "Pixels that networks were asked for.",
+            ("model",),
+            registry=self._registry,
         )
         self.waiting = Gauge(
             "atelier_waiting", "Pictures that wait for a network.", registry=self._registry
