@@ -1,5 +1,6 @@
 """An exported ONNX file gives what MLflow serves, or there is none."""
 
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from atelier.errors import UsageError
+from atelier.serving import TILES
 from atelier.serving.onnx_export import export_onnx, require_onnx
 from atelier.serving.onnx_ports import Settings
 from atelier.serving.served_model import ServedModel, draw_latents
@@ -128,6 +130,8 @@ def test_the_file_and_its_card_say_the_same(serve):
 BRANCHING = """
 import torch
 class Network(torch.nn.Module):
+    upscale = 1
+    noise_level = False
     def __init__(self, channels):
         super().__init__()
         self.gain = torch.nn.Parameter(torch.ones(channels, 1, 1))
@@ -139,6 +143,8 @@ class Network(torch.nn.Module):
 BAKED = """
 import torch
 class Network(torch.nn.Module):
+    upscale = 1
+    noise_level = False
     def __init__(self, channels):
         super().__init__()
         self.gain = torch.nn.Parameter(torch.ones(channels, 1, 1))
@@ -160,9 +166,10 @@ def test_what_cannot_be_the_same_as_onnx_is_refused_with_the_reason(tmp_path, so
 
     (tmp_path / "network.py").write_text(source)
     (tmp_path / "config.json").write_text(
-        '{"kind": "restoration", "builder": "Network", "network": {"channels": 3}, "channels": 3, '
-        '"image_size": null, "class_names": []}'
+        '{"kind": "restoration", "builder": "Network", "network": {"name": "own", "channels": 3}, '
+        '"channels": 3, "image_size": null, "class_names": []}'
     )
+    shutil.copy(TILES, tmp_path / "tiles.py")
     save_file({"gain": torch.ones(3, 1, 1)}, tmp_path / "weights.safetensors")
     served = ServedModel()
     served.load_context(SimpleNamespace(artifacts={"bundle": str(tmp_path)}))
