@@ -3,18 +3,11 @@
 import torch
 
 from atelier.data.store import DatasetInfo
-from atelier.networks.classifiers import build_classifier
-from atelier.networks.generators import build_generator
-from atelier.networks.restorers import build_restorer
 from atelier.registry import CHAMPION
 from atelier.serving.bundle import write_bundle
 from atelier.training.session import Trained
+from tests.support import registered
 
-BUILDERS = {
-    "restoration": build_restorer,
-    "gan": build_generator,
-    "classification": build_classifier,
-}
 CLASSES = ("shirt", "shoe", "bag")
 GREY = {"name": "cnn", "channels": 1, "width": 4, "depth": 2, "upscale": 1}
 COLOUR = {**GREY, "channels": 3, "noise_level": True}
@@ -28,7 +21,7 @@ def register(registry, folder, name, kind, config):
     """A new version with weights of its own; returns its number."""
     number = len(registry.versions(name)) + 1
     torch.manual_seed(number)
-    network = BUILDERS[kind](**config).eval()
+    network = registered.BUILDERS[kind](**config).eval()
     for weights in network.parameters():  # the last ones start at zero
         if not weights.any():
             torch.nn.init.normal_(weights, std=0.05)
@@ -37,9 +30,7 @@ def register(registry, folder, name, kind, config):
     bundle = write_bundle(
         folder / f"{name}-{number}" / "bundle", kind, Trained(network, config, 0), info
     )
-    run_id = registry.runs.start(name, f"fingerprint {number}", {})
-    registry.runs.end(run_id, "FINISHED")
-    registry.register(name, run_id, bundle, {})
+    registered.register(registry, name, bundle)
     return number
 
 
