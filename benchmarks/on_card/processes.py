@@ -57,7 +57,8 @@ def _share(name: str, recipe: dict[str, Any], size: int, backend: str, setting: 
         if any(codes):
             reason = f"the processes ended with the exit codes {codes}"
             return judge(f"{name}: {backend}", {}, [reason])
-        shared = [torch.load(Path(folder) / f"{rank}.pt") for rank in range(PROCESSES)]
+        files = [Path(folder) / f"{rank}.pt" for rank in range(PROCESSES)]
+        shared = [torch.load(file, weights_only=True) for file in files]
     kind = "d_loss" if log.curve("d_loss") else "loss"
     one = np.array(log.curve(kind))
     two = np.array(shared[0]["losses"][kind])

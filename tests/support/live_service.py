@@ -5,8 +5,9 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from atelier.service.app import Limits, Service, build_app
+from atelier.service.app import Service, build_app
 from atelier.service.fleet import Fleet
+from atelier.service.limits import Limits
 from atelier.service.run import listen
 from atelier.service.sightings import Sightings
 

@@ -13,6 +13,7 @@ import typer
 from atelier.cli.options import load_served, open_registry
 from atelier.errors import UsageError
 from atelier.project import open_project
+from atelier.serving.classes import class_names_of, class_number
 
 if TYPE_CHECKING:
     from atelier.pictures import Floats
@@ -116,7 +117,7 @@ def generate(
         raise UsageError("--format is of the files of --each. Give both, or end -o in a format.")
     project = open_project()
     version, served, config = load_served(open_registry(project), model, "gan")
-    number = _class_number(wanted, _class_names(config))
+    number = class_number(wanted, class_names_of(config))
     fixed: dict[str, float] = {"num_images": rows, "class": number}
     if truncation is not None:
         fixed["truncation"] = truncation
@@ -208,23 +209,3 @@ def _draw(served: Any, requests: list[dict[str, float]]) -> Floats:
     x_SNCHW = x_NCHW.reshape(len(requests), -1, *x_NCHW.shape[1:])
     in_rows: Floats = x_SNCHW.swapaxes(0, 1).reshape(x_NCHW.shape)
     return in_rows
-
-
-def _class_names(config: dict[str, Any]) -> list[str]:
-    names: list[str] = config["class_names"]
-    # Unconditional GANs that were registered before kept the names of their dataset.
-    return names if len(names) == config["network"]["num_classes"] else []
-
-
-def _class_number(wanted: str | None, class_names: list[str]) -> int:
-    """Number of a class asked for by name or, where none is called so, by number; -1: all."""
-    if wanted is None:
-        return -1
-    if wanted in class_names:
-        return class_names.index(wanted)
-    by_name = {str(number): number for number in range(len(class_names))}
-    by_name |= {name.lower(): number for number, name in enumerate(class_names)}
-    if wanted.lower() not in by_name:
-        names = ", ".join(f"{number} {name}" for number, name in enumerate(class_names)) or "none"
-        raise UsageError(f"--class {wanted!r} is not a class of this model; its classes: {names}.")
-    return by_name[wanted.lower()]

@@ -9,6 +9,7 @@ import typer
 
 from atelier.cli.options import open_registry
 from atelier.project import open_project
+from atelier.service.limits import Limits
 
 
 def serve(
@@ -22,13 +23,13 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any that is free.")] = 8000,
     max_pixels: Annotated[
         int, typer.Option("--max-pixels", min=1, help="Of a picture.")
-    ] = 50_000_000,
+    ] = Limits.max_pixels,
     max_bytes: Annotated[
         int, typer.Option("--max-bytes", min=1, help="Of a request.")
-    ] = 100_000_000,
+    ] = Limits.max_bytes,
     waiting: Annotated[
         int, typer.Option(min=1, help="Pictures that may wait; more are refused with 429.")
-    ] = 64,
+    ] = Limits.waiting,
     statistics: Annotated[
         float,
         typer.Option(
@@ -39,15 +40,13 @@ def serve(
     ] = 0.1,
 ) -> None:
     """Serve champions over HTTP, with a page to try them; follows promotions and rollbacks."""
-    from atelier.service.app import Limits
     from atelier.service.fleet import Fleet
     from atelier.service.run import listen, run
     from atelier.service.sightings import FOLDER, Sightings
 
     project = open_project()
-    registry = open_registry(project)
     with listen(host, port) as socket:
-        fleet = Fleet(registry, models or [], _tell)
+        fleet = Fleet(open_registry(project), models or [], _tell)
         fleet.open()
         sightings = Sightings(project.cache / FOLDER, statistics)
         run(fleet, sightings, socket, Limits(max_pixels, max_bytes, waiting))

@@ -11,8 +11,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -27,9 +26,11 @@ from atelier.service.answers import Answer, Form, Gone, Kitchen
 from atelier.service.batches import Batches, Full
 from atelier.service.door import Door
 from atelier.service.fleet import Fleet, Served
+from atelier.service.limits import Limits
 from atelier.service.measures import Measures
 from atelier.service.sightings import Sightings
 from atelier.service.website import Website
+from atelier.serving.classes import class_names_of, class_number
 
 AT_ONCE = 4  # requests may be inside for each picture that may wait: they decode, or are read
 MOST_IMAGES = 1024
@@ -38,21 +39,6 @@ CLOSED = 499  # nginx's number for a client that went away; nobody reads the ans
 Format = Literal["png", "jpeg", "webp", "tiff"]
 MEDIA = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "TIFF": "image/tiff"}
 MEDIA |= {"GIF": "image/gif", "BMP": "image/bmp"}
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What is refused beyond.
-
-    Attributes:
-        max_pixels: of a picture.
-        max_bytes: of a request.
-        waiting: pictures that may wait for the networks.
-    """
-
-    max_pixels: int = 50_000_000
-    max_bytes: int = 100_000_000
-    waiting: int = 64
 
 
 class Wish(BaseModel):
@@ -197,13 +183,12 @@ def _add_work(app: FastAPI, service: Service) -> None:
         given = {"sigma": sigma, "iterations": iterations}
         settings = {name: value for name, value in given.items() if value is not None}
         served = service.find(model, "restoration")
-        for name in settings.keys() - set(served.settings):
-            raise UsageError(f"{name} has no meaning for {served.version}. Leave it out.")
+        for name in settings:
+            served.refuse_unknown(name)
         content = await file.read()
         form = Form(format and format.upper(), quality)
-        with _measure(service, served) as tell:
+        with _measure(service, served):
             answer = await service.kitchen.restore(served, content, settings, form, request)
-            tell(answer)
         return _response(served, answer)
 
     @app.post("/generate/{model:path}", response_class=Response)
@@ -216,13 +201,14 @@ def _add_work(app: FastAPI, service: Service) -> None:
         """Images of a GAN, in a grid."""
         served = service.find(model, "gan")
         row: dict[str, float] = {"num_images": wish.number, "seed": wish.seed}
-        row["class"] = class_number(wish.wanted, served)
+        wanted = None if wish.wanted is None else str(wish.wanted)
+        row["class"] = class_number(wanted, class_names_of(served.config))
         if wish.truncation is not None:
+            served.refuse_unknown("truncation")
             row["truncation"] = wish.truncation
         form = Form(format and format.upper())
-        with _measure(service, served) as tell:
+        with _measure(service, served):
             answer = await service.kitchen.draw(served, row, wish.single, form, request)
-            tell(answer)
         return _response(served, answer)
 
 
@@ -244,38 +230,14 @@ def _add_views(app: FastAPI, service: Service) -> None:
         return Response(service.metrics(), media_type="text/plain; version=0.0.4")
 
 
-def class_number(wanted: int | str | None, served: Served) -> int:
-    """Number of a class that is asked for by name or number; -1: all in turn.
-
-    Raises:
-        UsageError: naming the classes.
-    """
-    if wanted is None:
-        return -1
-    names = served.config["class_names"]
-    count = served.config["network"]["num_classes"]
-    if isinstance(wanted, str):
-        folded = [name.casefold() for name in names]
-        if wanted.casefold() in folded:
-            return folded.index(wanted.casefold())
-    if str(wanted).isdecimal() and int(wanted) < count:
-        return int(wanted)
-    known = ", ".join(names) or f"0 to {count - 1}"
-    raise UsageError(f"class {wanted!r} is none of {served.version}; its classes: {known}.")
-
-
 @contextlib.contextmanager
-def _measure(service: Service, served: Served) -> Any:
+def _measure(service: Service, served: Served) -> Iterator[None]:
     """Count a request, whatever becomes of it."""
     began = time.perf_counter()
     status = "failed"
-
-    def tell(answer: Answer) -> None:
-        nonlocal status
-        status = "answered"
-
     try:
-        yield tell
+        yield
+        status = "answered"
     except Full:
         status = "refused"
         raise

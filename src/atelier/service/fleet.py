@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from atelier.errors import AtelierError, UsageError
 from atelier.params.references import Reference
 from atelier.registry import CHAMPION
+from atelier.serving.classes import class_names_of
 
 if TYPE_CHECKING:
     from atelier.registry import Registry, Version
@@ -32,12 +33,14 @@ class Served:
         name: by which it is asked for.
         version: that answers.
         model: the served model, as MLflow loaded it: `predict(None, images or table, params)`.
+        columns: of a GAN's table, by its signature; MLflow drops others, its stored code too.
         since: when it was taken up, in seconds since 1970.
     """
 
     name: str
     version: Version
     model: Any
+    columns: tuple[str, ...] = ()
     since: float = field(default_factory=time.time)
 
     @property
@@ -53,10 +56,25 @@ class Served:
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """What a request may set of a restorer: `iterations`, `sigma`."""
+        """What a request may set: of a restorer `iterations`, `sigma`; of a GAN `truncation`."""
         network = self.config["network"]
+        if self.kind == "gan":
+            return ("truncation",) if "truncation" in self.columns else ()
         names = ("iterations",) if "iterations" in network else ()
         return (*names, "sigma") if network.get("noise_level") else names
+
+    def refuse_unknown(self, setting: str) -> None:
+        """Refuse a setting that this version does not have.
+
+        Raises:
+            UsageError: if it is none of `settings`.
+        """
+        if setting not in self.settings:
+            own = ", ".join(self.settings) or "none"
+            raise UsageError(
+                f"{setting} has no meaning for {self.version}, whose settings are: {own}. "
+                "Leave it out."
+            )
 
     def describe(self) -> dict[str, Any]:
         """What whoever asks has to know of it."""
@@ -68,13 +86,14 @@ class Served:
             "run": self.version.run_id,
             "since": self.since,
             "channels": self.config["channels"],
+            "settings": list(self.settings),
         }
         if self.kind == "restoration":
-            own = {"upscale": network.get("upscale", 1), "settings": list(self.settings)}
+            own = {"upscale": network.get("upscale", 1)}
         else:
             own = {
                 "image_size": self.config["image_size"],
-                "class_names": self.config["class_names"],
+                "class_names": class_names_of(self.config),
                 "num_classes": network["num_classes"],
             }
         return described | own
@@ -171,13 +190,14 @@ class Fleet:
         name = str(reference)
         try:
             version = self._registry.version(reference.model, number)
-            model = self._registry.load(version).unwrap_python_model()
+            loaded = self._registry.load(version)
         except AtelierError as error:
             if strict and self._references:
                 raise
             logger.warning("version %s of %s is not served: %s", number, name, error)
             self._left_out[name, number] = time.monotonic() + AGAIN_SECONDS
             return
+        model = loaded.unwrap_python_model()
         kind = model.config["kind"]
         if kind not in KINDS:
             self._left_out[name, number] = math.inf
@@ -186,5 +206,7 @@ class Fleet:
                     f"{version} is a {kind} model; restorers and GANs can be served. Leave it out."
                 )
             return
-        self._served[name] = Served(name, version, model)
+        inputs = loaded.metadata.signature.inputs
+        columns = tuple(inputs.input_names()) if kind == "gan" else ()
+        self._served[name] = Served(name, version, model, columns)
         self._tell(f"{name}: version {number}")

@@ -10,8 +10,9 @@ from types import FrameType
 import uvicorn
 
 from atelier.errors import UsageError
-from atelier.service.app import Limits, Service, build_app
+from atelier.service.app import Service, build_app
 from atelier.service.fleet import Fleet
+from atelier.service.limits import Limits
 from atelier.service.sightings import Sightings
 
 QUEUE = 2048  # connections that are not taken yet

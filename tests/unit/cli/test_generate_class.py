@@ -4,24 +4,24 @@ import json
 
 import pytest
 
-from atelier.cli.generate import _class_number
 from atelier.data.store import DatasetInfo
 from atelier.errors import UsageError
 from atelier.networks.generators import build_generator
 from atelier.serving.bundle import write_bundle
+from atelier.serving.classes import class_number
 from atelier.training.session import Trained
 
 
 @pytest.mark.parametrize("names", [["1", "2", "3", "4"], ["10", "01", "1"], ["Cat", "cat", "CAT"]])
 def test_a_class_is_drawn_by_its_name_also_where_names_look_like_numbers(names):
-    assert [_class_number(name, names) for name in names] == list(range(len(names)))
+    assert [class_number(name, names) for name in names] == list(range(len(names)))
 
 
 def test_a_number_is_a_class_where_no_class_is_called_so():
-    assert _class_number("1", ["cat", "dog"]) == 1
-    assert _class_number("DOG", ["cat", "dog"]) == 1
-    assert _class_number("0", ["1", "2"]) == 0
-    assert _class_number(None, ["cat", "dog"]) == -1
+    assert class_number("1", ["cat", "dog"]) == 1
+    assert class_number("DOG", ["cat", "dog"]) == 1
+    assert class_number("0", ["1", "2"]) == 0
+    assert class_number(None, ["cat", "dog"]) == -1
 
 
 @pytest.mark.parametrize(("num_classes", "names"), [(1, []), (2, ["cat", "dog"])])
@@ -35,4 +35,4 @@ def test_an_unconditional_gan_knows_no_classes_of_its_dataset(tmp_path, num_clas
     assert stored == names
     for wanted in {"cat", "0"} if not names else ():
         with pytest.raises(UsageError, match="is not a class of this model; its classes: none"):
-            _class_number(wanted, stored)
+            class_number(wanted, stored)

@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from atelier.service.app import Limits, Service, build_app
+from atelier.service.app import Service, build_app
 from atelier.service.fleet import Fleet
+from atelier.service.limits import Limits
 from atelier.service.sightings import Sightings
 from tests.support.browser import open_browser
 from tests.support.devtools import open_tab

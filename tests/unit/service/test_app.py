@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -105,6 +106,19 @@ def test_a_class_is_asked_for_by_name_or_number(client):
     assert pixels_of(answers[0]).shape == (16, 16)
 
 
+def test_an_old_gan_does_not_silently_leave_truncation_out(client):
+    wish = {"number": 4, "seed": 3}
+    plain = client.post("/generate/clothes", json=wish)
+    truncated = client.post("/generate/clothes", json={**wish, "truncation": 0.1})
+    assert plain.content != truncated.content
+    fleet = client.service.fleet
+    columns = ("num_images", "seed", "class")
+    fleet._served["clothes"] = replace(fleet.get("clothes"), columns=columns)
+    answer = client.post("/generate/clothes", json={**wish, "truncation": 0.1})
+    assert answer.status_code == 422
+    assert "truncation has no meaning for clothes/1" in answer.text
+
+
 # -- what is served ----------------------------------------------------------------------------
 
 
@@ -148,10 +162,14 @@ def test_mistakes_are_answered_with_a_reason(client, encode):
         (restore(client, "grey", b""), 422, "the picture can't be used: empty."),
         (restore(client, "grey", b"no picture at all"), 422, "not a picture"),
         (restore(client, "grey", png[:-200]), 422, "truncated or damaged"),
-        (restore(client, "grey", png, sigma=0.1), 422, "sigma has no meaning for grey/1."),
+        (
+            restore(client, "grey", png, sigma=0.1),
+            422,
+            "sigma has no meaning for grey/1, whose settings are: none.",
+        ),
         (restore(client, "grey", png, format="bmp"), 422, "'png', 'jpeg', 'webp' or 'tiff'"),
         (client.post("/restore/grey", data={"a": "b"}), 422, "file"),
-        (client.post("/generate/clothes", json={"class": "hat"}), 422, "shirt, shoe, bag"),
+        (client.post("/generate/clothes", json={"class": "hat"}), 422, "0 shirt, 1 shoe, 2 bag"),
         (client.post("/generate/clothes", json={"number": 9999}), 422, "1024"),
         (client.post("/generate/clothes", json={"colour": "red"}), 422, "colour"),
         (client.post("/generate/clothes", json={"truncation": -1}), 422, "greater than 0"),
