@@ -1,7 +1,5 @@
 """What a training's length means for its warm-up and its rhythm."""
 
-import logging
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -74,9 +72,8 @@ def test_a_long_warm_up_of_a_short_training_is_refused(warmup_of, budget, warmup
         warmup_of(budget, warmup, *overrides)
 
 
-def test_a_shortened_warm_up_is_told_once(warmup_of, caplog, monkeypatch):
+def test_a_shortened_warm_up_is_told_once(warmup_of, caplog):
     module._say.cache_clear()
-    monkeypatch.setattr(logging.getLogger("atelier"), "propagate", True)
     for _ in range(3):
         warmup_of("kimg: 2", 5)
     (record,) = caplog.records
