@@ -21,7 +21,7 @@ from atelier.networks.discriminators import build_discriminator
 from atelier.networks.generators import build_generator
 from atelier.networks.restorers import build_restorer
 from atelier.params import GanModel, RestorationModel
-from atelier.training.batches import TrainingImages
+from atelier.training.datasets import TrainingImages
 
 CPU = torch.device("cpu")
 

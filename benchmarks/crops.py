@@ -87,7 +87,8 @@ def measure(project: Path) -> tuple[float, float, float, float]:
     import torch
 
     from atelier.data.store import read_dataset
-    from atelier.training.batches import Batches, crops, sizes_of
+    from atelier.training.batches import Batches
+    from atelier.training.pixels import crops, sizes_of
 
     torch.set_num_threads(2)
     dataset = read_dataset(project, "photos")

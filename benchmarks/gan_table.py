@@ -34,9 +34,9 @@ from atelier.networks.generators import build_generator
 from atelier.params import ClassificationModel, Dataset, GanModel, Source, load_params
 from atelier.pictures import encode_picture
 from atelier.project import find_project
-from atelier.training.batches import ArrayImages, TrainingImages
 from atelier.training.checkpoint import Checkpoints
 from atelier.training.classification import classifier_config, train_classifier
+from atelier.training.datasets import ArrayImages, TrainingImages
 from atelier.training.device import make_deterministic
 from atelier.training.gan import generator_config, train_gan
 from atelier.training.session import Session

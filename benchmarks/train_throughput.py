@@ -25,8 +25,8 @@ from atelier.data.store import DatasetInfo, read_dataset
 from atelier.params import GanModel, Model, load_params
 from atelier.pictures import grid
 from atelier.project import Project, find_project, set_environment
-from atelier.training.batches import ArrayImages, TrainingImages
 from atelier.training.checkpoint import Checkpoints
+from atelier.training.datasets import ArrayImages, TrainingImages
 from atelier.training.device import make_deterministic
 from atelier.training.schedules import due
 from atelier.training.session import Session

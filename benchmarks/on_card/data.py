@@ -17,7 +17,7 @@ from PIL import Image
 from atelier.data.sources.idx import parse_idx, read_bytes
 from atelier.data.splits import Split
 from atelier.data.store import DatasetInfo
-from atelier.training.batches import ArrayImages
+from atelier.training.datasets import ArrayImages
 from benchmarks.on_card.setting import SEED, Setting
 from benchmarks.protocols import grey, picture_files
 

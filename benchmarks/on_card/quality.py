@@ -23,10 +23,11 @@ from atelier.metrics.distances import kid
 from atelier.networks.generators import build_generator
 from atelier.networks.restorers import build_restorer
 from atelier.params import Evaluation, GanModel, load_params
-from atelier.training.batches import TrainingImages, to_images
 from atelier.training.checkpoint import Checkpoints
+from atelier.training.datasets import TrainingImages
 from atelier.training.gan import generator_config
 from atelier.training.interruption import Stopped
+from atelier.training.pixels import to_images
 from atelier.training.restoration import restorer_config
 from benchmarks.on_card.data import SplitImages, fashion, photographs, test_photographs
 from benchmarks.on_card.report import MEASURED, Finding, Value, judge

@@ -16,7 +16,7 @@ import torch
 
 from atelier.params import GanModel
 from atelier.training import resident
-from atelier.training.batches import TrainingImages
+from atelier.training.datasets import TrainingImages
 from benchmarks.bare_loops import Way, bare_gan, bare_restorer
 from benchmarks.flops import Flops
 from benchmarks.on_card import recipes

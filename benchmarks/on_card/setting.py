@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from atelier.params import Model
-from atelier.training.batches import TrainingImages
 from atelier.training.checkpoint import Checkpoints
 from atelier.training.classification import train_classifier
+from atelier.training.datasets import TrainingImages
 from atelier.training.gan import train_gan
 from atelier.training.restoration import train_restorer
 from atelier.training.session import Session, Trained

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from atelier.data.store import DatasetInfo
-from atelier.training.batches import ArrayImages
+from atelier.training.datasets import ArrayImages
 from tests.support.tiny import (
     BATCH,
     CRNN,

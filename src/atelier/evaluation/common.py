@@ -25,7 +25,7 @@ from atelier.metrics.classification import classification_scores
 from atelier.metrics.intervals import Score
 from atelier.params import Evaluation
 from atelier.pictures import Floats, Pixels
-from atelier.training.batches import to_images
+from atelier.training.pixels import to_images
 
 CHUNK = 500  # images in one pass, no more
 CHUNK_PIXELS = 2**19  # nor more pixels than this: 57 MB for the nine shifts of a median in colour

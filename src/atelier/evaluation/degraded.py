@@ -16,7 +16,7 @@ from torch import Tensor
 from atelier.data.store import StoredDataset
 from atelier.degradations import Steps, degrade_fixed, hidden_pixels, upscale_of
 from atelier.evaluation.common import Protocol, runs_of_one_size
-from atelier.training.batches import sizes_of, to_images
+from atelier.training.pixels import sizes_of, to_images
 
 
 @dataclass(frozen=True)

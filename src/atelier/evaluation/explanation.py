@@ -20,7 +20,7 @@ from atelier.data.store import StoredDataset
 from atelier.degradations import Steps, degrade_fixed, noise_levels, upscale_of
 from atelier.metrics.baselines import nearest
 from atelier.pictures import Floats, Pixels, grid
-from atelier.training.batches import sizes_of, to_images
+from atelier.training.pixels import sizes_of, to_images
 
 Restore = Callable[[Tensor], Tensor]  # image in [0, 1] -> restored image; may be larger
 NUM_EXPLAINED = 6  # images

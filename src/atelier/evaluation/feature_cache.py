@@ -18,7 +18,7 @@ from atelier.data.splits import Split
 from atelier.data.store import StoredDataset
 from atelier.evaluation.extractors import Extractor
 from atelier.pictures import Floats
-from atelier.training.batches import to_images
+from atelier.training.pixels import to_images
 
 
 def real_features(

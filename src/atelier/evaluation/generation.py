@@ -34,9 +34,10 @@ from atelier.metrics.intervals import Score
 from atelier.metrics.neighbours import memorisation, nearest_training
 from atelier.params import ClassificationModel, TrainingData
 from atelier.pictures import Floats, Pixels, grid, to_pixels
-from atelier.training.batches import ArrayImages, to_images
 from atelier.training.checkpoint import Checkpoints
 from atelier.training.classification import train_classifier
+from atelier.training.datasets import ArrayImages
+from atelier.training.pixels import to_images
 from atelier.training.session import Session
 
 # Training images that are looked at for copies: their features are held in memory, 800 MB of

@@ -25,7 +25,7 @@ from atelier.params import (
 from atelier.params.extractors import NUM_FEATURES
 from atelier.params.measures import distances
 from atelier.params.promotion import Gate
-from atelier.training.batches import sizes_of
+from atelier.training.pixels import sizes_of
 from atelier.training.restoration import degradation_steps
 
 FEWEST_SCORED = 2  # images: an interval needs a spread

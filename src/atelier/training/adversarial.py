@@ -15,6 +15,8 @@ from torch import Tensor
 from atelier.losses import GAN_LOSSES
 from atelier.networks.gans.patch import PatchDiscriminator
 from atelier.params import Adversarial, Training
+from atelier.training.course import Course
+from atelier.training.outcome import Outcome
 from atelier.training.session import adam, placed
 
 
@@ -47,17 +49,31 @@ class Opponent:
         self.optimizer = adam(self.D, training.model_copy(update=own))
         self._game = GAN_LOSSES[adversarial.loss]
 
-    def objective(self, real_BCHW: Tensor, fake_BCHW: Tensor) -> Tensor:
-        """The discriminator's side of the game, a scalar to minimise.
+    def objective(self, real_BCHW: Tensor, fake_BCHW: Tensor) -> Outcome:
+        """The discriminator's side of the game.
 
         Args:
             real_BCHW: real images, in [0, 1] or a little outside.
             fake_BCHW: what the restorer made, detached.
         """
         self.D.requires_grad_(True)
-        return self._game.discriminator(
-            *(self.D(x_BCHW * 2 - 1).float() for x_BCHW in (real_BCHW, fake_BCHW))
-        )
+        real_logits_B = self.D(real_BCHW * 2 - 1).float()
+        fake_logits_B = self.D(fake_BCHW * 2 - 1).float()
+        return Outcome(self._game.discriminator(real_logits_B, fake_logits_B))
+
+    def learn(self, course: Course, name: str, real_BCHW: Tensor, fake_BCHW: Tensor) -> Tensor:
+        """One step of its own.
+
+        Args:
+            course: of the restorer's training.
+            name: of its loss, for messages.
+            real_BCHW: as for `objective`.
+            fake_BCHW: the same.
+
+        Returns:
+            Its loss, detached.
+        """
+        return course.minimise(name, self.optimizer, self.objective, real_BCHW, fake_BCHW).loss
 
     def judge(self, fake_BCHW: Tensor) -> Tensor:
         """The restorer's side of the game, a scalar to minimise.

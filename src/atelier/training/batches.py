@@ -5,57 +5,18 @@ Shapes: N images of the split, B batch, H height, W width, C channels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from atelier.data.images import Images
-from atelier.data.manifest import NO_LABEL
-from atelier.data.splits import SPLITS, Split
-from atelier.data.store import DatasetInfo
+from atelier.data.splits import Split
 from atelier.errors import TrainingError
 from atelier.params import Model, Training
-from atelier.training.extension import ExtendedImages, JoinedPixels
+from atelier.training.datasets import TrainingImages
+from atelier.training.extension import ExtendedImages
+from atelier.training.pixels import crops, sizes_of, to_images
 from atelier.training.resident import ResidentPixels, fits
 from atelier.training.session import Session
-
-Pixels = (
-    Images | NDArray[np.uint8] | JoinedPixels
-)  # all are indexed alike; of stored ones only what is indexed is read
-
-
-class TrainingImages(Protocol):
-    """What a training reads: a stored dataset, or generated images that stand in for one."""
-
-    @property
-    def info(self) -> DatasetInfo:
-        """Size, channels and classes."""
-
-    def images(self, split: Split) -> Pixels:
-        """The images of a split."""
-
-    def labels(self, split: Split) -> NDArray[np.int64] | None:
-        """int64 N, or None where there are no labels."""
-
-
-@dataclass(frozen=True)
-class ArrayImages:
-    """Images in memory, all of them in every split; `info` is that of the dataset they imitate."""
-
-    info: DatasetInfo
-    images_NHWC: NDArray[np.uint8]
-    labels_N: NDArray[np.int64]
-
-    def images(self, split: Split) -> NDArray[np.uint8]:
-        """uint8 NHWC."""
-        return self.images_NHWC
-
-    def labels(self, split: Split) -> NDArray[np.int64]:
-        """int64 N."""
-        return self.labels_N
 
 
 def training_batches(model: Model, dataset: TrainingImages, session: Session) -> Batches:
@@ -185,75 +146,9 @@ class Batches:
         return crops(self._pixels, rows_B, corners_B2, size)
 
 
-def sizes_of(pixels: Pixels) -> NDArray[np.int64]:
-    """Height and width of each image, shape N2."""
-    return (
-        pixels.sizes_N2
-        if isinstance(pixels, Images)
-        else np.tile(pixels.shape[1:3], (len(pixels), 1))
-    )
-
-
-def crops(
-    pixels: Pixels, rows_B: NDArray[np.int64], corners_B2: NDArray[np.int64], size: int
-) -> NDArray[np.uint8]:
-    """Squares of `size` pixels, one from each image of `rows_B`, by their top left corners.
-
-    BHWC.
-    """
-    channels = pixels.shape[-1] if isinstance(pixels, np.ndarray) else pixels.channels
-    cut_BHWC = np.empty((len(rows_B), size, size, channels), np.uint8)
-    for cut_HWC, row, (top, left) in zip(
-        cut_BHWC, rows_B.tolist(), corners_B2.tolist(), strict=True
-    ):
-        cut_HWC[:] = pixels[row, top : top + size, left : left + size]
-    return cut_BHWC
-
-
-def first_images(
-    dataset: TrainingImages, split: Split, count: int, crop_size: int | None
-) -> NDArray[np.uint8]:
-    """The first `count` images of a split, or their central squares of `crop_size` pixels; NHWC."""
-    pixels = dataset.images(split)
-    if crop_size is None:
-        return pixels[:count]
-    rows_N = np.arange(min(count, len(pixels)))
-    return crops(pixels, rows_N, (sizes_of(pixels)[rows_N] - crop_size) // 2, crop_size)
-
-
 def part_size(training: Training) -> int:
     """Images in one pass of a training's networks.
 
     As many as its memory is known to suffice for.
     """
     return training.batch_size // (training.accumulate * training.devices)
-
-
-def validation_split(dataset: TrainingImages) -> Split:
-    """The split that a training is watched on: the training images where there are no others."""
-    return "validation" if len(dataset.images("validation")) else "train"
-
-
-def require_labels(dataset: TrainingImages) -> None:
-    """Refuse a dataset with classes in which some pictures belong to none.
-
-    Raises:
-        TrainingError: with their number.
-    """
-    for split in SPLITS:
-        labels_N = dataset.labels(split)
-        if labels_N is not None and (count := int((labels_N == NO_LABEL).sum())):
-            raise TrainingError(
-                f"{count} of the {len(labels_N)} pictures of the {split} split lie outside of "
-                "every class folder, so "
-                "their class isn't known. Move them into the folders of their classes, or "
-                "elsewhere."
-            )
-
-
-def to_images(pixels_BHWC: NDArray[np.uint8] | torch.Tensor, device: torch.device) -> torch.Tensor:
-    """uint8 pixels as stored -> float32 NCHW in [0, 1], channels_last in memory."""
-    if isinstance(pixels_BHWC, np.ndarray):
-        pixels_BHWC = torch.from_numpy(np.ascontiguousarray(pixels_BHWC))
-    x_BHWC = pixels_BHWC.to(device, non_blocking=True)
-    return (x_BHWC.permute(0, 3, 1, 2) / 255).contiguous(memory_format=torch.channels_last)

@@ -14,17 +14,14 @@ from atelier.errors import TrainingError
 from atelier.networks.classifiers import build_classifier
 from atelier.params import ClassificationModel
 from atelier.training.augmentation import augmented
-from atelier.training.batches import (
-    TrainingImages,
-    part_size,
-    require_labels,
-    to_images,
-    training_batches,
-    validation_split,
-)
+from atelier.training.batches import part_size, training_batches
+from atelier.training.budget import Position
 from atelier.training.course import Course
+from atelier.training.datasets import TrainingImages, require_labels, validation_split
 from atelier.training.distributed import share
 from atelier.training.ema import averaged_copy, averaging
+from atelier.training.outcome import Outcome
+from atelier.training.pixels import to_images
 from atelier.training.session import Session, Trained, adam, placed
 
 NUM_VALIDATION = 2048  # images in each validation
@@ -49,13 +46,7 @@ def train_classifier(
         TrainingError: if the dataset has fewer than two classes.
     """
     training = model.training
-    if dataset.info.num_classes < 2:
-        raise TrainingError(
-            f"a classifier needs at least two classes, the dataset {model.dataset!r} has "
-            f"{dataset.info.num_classes}. "
-            "Put the pictures of each class into a subfolder of their own."
-        )
-    require_labels(dataset)
+    _require_classes(model, dataset)
     torch.manual_seed(session.seed)
     config = classifier_config(model, dataset.info)
     network = placed(build_classifier(**config), session.device)
@@ -63,35 +54,39 @@ def train_classifier(
     rng = torch.Generator().manual_seed(session.seed)
     batches = training_batches(model, dataset, session)
 
-    def objective(x_BCHW: Tensor, labels_B: Tensor) -> Tensor:
-        return F.cross_entropy(network(x_BCHW), labels_B)
-
     if training.compile:
         network.compile()
     update_average = averaging(average, network, training)
-    course = Course(
-        session, training, {"network": network, "average": average, "optimizer": optimizer}, rng
-    )
-    while course.goes_on():
-        with course.step():
-            x_BCHW, labels_B = batches.at(course.start)
-            x_BCHW = augmented(x_BCHW, training.augment, rng)
-            loss = course.minimise(
-                "the cross-entropy", optimizer, objective, share(x_BCHW), share(labels_B)
-            )
-            update_average(course.images_seen)
+    parts = {"network": network, "average": average, "optimizer": optimizer}
+    course = Course(session, training, parts, rng)
 
-            if course.due(training.log_every_kimg):
-                course.log({"loss": loss})
-            if course.due(training.sample_every_kimg):
-                course.log(
-                    {
-                        "validation/accuracy": _accuracy(
-                            average, dataset, session.device, part_size(training)
-                        )
-                    }
-                )
+    def objective(x_BCHW: Tensor, labels_B: Tensor) -> Outcome:
+        return Outcome(F.cross_entropy(network(x_BCHW), labels_B))
+
+    def one_step(at: Position) -> None:
+        x_BCHW, labels_B = batches.at(at.before)
+        batch = (share(augmented(x_BCHW, training.augment, rng)), share(labels_B))
+        loss = course.minimise("the cross-entropy", optimizer, objective, *batch).loss
+        update_average(at.after)
+        if course.is_due(training.log_every_kimg):
+            course.log({"loss": loss})
+        if course.is_due(training.sample_every_kimg):
+            accuracy = _accuracy(average, dataset, session.device, part_size(training))
+            course.log({"validation/accuracy": accuracy})
+
+    course.open()
+    course.run(one_step)
     return Trained(average, config, course.images_seen)
+
+
+def _require_classes(model: ClassificationModel, dataset: TrainingImages) -> None:
+    if dataset.info.num_classes < 2:
+        raise TrainingError(
+            f"a classifier needs at least two classes, the dataset {model.dataset!r} has "
+            f"{dataset.info.num_classes}. "
+            "Put the pictures of each class into a subfolder of their own."
+        )
+    require_labels(dataset)
 
 
 @torch.inference_mode()

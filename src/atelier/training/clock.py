@@ -17,12 +17,22 @@ class Clock:
 
     def __init__(self, device: torch.device) -> None:
         self._measure = time.process_time if device.type == "cpu" else time.perf_counter
-        self._began, self._wall_began = self._measure(), time.perf_counter()
+        self.restart(0.0)
+
+    def restart(self, used: float) -> None:
+        """Run from now on.
+
+        Args:
+            used: seconds that the training took before.
+        """
+        self._used = used
+        self._began = self._measure()
+        self._wall_began = time.perf_counter()
 
     def seconds(self) -> float:
-        """Time used."""
-        return self._measure() - self._began
+        """Time used, in all."""
+        return self._used + (self._measure() - self._began)
 
     def wall_seconds(self) -> float:
-        """Time of day that passed."""
+        """Time of day that passed since it was made or started again."""
         return time.perf_counter() - self._wall_began

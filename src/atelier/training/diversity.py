@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from atelier.training.batches import TrainingImages, to_images
+from atelier.training.datasets import TrainingImages
+from atelier.training.pixels import to_images
 
 NUM_REAL = 2048
 CHUNK = 64  # of them in memory at a time

@@ -11,19 +11,16 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from atelier.data.images import Images
 from atelier.data.splits import Split
 from atelier.data.store import DatasetInfo
 from atelier.errors import TrainingError
 from atelier.pictures import Floats, to_pixels
-
-if TYPE_CHECKING:
-    from atelier.training.batches import TrainingImages
+from atelier.training.datasets import TrainingImages
+from atelier.training.pixels import JoinedPixels
 
 CHUNK = 1000  # images drawn with one seed, in all classes in turn: bounds memory
 MOST = 20_000  # images, where their number is not given
@@ -97,40 +94,3 @@ class ExtendedImages:
 
     def labels(self, split: Split) -> None:
         """None: nobody asks a restorer's images for them."""
-
-
-class JoinedPixels:
-    """The first `count` of some images and all of others, indexed as one array of both would be."""
-
-    def __init__(
-        self,
-        first: Images | NDArray[np.uint8] | JoinedPixels,
-        count: int,
-        second_GHWC: NDArray[np.uint8],
-    ) -> None:
-        self._first, self._count, self._second = first, count, second_GHWC
-        self.shape: tuple[int, ...] = (count + len(second_GHWC), *second_GHWC.shape[1:])
-        self.channels = second_GHWC.shape[-1]
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(
-        self, index: int | slice | NDArray[np.int64] | tuple[int, slice, slice]
-    ) -> NDArray[np.uint8]:
-        """Images, uint8: an integer gives HWC.
-
-        A slice or an array NHWC; (image, rows, columns) a crop, HWC.
-        """
-        if isinstance(index, (tuple, int, np.integer)):
-            image, *cut = index if isinstance(index, tuple) else (int(index),)
-            pixels_HWC = (
-                self._first[image] if image < self._count else self._second[image - self._count]
-            )
-            return pixels_HWC[tuple(cut)] if cut else pixels_HWC
-        wanted_N = np.arange(len(self))[index]
-        images_NHWC = np.empty((len(wanted_N), *self.shape[1:]), np.uint8)
-        is_first_N = wanted_N < self._count
-        images_NHWC[is_first_N] = self._first[wanted_N[is_first_N]]
-        images_NHWC[~is_first_N] = self._second[wanted_N[~is_first_N] - self._count]
-        return images_NHWC

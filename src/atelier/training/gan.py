@@ -3,11 +3,13 @@
 One discriminator step and one generator step per batch, in the paper's order.
 
 Images are float32 in [-1, 1] here and nowhere else.
-Shapes: B batch, Z latent, C channels, H height, W width.
+Shapes: B batch, Z latent, C channels, H height, W width, N samples.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,27 +17,62 @@ from torch import Tensor, nn
 
 from atelier.data.store import DatasetInfo
 from atelier.errors import TrainingError
-from atelier.losses import (
-    GAN_LOSSES,
-    GanLoss,
-    gradient_penalty,
-    interpolated,
-    unit_gradient_penalty,
-)
+from atelier.losses import GAN_LOSSES
 from atelier.networks.discriminators import build_discriminator
 from atelier.networks.generators import build_generator
 from atelier.params import GanModel
 from atelier.training.augmentation import augmented
-from atelier.training.batches import TrainingImages, part_size, require_labels, training_batches
+from atelier.training.batches import part_size, training_batches
+from atelier.training.budget import Position
 from atelier.training.course import Course
+from atelier.training.datasets import TrainingImages, require_labels
 from atelier.training.discriminator_augmentation import DiscriminatorAugmentation
 from atelier.training.distributed import share
 from atelier.training.diversity import Diversity
 from atelier.training.ema import averaged_copy, averaging
+from atelier.training.game import Game, Penalties
 from atelier.training.growth import faded, grow
+from atelier.training.outcome import Outcome
 from atelier.training.session import Session, Trained, adam, placed
 
 NUM_SAMPLES = 256  # images in a sampling, in all
+
+
+@dataclass(frozen=True)
+class Players:
+    """All that the training of a GAN changes.
+
+    Attributes:
+        game: generator and discriminator with their losses.
+        G_ema: the generator's average.
+        opt_G: optimizer of the generator.
+        opt_D: optimizer of the discriminator.
+    """
+
+    game: Game
+    G_ema: nn.Module
+    opt_G: torch.optim.Optimizer
+    opt_D: torch.optim.Optimizer
+
+    def parts(self) -> dict[str, Any]:
+        """By name, for checkpoints."""
+        return {
+            "G": self.game.G,
+            "D": self.game.D,
+            "G_ema": self.G_ema,
+            "opt_G": self.opt_G,
+            "opt_D": self.opt_D,
+            "augment": self.game.augment,
+        }
+
+
+@dataclass(frozen=True)
+class Deal:
+    """What both players get in a step: real images, their classes, and latents."""
+
+    real_BCHW: Tensor
+    labels_B: Tensor
+    z_BZ: Tensor
 
 
 def generator_config(model: GanModel, info: DatasetInfo) -> dict[str, Any]:
@@ -56,7 +93,36 @@ def train_gan(model: GanModel, dataset: TrainingImages, session: Session) -> Tra
     Raises:
         TrainingError: if classes are asked for that the dataset doesn't have.
     """
-    training, game = model.training, GAN_LOSSES[model.loss]
+    training = model.training
+    _require_classes(model, dataset)
+    torch.manual_seed(session.seed)
+    rng = torch.Generator().manual_seed(session.seed)
+    config = generator_config(model, dataset.info)
+    players = _set_up(model, dataset.info, session.device, rng)
+    batches = training_batches(model, dataset, session)
+    samples = Samples(model, dataset, config["num_classes"], session)
+    update_average = averaging(players.G_ema, players.game.G, training)
+    course = Course(session, training, players.parts(), rng)
+
+    def one_step(at: Position) -> None:
+        grow(players.game.G, (players.game.D, players.G_ema), course.progress())
+        real_BCHW, labels_B = batches.at(at.before)
+        labels_B = labels_B % config["num_classes"]  # all 0 if it is unconditional
+        deal = _deal(model, players.game.G, real_BCHW, labels_B, rng)
+        d_outcome, g_outcome = _play(players, deal, course, once=training.accumulate == 1)
+        update_average(at.after)
+        if course.is_due(training.log_every_kimg):
+            signals = {**players.game.signals(d_outcome.kept), **players.game.augment.values()}
+            course.log({"d_loss": d_outcome.loss, "g_loss": g_outcome.loss, **signals})
+        if course.is_due(training.sample_every_kimg):
+            samples.report(players.G_ema, course)
+
+    course.open()
+    course.run(one_step)
+    return Trained(players.G_ema, config, course.images_seen)
+
+
+def _require_classes(model: GanModel, dataset: TrainingImages) -> None:
     if model.conditional and dataset.info.num_classes < 2:
         raise TrainingError(
             f"conditional: true needs at least two classes, the dataset {model.dataset!r} has "
@@ -65,183 +131,103 @@ def train_gan(model: GanModel, dataset: TrainingImages, session: Session) -> Tra
         )
     if model.conditional is not False:
         require_labels(dataset)
-    torch.manual_seed(session.seed)
-    config = generator_config(model, dataset.info)
-    G = placed(build_generator(**config), session.device)
-    D_config: dict[str, Any] = {
-        **model.discriminator.model_dump(),
-        **_image_config(model, dataset.info),
-    }
-    D = placed(build_discriminator(**D_config), session.device)
-    G_ema, opt_G, opt_D = averaged_copy(G), adam(G, training), adam(D, training)
-    rng = torch.Generator().manual_seed(session.seed)
-    augment = DiscriminatorAugmentation(model.discriminator_augment, game.boundary, rng).to(
-        session.device
-    )
-    batches = training_batches(model, dataset, session)
-    samples_z, samples_labels = _sample_latents(model, config["num_classes"], session)
-    diversity = Diversity(dataset, config["num_classes"] > 1, session.device)
-    one_pass = (
-        training.accumulate == 1
-    )  # of G for both players; in parts, G's graph of all parts would fill the memory
+
+
+def _set_up(
+    model: GanModel, info: DatasetInfo, device: torch.device, rng: torch.Generator
+) -> Players:
+    """Networks with random weights, and what trains them."""
+    training = model.training
+    D_config: dict[str, Any] = {**model.discriminator.model_dump(), **_image_config(model, info)}
+    G = placed(build_generator(**generator_config(model, info)), device)
+    D = placed(build_discriminator(**D_config), device)
+    loss = GAN_LOSSES[model.loss]
+    penalties = Penalties(model.r1_gamma, model.r2_gamma, model.gp_weight)
+    augment = DiscriminatorAugmentation(model.discriminator_augment, loss.boundary, rng)
+    game = Game(G, D, loss, penalties, augment.to(device), rng)
+    players = Players(game, averaged_copy(G), adam(G, training), adam(D, training))
     if training.compile:
         G.compile()
-        if not _penalised(model):  # second derivatives don't go through compiled code (torch 2.13)
+        # Second derivatives don't go through compiled code (torch 2.13).
+        if not penalties.are_asked():
             D.compile()
-
-    logits: list[Tensor] = []  # of the last real and generated images, to be logged
-
-    def d_objective(real_BCHW: Tensor, fake_BCHW: Tensor, labels_B: Tensor) -> Tensor:
-        loss, *both = discriminator_loss(
-            D, game, real_BCHW, fake_BCHW, labels_B, model, augment, rng
-        )
-        logits[:] = both
-        return loss
-
-    def g_objective(real_BCHW: Tensor, source_B: Tensor, labels_B: Tensor) -> Tensor:
-        fake_BCHW = source_B if one_pass else G(source_B, labels_B)
-        with torch.no_grad():  # the generator's gradient does not reach the real images
-            real_logits_B = (
-                D(augment(real_BCHW), labels_B).float()
-                if game.generator_needs_real
-                else torch.zeros(0)
-            )
-        return game.generator(real_logits_B, D(augment(fake_BCHW), labels_B).float())
-
-    parts = {"G": G, "D": D, "G_ema": G_ema, "opt_G": opt_G, "opt_D": opt_D, "augment": augment}
-    update_average = averaging(G_ema, G, training)
-    course = Course(session, training, parts, rng)
-    while course.goes_on():
-        with course.step():
-            real_BCHW, labels_B = batches.at(course.start)
-            labels_B = labels_B % config["num_classes"]  # all 0 if it is unconditional
-            grow(G, (D, G_ema), course.progress())
-            real_BCHW = faded(G, augmented(real_BCHW, training.augment, rng) * 2 - 1)
-            z_BZ = torch.randn(len(real_BCHW), model.generator.latent_dim, generator=rng).to(
-                session.device
-            )
-            real_BCHW, labels_B, z_BZ = share(real_BCHW), share(labels_B), share(z_BZ)
-
-            D.requires_grad_(True)
-            with torch.set_grad_enabled(one_pass), course.precision():
-                fake_BCHW = G(z_BZ, labels_B)
-            batch = real_BCHW, fake_BCHW.detach(), labels_B
-            d_loss = course.minimise("the discriminator's loss", opt_D, d_objective, *batch)
-
-            D.requires_grad_(
-                False
-            )  # the generator's step needs the gradient through D, not of its weights
-            batch = real_BCHW, fake_BCHW if one_pass else z_BZ, labels_B
-            g_loss = course.minimise("the generator's loss", opt_G, g_objective, *batch)
-            update_average(course.images_seen)
-
-            if course.due(training.log_every_kimg):
-                course.log(
-                    {
-                        "d_loss": d_loss,
-                        "g_loss": g_loss,
-                        **signals(game, *logits),
-                        **augment.values(),
-                    }
-                )
-            if course.due(training.sample_every_kimg):
-                with torch.inference_mode():
-                    latents, labels = (
-                        torch.split(part, part_size(training))
-                        for part in (samples_z, samples_labels)
-                    )
-                    samples_BCHW = torch.cat(list(map(G_ema, latents, labels))) * 0.5 + 0.5
-                course.log(diversity.of(samples_BCHW, samples_labels))
-                shown_N = _eight_of_each(samples_labels)
-                course.sample(samples_BCHW[shown_N])
-    return Trained(G_ema, config, course.images_seen)
+    return players
 
 
-def _penalised(model: GanModel) -> bool:
-    return model.r1_gamma > 0 or model.r2_gamma > 0 or model.gp_weight > 0
-
-
-def discriminator_loss(
-    D: nn.Module,
-    game: GanLoss,
-    real_BCHW: Tensor,
-    fake_BCHW: Tensor,
-    labels_B: Tensor,
-    model: GanModel,
-    augment: DiscriminatorAugmentation,
-    rng: torch.Generator,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The discriminator's side of the game plus the gradient penalties whose weight is above zero.
-
-    These are (r1_gamma/2) and (r2_gamma/2) times the zero-centred penalty on real and on generated
-    images, and gp_weight times the one-centred penalty between them. With augmentation the first
-    two are of slopes with respect to the images before it, as in the code of StyleGAN2-ADA and
-    R3GAN; the third is taken between the images that D sees.
+def _deal(
+    model: GanModel, G: nn.Module, real_BCHW: Tensor, labels_B: Tensor, rng: torch.Generator
+) -> Deal:
+    """This process's share of a batch, as the players get it.
 
     Args:
-        D: discriminator, (x_BCHW, labels_B) -> logits_B.
-        game: an entry of `GAN_LOSSES`.
-        real_BCHW: real images in [-1, 1].
-        fake_BCHW: generated images in [-1, 1], detached from the generator.
-        labels_B: classes of both.
-        model: has the weights of the penalties.
-        augment: changes what D sees, and is told its logits.
-        rng: draws the points between real and generated images.
+        model: how images are changed, and how long latents are.
+        G: the generator; a progressive one doesn't know the finest details of images yet.
+        real_BCHW: real images in [0, 1].
+        labels_B: their classes.
+        rng: of the training.
+    """
+    real_BCHW = faded(G, augmented(real_BCHW, model.training.augment, rng) * 2 - 1)
+    z_BZ = torch.randn(len(real_BCHW), model.generator.latent_dim, generator=rng)
+    return Deal(share(real_BCHW), share(labels_B), share(z_BZ.to(real_BCHW.device)))
+
+
+def _play(players: Players, deal: Deal, course: Course, once: bool) -> tuple[Outcome, Outcome]:
+    """A step of the discriminator, then one of the generator.
+
+    Args:
+        players: both, with their optimizers.
+        deal: what they get.
+        course: of the training.
+        once: whether images are drawn once for both steps. Where a batch is taken in parts, the
+            graph of all parts would fill the memory.
 
     Returns:
-        Scalar to minimise, and the float32 logits of the real and of the generated images,
-        detached.
+        Of the discriminator and of the generator.
     """
-    real_BCHW.requires_grad_(model.r1_gamma > 0)
-    fake_BCHW.requires_grad_(model.r2_gamma > 0)
-    seen_real_BCHW, seen_fake_BCHW = augment(real_BCHW), augment(fake_BCHW)
-    real_logits_B, fake_logits_B = (
-        D(seen_real_BCHW, labels_B).float(),
-        D(seen_fake_BCHW, labels_B).float(),
-    )
-    augment.observe(real_logits_B, fake_logits_B)
-    loss = game.discriminator(real_logits_B, fake_logits_B)
-    if model.r1_gamma > 0:
-        loss = loss + model.r1_gamma / 2 * gradient_penalty(real_logits_B, real_BCHW).mean()
-    if model.r2_gamma > 0:
-        loss = loss + model.r2_gamma / 2 * gradient_penalty(fake_logits_B, fake_BCHW).mean()
-    if model.gp_weight > 0:
-        x_BCHW = interpolated(seen_real_BCHW.detach(), seen_fake_BCHW.detach(), rng).requires_grad_(
-            True
-        )
-        loss = (
-            loss
-            + model.gp_weight * unit_gradient_penalty(D(x_BCHW, labels_B).float(), x_BCHW).mean()
-        )
-    return loss, real_logits_B.detach(), fake_logits_B.detach()
+    game = players.game
+    real_BCHW = deal.real_BCHW
+    labels_B = deal.labels_B
+    with torch.set_grad_enabled(once), course.precision():
+        fake_BCHW = game.G(deal.z_BZ, labels_B)
+    d_step = partial(course.minimise, "the discriminator's loss", players.opt_D)
+    d_outcome = d_step(game.discriminator_loss, real_BCHW, fake_BCHW.detach(), labels_B)
+    g_step = partial(course.minimise, "the generator's loss", players.opt_G)
+    if once:
+        g_outcome = g_step(game.generator_loss, real_BCHW, fake_BCHW, labels_B)
+    else:
+        g_outcome = g_step(game.generator_loss_at, real_BCHW, deal.z_BZ, labels_B)
+    return d_outcome, g_outcome
 
 
-def signals(game: GanLoss, real_logits_B: Tensor, fake_logits_B: Tensor) -> dict[str, float]:
-    """How the game stands, as values to log.
+class Samples:
+    """Images of the same latents at every sampling, equally many of each class.
 
-    Returns:
-        d_signal, g_signal: the mean size of a loss's derivative by a logit, of the discriminator
-            and the generator; where it vanishes that player learns nothing. logits: the largest
-            size of one. d_accuracy: the share of pairs in which the real image's logit is the
-            higher one; 0.5 if the two can't be told apart.
+    Args:
+        model: whose generator draws them.
+        dataset: what their diversity is compared with.
+        num_classes: of the generator.
+        session: has seed and device.
     """
-    real_B, fake_B = real_logits_B.requires_grad_(True), fake_logits_B.requires_grad_(True)
-    d_grads = torch.autograd.grad(game.discriminator(real_B, fake_B), (real_B, fake_B))
-    (g_grad,) = torch.autograd.grad(game.generator(real_B.detach(), fake_B), fake_B)
-    return {
-        "d_signal": sum(float(grad.abs().sum()) for grad in d_grads) / 2,
-        "g_signal": float(g_grad.abs().sum()),
-        "logits": float(torch.stack([real_B, fake_B]).detach().abs().max()),
-        "d_accuracy": float((real_B > fake_B).float().mean()),
-    }
 
+    def __init__(
+        self, model: GanModel, dataset: TrainingImages, num_classes: int, session: Session
+    ) -> None:
+        labels_N = torch.arange(num_classes).repeat_interleave(max(8, NUM_SAMPLES // num_classes))
+        rng = torch.Generator().manual_seed(session.seed + 1)
+        z_NZ = torch.randn(len(labels_N), model.generator.latent_dim, generator=rng)
+        self._z_NZ = z_NZ.to(session.device)
+        self._labels_N = labels_N.to(session.device)
+        self._part_size = part_size(model.training)
+        self._diversity = Diversity(dataset, num_classes > 1, session.device)
 
-def _sample_latents(model: GanModel, num_classes: int, session: Session) -> tuple[Tensor, Tensor]:
-    """Latents and labels of samples, the same at every sampling, equally many of each class."""
-    labels_N = torch.arange(num_classes).repeat_interleave(max(8, NUM_SAMPLES // num_classes))
-    rng = torch.Generator().manual_seed(session.seed + 1)
-    z_NZ = torch.randn(len(labels_N), model.generator.latent_dim, generator=rng)
-    return z_NZ.to(session.device), labels_N.to(session.device)
+    def report(self, G_ema: nn.Module, course: Course) -> None:
+        """Log their diversity, and show eight of each class."""
+        with torch.inference_mode():
+            latents = torch.split(self._z_NZ, self._part_size)
+            labels = torch.split(self._labels_N, self._part_size)
+            samples_NCHW = torch.cat(list(map(G_ema, latents, labels))) * 0.5 + 0.5
+        course.log(self._diversity.of(samples_NCHW, self._labels_N))
+        course.sample(samples_NCHW[_eight_of_each(self._labels_N)])
 
 
 def _eight_of_each(labels_N: Tensor) -> Tensor:

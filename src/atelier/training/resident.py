@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from atelier.data.images import Images
-from atelier.training.extension import JoinedPixels
+from atelier.training.pixels import Pixels
 
 SHARE_OF_FREE_MEMORY = 0.5  # the rest is for networks, gradients and activations
 
@@ -39,7 +38,7 @@ class ResidentPixels:
 
     def __init__(
         self,
-        pixels: Images | NDArray[np.uint8] | JoinedPixels,
+        pixels: Pixels,
         sizes_N2: NDArray[np.int64],
         channels: int,
         device: torch.device,

@@ -7,6 +7,7 @@ other player of f: pix2pix, Isola et al. 2017, arXiv:1611.07004, eq. 4.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,20 +27,17 @@ from atelier.degradations import (
 )
 from atelier.losses import PIXEL_LOSSES
 from atelier.networks.restorers import build_restorer
-from atelier.params import RestorationModel, TranslationModel
+from atelier.params import RestorationModel, Training, TranslationModel
 from atelier.training.adversarial import Opponent, beside
 from atelier.training.augmentation import augmented
-from atelier.training.batches import (
-    TrainingImages,
-    first_images,
-    part_size,
-    to_images,
-    training_batches,
-    validation_split,
-)
+from atelier.training.batches import part_size, training_batches
+from atelier.training.budget import Position
 from atelier.training.course import Course
+from atelier.training.datasets import TrainingImages, first_images, validation_split
 from atelier.training.distributed import share
 from atelier.training.ema import averaged_copy, averaging
+from atelier.training.outcome import Outcome
+from atelier.training.pixels import to_images
 from atelier.training.session import Session, Trained, adam, placed
 
 NUM_VALIDATION = 512  # images, or central crops of images, in each validation
@@ -65,69 +63,97 @@ def restorer_config(model: RestorationModel, info: DatasetInfo) -> dict[str, Any
 
 def train_restorer(model: RestorationModel, dataset: TrainingImages, session: Session) -> Trained:
     """Train for `training.kimg` thousand images, or go on from the checkpoint."""
-    training, steps = model.training, degradation_steps(model)
+    training = model.training
+    steps = degradation_steps(model)
     torch.manual_seed(session.seed)
     config = restorer_config(model, dataset.info)
     network: Any = placed(build_restorer(**config), session.device)
-    average, optimizer = averaged_copy(network), adam(network, training)
+    average = averaged_copy(network)
+    optimizer = adam(network, training)
     rng = torch.Generator().manual_seed(session.seed)
-    pixel_loss = PIXEL_LOSSES[model.loss]
     batches = training_batches(model, dataset, session)
-
+    opponent = _opponent_of(model, dataset.info, session.device)
     parts = {"network": network, "average": average, "optimizer": optimizer}
-    opponent, restored = None, []
-    if model.adversarial is not None:
-        opponent = Opponent(model.adversarial, 2 * dataset.info.channels, training, session.device)
+    if opponent is not None:
         parts |= {"D": opponent.D, "opt_D": opponent.optimizer}
-    estimates_of = torch.compile(network.estimates) if training.compile else network.estimates
-
-    def objective(x_BCHW: Tensor, y_BCHW: Tensor, *sigma_B: Tensor) -> Tensor:
-        estimates = estimates_of(y_BCHW, *sigma_B)
-        loss = torch.stack([pixel_loss(x_hat_BCHW, x_BCHW) for x_hat_BCHW in estimates]).mean()
-        if opponent is not None:
-            restored.append(estimates[-1].detach())
-            loss = loss + opponent.weight * opponent.judge(beside(y_BCHW, estimates[-1]))
-        return loss
-
+    objective = _objective(model, network, opponent)
     update_average = averaging(average, network, training)
     course = Course(session, training, parts, rng)
-    while course.goes_on():
-        with course.step():
-            x_BCHW, _ = batches.at(course.start)
-            x_BCHW = augmented(x_BCHW, training.augment, rng)
-            degraded: tuple[
-                Tensor, ...
-            ]  # the images, and their noise level if the network is told it
-            if model.network.noise_level:
-                degraded = degrade_with_level(x_BCHW, steps, rng)
-            else:
-                degraded = (degrade(x_BCHW, steps, rng),)
-            x_BCHW, y_BCHW, *sigma_B = map(share, (x_BCHW, *degraded))
-            restored.clear()
-            losses = {
-                "loss": course.minimise(
-                    f"the {model.loss} loss", optimizer, objective, x_BCHW, y_BCHW, *sigma_B
-                )
-            }
-            if opponent is not None:
-                pairs = beside(y_BCHW, x_BCHW), beside(y_BCHW, torch.cat(restored))
-                losses["d_loss"] = course.minimise(
-                    "the discriminator's loss", opponent.optimizer, opponent.objective, *pairs
-                )
-            update_average(course.images_seen)
 
-            if course.due(training.log_every_kimg):
-                course.log(losses)
-            if course.due(training.sample_every_kimg):
-                shown_NHWC = first_images(
-                    dataset, validation_split(dataset), NUM_VALIDATION, training.crop_size
-                )
-                scores, rows_BCHW = validate(
-                    average, shown_NHWC, steps, session.device, part_size(training)
-                )
-                course.log(scores)
-                course.sample(rows_BCHW)
+    def one_step(at: Position) -> None:
+        x_BCHW, _ = batches.at(at.before)
+        x_BCHW = augmented(x_BCHW, training.augment, rng)
+        degraded = _degrade(x_BCHW, steps, rng, model.network.noise_level)
+        batch = [share(tensor) for tensor in (x_BCHW, *degraded)]
+        outcome = course.minimise(f"the {model.loss} loss", optimizer, objective, *batch)
+        losses = {"loss": outcome.loss}
+        if opponent is not None:
+            x_BCHW, y_BCHW, *_ = batch
+            pairs = (beside(y_BCHW, x_BCHW), beside(y_BCHW, outcome.kept["x_hat"]))
+            losses["d_loss"] = opponent.learn(course, "the discriminator's loss", *pairs)
+        update_average(at.after)
+        if course.is_due(training.log_every_kimg):
+            course.log(losses)
+        if course.is_due(training.sample_every_kimg):
+            _report(average, dataset, steps, training, course)
+
+    course.open()
+    course.run(one_step)
     return Trained(average, config, course.images_seen)
+
+
+def _opponent_of(
+    model: RestorationModel, info: DatasetInfo, device: torch.device
+) -> Opponent | None:
+    """The other player, which sees degraded images beside clean or restored ones."""
+    if model.adversarial is None:
+        return None
+    return Opponent(model.adversarial, 2 * info.channels, model.training, device)
+
+
+def _objective(
+    model: RestorationModel, network: Any, opponent: Opponent | None
+) -> Callable[..., Outcome]:
+    """What the restorer is to minimise.
+
+    Returns:
+        (x_BCHW, y_BCHW, and sigma_B if the network is told it) -> the mean loss of its estimates;
+        with an opponent x_hat, the last estimate, is kept for it.
+    """
+    pixel_loss = PIXEL_LOSSES[model.loss]
+    compile_it = model.training.compile
+    estimates_of = torch.compile(network.estimates) if compile_it else network.estimates
+
+    def objective(x_BCHW: Tensor, y_BCHW: Tensor, *sigma_B: Tensor) -> Outcome:
+        estimates = estimates_of(y_BCHW, *sigma_B)
+        loss = torch.stack([pixel_loss(x_hat_BCHW, x_BCHW) for x_hat_BCHW in estimates]).mean()
+        if opponent is None:
+            return Outcome(loss)
+        x_hat_BCHW = estimates[-1]
+        loss = loss + opponent.weight * opponent.judge(beside(y_BCHW, x_hat_BCHW))
+        return Outcome(loss, {"x_hat": x_hat_BCHW.detach()})
+
+    return objective
+
+
+def _degrade(
+    x_BCHW: Tensor, steps: Steps, rng: torch.Generator, with_level: bool
+) -> tuple[Tensor, ...]:
+    """Degraded images and, for a network that is told it, the noise level of each."""
+    if with_level:
+        return degrade_with_level(x_BCHW, steps, rng)
+    return (degrade(x_BCHW, steps, rng),)
+
+
+def _report(
+    average: Any, dataset: TrainingImages, steps: Steps, training: Training, course: Course
+) -> None:
+    """Log the PSNR on validation images, and show some of them."""
+    split = validation_split(dataset)
+    shown_NHWC = first_images(dataset, split, NUM_VALIDATION, training.crop_size)
+    scores, rows_BCHW = validate(average, shown_NHWC, steps, course.device, part_size(training))
+    course.log(scores)
+    course.sample(rows_BCHW)
 
 
 @torch.inference_mode()

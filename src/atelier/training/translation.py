@@ -14,6 +14,8 @@ Shapes: B batch, C channels, H height, W width. Images are float32 in [0, 1].
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,17 +27,14 @@ from atelier.networks.restorers import build_restorer
 from atelier.params import Training, TranslationModel
 from atelier.training.adversarial import ImagePool, Opponent
 from atelier.training.augmentation import augmented
-from atelier.training.batches import (
-    Batches,
-    TrainingImages,
-    first_images,
-    part_size,
-    to_images,
-    validation_split,
-)
+from atelier.training.batches import Batches, part_size
+from atelier.training.budget import Position
 from atelier.training.course import Course
+from atelier.training.datasets import TrainingImages, first_images, validation_split
 from atelier.training.distributed import share
 from atelier.training.ema import averaged_copy, averaging
+from atelier.training.outcome import Outcome
+from atelier.training.pixels import to_images
 from atelier.training.restoration import NUM_SHOWN, NUM_VALIDATION, degradation_steps, validate
 from atelier.training.session import Session, Trained, adam, placed
 
@@ -57,82 +56,154 @@ def train_translation(
     Returns:
         The generator that restores.
     """
-    training, steps, channels = model.training, degradation_steps(model), dataset.info.channels
+    training = model.training
+    steps = degradation_steps(model)
     torch.manual_seed(session.seed)
-    config: dict[str, Any] = {**model.network.model_dump(), "channels": channels, "upscale": 1}
-    restore = placed(build_restorer(**config), session.device)
-    damage = placed(build_restorer(**{**config, "channels": 2 * channels}), session.device)
-    average, optimizer = averaged_copy(restore), adam(nn.ModuleList([restore, damage]), training)
-    of_clean, of_damaged = (
-        Opponent(model.adversarial, channels, training, session.device) for _ in range(2)
-    )
-    restored_pool, damaged_pool = ImagePool(model.pool_size), ImagePool(model.pool_size)
     rng = torch.Generator().manual_seed(session.seed)
+    channels = dataset.info.channels
+    config = {**model.network.model_dump(), "channels": channels, "upscale": 1}
+    players = _set_up(model, config, session.device)
+    update_average = averaging(players.average, players.restore, training)
     clean_batches, damaged_batches = unpaired_batches(model, dataset, damaged, session)
+    course = Course(session, training, players.parts(), rng)
 
-    parts = {"network": restore, "damage": damage, "average": average, "optimizer": optimizer}
-    parts |= {
-        "D_clean": of_clean.D,
-        "opt_D_clean": of_clean.optimizer,
-        "restored_pool": restored_pool,
-    }
-    parts |= {
-        "D_damaged": of_damaged.D,
-        "opt_D_damaged": of_damaged.optimizer,
-        "damaged_pool": damaged_pool,
-    }
+    def one_step(at: Position) -> None:
+        x_BCHW = augmented(clean_batches.at(at.before)[0], training.augment, rng)
+        y_BCHW = augmented(damaged_batches.at(at.before)[0], training.augment, rng)
+        y_BCHW = degrade(y_BCHW, steps, rng)
+        z_BCHW = torch.randn(x_BCHW.shape, generator=rng).to(session.device)
+        z_back_BCHW = torch.randn(x_BCHW.shape, generator=rng).to(session.device)
+        batch = [share(tensor) for tensor in (x_BCHW, y_BCHW, z_BCHW, z_back_BCHW)]
+        losses = _play(players, model, course, batch, rng)
+        update_average(at.after)
+        if course.is_due(training.log_every_kimg):
+            course.log(losses)
+        if course.is_due(training.sample_every_kimg):
+            _report(players.average, damaged or dataset, steps, training, course)
+
+    course.open()
+    course.run(one_step)
+    return Trained(players.average, config, course.images_seen)
+
+
+@dataclass(frozen=True)
+class Players:
+    """All that a training changes.
+
+    Attributes:
+        restore: generator of clean images from damaged ones.
+        damage: generator of damaged images from clean ones and noise.
+        average: of the generator that restores.
+        optimizer: of both generators.
+        of_clean: tells clean images from restored ones.
+        of_damaged: tells damaged images from those that the generator damaged.
+        restored_pool: former restored images.
+        damaged_pool: former images that the generator damaged.
+    """
+
+    restore: nn.Module
+    damage: nn.Module
+    average: nn.Module
+    optimizer: torch.optim.Optimizer
+    of_clean: Opponent
+    of_damaged: Opponent
+    restored_pool: ImagePool
+    damaged_pool: ImagePool
+
+    def parts(self) -> dict[str, Any]:
+        """By name, for checkpoints."""
+        return {
+            "network": self.restore,
+            "damage": self.damage,
+            "average": self.average,
+            "optimizer": self.optimizer,
+            "D_clean": self.of_clean.D,
+            "opt_D_clean": self.of_clean.optimizer,
+            "restored_pool": self.restored_pool,
+            "D_damaged": self.of_damaged.D,
+            "opt_D_damaged": self.of_damaged.optimizer,
+            "damaged_pool": self.damaged_pool,
+        }
+
+
+def _set_up(model: TranslationModel, config: dict[str, Any], device: torch.device) -> Players:
+    """Networks with random weights, and what trains them."""
+    training = model.training
+    channels = config["channels"]
+    restore = placed(build_restorer(**config), device)
+    damage = placed(build_restorer(**{**config, "channels": 2 * channels}), device)
+    players = Players(
+        restore=restore,
+        damage=damage,
+        average=averaged_copy(restore),
+        optimizer=adam(nn.ModuleList([restore, damage]), training),
+        of_clean=Opponent(model.adversarial, channels, training, device),
+        of_damaged=Opponent(model.adversarial, channels, training, device),
+        restored_pool=ImagePool(model.pool_size),
+        damaged_pool=ImagePool(model.pool_size),
+    )
     if training.compile:
         restore.compile()
         damage.compile()
-    fakes: list[
-        tuple[Tensor, Tensor]
-    ] = []  # restored and damaged images of a step, for the discriminators
-    logged: dict[str, Tensor] = {}  # losses of the last part of a step
+    return players
 
-    def objective(x_BCHW: Tensor, y_BCHW: Tensor, z_BCHW: Tensor, z_back_BCHW: Tensor) -> Tensor:
-        x_hat_BCHW, y_hat_BCHW = restore(y_BCHW), damaged_by(damage, x_BCHW, z_BCHW)
-        fakes.append((x_hat_BCHW.detach(), y_hat_BCHW.detach()))
-        losses = {"adversarial": of_clean.judge(x_hat_BCHW) + of_damaged.judge(y_hat_BCHW)}
+
+def _play(
+    players: Players,
+    model: TranslationModel,
+    course: Course,
+    batch: Sequence[Tensor],
+    rng: torch.Generator,
+) -> dict[str, Tensor]:
+    """A step of both generators, then one of each discriminator.
+
+    Args:
+        players: all of them.
+        model: has the weights of the losses.
+        course: of the training.
+        batch: clean images, damaged images, noise for the clean and for the restored ones.
+        rng: exchanges images with the pools.
+
+    Returns:
+        Losses by name, to be logged.
+    """
+    objective = _objective(players, model)
+    outcome = course.minimise("the generators' loss", players.optimizer, objective, *batch)
+    kept = dict(outcome.kept)
+    restored_BCHW = players.restored_pool.exchange(kept.pop("x_hat"), rng)
+    damaged_BCHW = players.damaged_pool.exchange(kept.pop("y_hat"), rng)
+    losses = {name: of_parts.mean() for name, of_parts in kept.items()}
+    x_BCHW, y_BCHW, *_ = batch
+    d_clean = players.of_clean.learn(course, "the loss d_clean", x_BCHW, restored_BCHW)
+    d_damaged = players.of_damaged.learn(course, "the loss d_damaged", y_BCHW, damaged_BCHW)
+    return {"loss": outcome.loss, **losses, "d_clean": d_clean, "d_damaged": d_damaged}
+
+
+def _objective(players: Players, model: TranslationModel) -> Callable[..., Outcome]:
+    """What both generators are to minimise.
+
+    Returns:
+        (x_BCHW, y_BCHW, z_BCHW, z_back_BCHW) -> their loss; kept are x_hat and y_hat, the restored
+        and the damaged images, and each loss of the sum by its name, one value for each part of a
+        batch.
+    """
+    restore = players.restore
+    damage = players.damage
+
+    def objective(x_BCHW: Tensor, y_BCHW: Tensor, z_BCHW: Tensor, z_back_BCHW: Tensor) -> Outcome:
+        x_hat_BCHW = restore(y_BCHW)
+        y_hat_BCHW = damaged_by(damage, x_BCHW, z_BCHW)
+        fooling = players.of_clean.judge(x_hat_BCHW) + players.of_damaged.judge(y_hat_BCHW)
+        losses = {"adversarial": fooling}
         losses["cycle"] = l1_loss(restore(y_hat_BCHW), x_BCHW)
         losses["cycle_back"] = l1_loss(damaged_by(damage, x_hat_BCHW, z_back_BCHW), y_BCHW)
         if model.identity_weight > 0:
             losses["identity"] = l1_loss(restore(x_BCHW), x_BCHW)
-        logged.update({name: loss.detach() for name, loss in losses.items()})
-        return weighted(losses, model)
+        kept = {name: loss.detach()[None] for name, loss in losses.items()}
+        kept |= {"x_hat": x_hat_BCHW.detach(), "y_hat": y_hat_BCHW.detach()}
+        return Outcome(weighted(losses, model), kept)
 
-    update_average = averaging(average, restore, training)
-    course = Course(session, training, parts, rng)
-    while course.goes_on():
-        with course.step():
-            x_BCHW = augmented(clean_batches.at(course.start)[0], training.augment, rng)
-            y_BCHW = degrade(
-                augmented(damaged_batches.at(course.start)[0], training.augment, rng), steps, rng
-            )
-            z_2BCHW = [
-                torch.randn(x_BCHW.shape, generator=rng).to(session.device) for _ in range(2)
-            ]
-            x_BCHW, y_BCHW, *z_2BCHW = map(share, (x_BCHW, y_BCHW, *z_2BCHW))
-            fakes.clear()
-            loss = course.minimise(
-                "the generators' loss", optimizer, objective, x_BCHW, y_BCHW, *z_2BCHW
-            )
-
-            x_hat_BCHW, y_hat_BCHW = (torch.cat(made) for made in zip(*fakes, strict=True))
-            players = [("d_clean", of_clean, x_BCHW, restored_pool.exchange(x_hat_BCHW, rng))]
-            players += [("d_damaged", of_damaged, y_BCHW, damaged_pool.exchange(y_hat_BCHW, rng))]
-            d_losses = {
-                name: course.minimise(
-                    f"the loss {name}", opponent.optimizer, opponent.objective, real, shown
-                )
-                for name, opponent, real, shown in players
-            }
-            update_average(course.images_seen)
-
-            if course.due(training.log_every_kimg):
-                course.log({"loss": loss, **logged, **d_losses})
-            if course.due(training.sample_every_kimg):
-                _report(average, damaged or dataset, steps, training, course)
-    return Trained(average, config, course.images_seen)
+    return objective
 
 
 def damaged_by(damage: nn.Module, x_BCHW: Tensor, z_BCHW: Tensor) -> Tensor:

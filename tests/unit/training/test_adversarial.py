@@ -10,8 +10,9 @@ import torch
 from atelier.losses import GAN_LOSSES
 from atelier.params import Adversarial
 from atelier.training.adversarial import ImagePool, Opponent, beside
-from atelier.training.batches import ArrayImages, to_images
 from atelier.training.checkpoint import Checkpoints
+from atelier.training.datasets import ArrayImages
+from atelier.training.pixels import to_images
 from atelier.training.session import Session
 from atelier.training.translation import damaged_by, train_translation, unpaired_batches, weighted
 from tests.support.tiny import BATCH, ignore, tiny_model, train

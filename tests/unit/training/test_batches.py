@@ -10,14 +10,9 @@ from atelier.data.manifest import NO_LABEL
 from atelier.data.store import DatasetInfo
 from atelier.errors import TrainingError
 from atelier.params import Dataset, Source
-from atelier.training.batches import (
-    ArrayImages,
-    Batches,
-    first_images,
-    require_labels,
-    to_images,
-    validation_split,
-)
+from atelier.training.batches import Batches
+from atelier.training.datasets import ArrayImages, first_images, require_labels, validation_split
+from atelier.training.pixels import to_images
 from tests.support.stored import store_pictures
 
 CPU = torch.device("cpu")

@@ -5,9 +5,11 @@ import torch
 from atelier.data.store import DatasetInfo
 from atelier.errors import TrainingError
 from atelier.training import extension
-from atelier.training.batches import ArrayImages, Batches, sizes_of, to_images, training_batches
+from atelier.training.batches import Batches, training_batches
 from atelier.training.checkpoint import Checkpoints
-from atelier.training.extension import ExtendedImages, JoinedPixels, draw_images, read_images
+from atelier.training.datasets import ArrayImages
+from atelier.training.extension import ExtendedImages, draw_images, read_images
+from atelier.training.pixels import JoinedPixels, sizes_of, to_images
 from atelier.training.restoration import train_restorer
 from atelier.training.session import Session
 from tests.support.tiny import BATCH, CNN, NOISE, ignore, tiny_model

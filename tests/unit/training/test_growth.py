@@ -14,8 +14,8 @@ from atelier.data.store import DatasetInfo
 from atelier.networks.discriminators import build_discriminator
 from atelier.networks.gans.progressive import ProgressiveGenerator
 from atelier.networks.generators import build_generator
-from atelier.training.batches import ArrayImages
 from atelier.training.checkpoint import Checkpoints
+from atelier.training.datasets import ArrayImages
 from atelier.training.growth import faded, grow
 from atelier.training.schedules import growth_stage
 from tests.support.tiny import BATCH, PROGRESSIVE_GAN, tiny_model, train

@@ -13,8 +13,9 @@ from atelier.errors import TrainingError
 from atelier.losses import GAN_LOSSES, PIXEL_LOSSES, GanLoss
 from atelier.networks.discriminators import build_discriminator
 from atelier.networks.restorers import build_restorer
-from atelier.training.batches import ArrayImages, to_images
 from atelier.training.checkpoint import Checkpoints
+from atelier.training.datasets import ArrayImages
+from atelier.training.pixels import to_images
 from atelier.training.restoration import degradation_steps
 from atelier.training.schedules import learning_rate
 from atelier.training.session import Trained

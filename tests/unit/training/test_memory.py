@@ -13,8 +13,9 @@ from atelier.evaluation.extractors import classifier_extractor
 from atelier.networks.classifiers import build_classifier
 from atelier.networks.restorers import build_restorer
 from atelier.params import Training
-from atelier.training.batches import ArrayImages, part_size
+from atelier.training.batches import part_size
 from atelier.training.classification import _accuracy
+from atelier.training.datasets import ArrayImages
 from atelier.training.restoration import validate
 
 CPU = torch.device("cpu")
