@@ -121,8 +121,15 @@ def read_manifest(content: bytes) -> Manifest:
 
 def write_manifest(path: Path, rows: Iterable[ManifestRow]) -> None:
     """Write manifest.csv."""
-    lines = (row._replace(label="" if row.label == NO_LABEL else row.label) for row in rows)  # type: ignore[arg-type]
-    write_csv(path, ManifestRow._fields, lines)
+    write_csv(path, ManifestRow._fields, map(_cells, rows))
+
+
+def _cells(row: ManifestRow) -> list[Any]:
+    """A row as it is written: a picture without a label has an empty cell there."""
+    cells = row._asdict()
+    if row.label == NO_LABEL:
+        cells["label"] = ""
+    return list(cells.values())
 
 
 def digest_of(

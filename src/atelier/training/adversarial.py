@@ -42,7 +42,8 @@ class Opponent:
         self, adversarial: Adversarial, channels: int, training: Training, device: torch.device
     ) -> None:
         network = PatchDiscriminator(channels, adversarial.width, adversarial.layers)
-        self.D, self.weight = placed(network, device), adversarial.weight
+        self.D = placed(network, device)
+        self.weight = adversarial.weight
         if training.compile:
             self.D.compile()
         own = {"lr": adversarial.lr or training.lr, "betas": adversarial.betas}

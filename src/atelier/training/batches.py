@@ -25,9 +25,11 @@ def training_batches(model: Model, dataset: TrainingImages, session: Session) ->
     Raises:
         TrainingError: if there are fewer images than a batch needs.
     """
-    training, limit = model.training, model.data.limit
+    training = model.training
+    limit = model.data.limit
     if session.generated_GHWC is not None:
-        dataset, limit = ExtendedImages(dataset, limit, session.generated_GHWC), None
+        dataset = ExtendedImages(dataset, limit, session.generated_GHWC)
+        limit = None
     return Batches(
         dataset,
         "train",
@@ -83,20 +85,19 @@ class Batches:
                 "batch_size = "
                 f"{batch_size}. Add pictures, or lower training.batch_size."
             )
-        self._batch_size, self._seed, self._device, self._crop_size = (
-            batch_size,
-            seed,
-            device,
-            crop_size,
-        )
-        self._epoch, self._order_N, self._places_N2 = -1, np.empty(0, np.int64), np.empty((0, 2))
+        self._batch_size = batch_size
+        self._seed = seed
+        self._device = device
+        self._crop_size = crop_size
+        self._epoch = -1
+        self._order_N = np.empty(0, np.int64)
+        self._places_N2 = np.empty((0, 2))
         self._resident = None
-        sizes_N2, channels = self._sizes_N2[: self._num_images], dataset.info.channels
-        if (
-            fits(int(sizes_N2.prod(axis=1).sum()) * channels, device)
-            if resident is None
-            else resident
-        ):
+        sizes_N2 = self._sizes_N2[: self._num_images]
+        channels = dataset.info.channels
+        if resident is None:
+            resident = fits(int(sizes_N2.prod(axis=1).sum()) * channels, device)
+        if resident:
             self._resident = ResidentPixels(self._pixels, sizes_N2, channels, device)
 
     def at(self, images_seen: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -106,7 +107,9 @@ class Batches:
             x_BCHW: float32 in [0, 1], channels_last, on the device.
             labels_B: int64 class numbers; all 0 where the dataset has no labels.
         """
-        parts, position, end = [], images_seen, images_seen + self._batch_size
+        parts = []
+        position = images_seen
+        end = images_seen + self._batch_size
         while position < end:
             epoch, offset = divmod(position, self._num_images)
             count = min(end - position, self._num_images - offset)
@@ -123,7 +126,8 @@ class Batches:
         """Images of an epoch, and the places of their crops: [0, 1)^2 is where a corner may lie."""
         if epoch != self._epoch:
             rng = np.random.Generator(np.random.PCG64([self._seed, epoch]))
-            self._epoch, self._order_N = epoch, self._rows_N[rng.permutation(self._num_images)]
+            self._epoch = epoch
+            self._order_N = self._rows_N[rng.permutation(self._num_images)]
             self._places_N2 = rng.random((self._num_images, 2))
         return self._order_N[offsets], self._places_N2[offsets]
 

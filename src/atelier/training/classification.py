@@ -50,7 +50,8 @@ def train_classifier(
     torch.manual_seed(session.seed)
     config = classifier_config(model, dataset.info)
     network = placed(build_classifier(**config), session.device)
-    average, optimizer = averaged_copy(network), adam(network, training)
+    average = averaged_copy(network)
+    optimizer = adam(network, training)
     rng = torch.Generator().manual_seed(session.seed)
     batches = training_batches(model, dataset, session)
 
@@ -98,7 +99,8 @@ def _accuracy(
     labels_N = dataset.labels(split)
     assert labels_N is not None  # checked before the training began
     labels = torch.from_numpy(labels_N[:NUM_VALIDATION])
-    images, logits = dataset.images(split), []
+    images = dataset.images(split)
+    logits = []
     for start in range(0, len(labels), batch_size):
         end = min(start + batch_size, len(labels))
         logits.append(network(to_images(images[start:end], device)).cpu())

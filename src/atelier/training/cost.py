@@ -38,16 +38,20 @@ def cost_of(
     side = model.training.crop_size or info.image_size
     assert side is not None  # params.checks
     batch = min(BATCH, part_size(model.training))
+    given: tuple[Tensor, ...]
     if isinstance(model, GanModel):
         z_BZ = torch.randn(batch, model.generator.latent_dim, device=device)
         labels_B = torch.zeros(batch, dtype=torch.int64, device=device)
-        apply: Callable[[int], Tensor] = lambda count: network(z_BZ[:count], labels_B[:count])  # noqa: E731
+        given = (z_BZ, labels_B)
     else:
         side //= getattr(network, "upscale", 1)
-        x_BCHW = torch.rand(batch, info.channels, side, side, device=device).to(
-            memory_format=torch.channels_last
-        )
-        apply = lambda count: network(x_BCHW[:count])  # noqa: E731
+        x_BCHW = torch.rand(batch, info.channels, side, side, device=device)
+        given = (x_BCHW.to(memory_format=torch.channels_last),)
+
+    def apply(count: int) -> Tensor:
+        images: Tensor = network(*(tensor[:count] for tensor in given))
+        return images
+
     return {
         "cost/parameters": sum(weight.numel() for weight in network.parameters()),
         "cost/macs_per_image": count_macs(lambda: apply(1)),
@@ -64,8 +68,11 @@ def count_macs(apply: Callable[[], object]) -> float:
 
 
 def _speed(apply: Callable[[int], Tensor], batch: int) -> float:
-    started, count = time.perf_counter(), 0
-    while (seconds := time.perf_counter() - started) < MIN_SECONDS:
+    started = time.perf_counter()
+    seconds = 0.0
+    count = 0
+    while seconds < MIN_SECONDS:
         apply(batch)[0].cpu()  # waits for the device
         count += batch
+        seconds = time.perf_counter() - started
     return count / seconds

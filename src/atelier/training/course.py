@@ -168,7 +168,9 @@ class Course:
 
     def _move_weights(self, optimizer: torch.optim.Optimizer) -> None:
         """The optimizer's step along the gradients that were computed."""
-        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        weights: list[Tensor] = []
+        for group in optimizer.param_groups:
+            weights.extend(group["params"])
         average_gradients(weights)
         if self._training.clip_gradients is not None:
             torch.nn.utils.clip_grad_norm_(weights, self._training.clip_gradients)

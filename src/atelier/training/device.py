@@ -43,9 +43,8 @@ def make_deterministic(threads: Literal["auto"] | int, processes: int = 1) -> in
     """
     count = max(1, ((os.cpu_count() or 1) if threads == "auto" else threads) // processes)
     torch.set_num_threads(count)
-    os.environ.setdefault(
-        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-    )  # cuBLAS needs it for deterministic matmuls
+    # cuBLAS needs it for deterministic matmuls.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     # Otherwise deterministic mode fills every new tensor with NaN, a debugging aid that costs a
     # tenth of the time.

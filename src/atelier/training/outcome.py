@@ -26,4 +26,7 @@ def join_kept(parts: Sequence[Outcome]) -> dict[str, Tensor]:
     """What was kept of the parts of a batch, as of the whole: rows in the order of the images."""
     if len(parts) == 1:
         return dict(parts[0].kept)
-    return {name: torch.cat([part.kept[name] for part in parts]) for name in parts[0].kept}
+    kept = {}
+    for name in parts[0].kept:
+        kept[name] = torch.cat([part.kept[name] for part in parts])
+    return kept

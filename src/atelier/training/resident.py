@@ -48,7 +48,8 @@ class ResidentPixels:
         for image, (start, stop) in enumerate(zip(starts_N[:-1], starts_N[1:], strict=True)):
             pixels_PC[start:stop] = pixels[image].reshape(-1, channels)
         self._pixels_PC = torch.from_numpy(pixels_PC).to(device)
-        self._starts_N, self._widths_N = starts_N[:-1], sizes_N2[:, 1]
+        self._starts_N = starts_N[:-1]
+        self._widths_N = sizes_N2[:, 1]
         self._device = device
 
     def cut(

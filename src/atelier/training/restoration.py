@@ -173,7 +173,9 @@ def validate(
         device: where the network lives.
         batch_size: images in one pass; the result is the same for any, up to rounding.
     """
-    psnr, clean, restored = [], [], []
+    psnr = []
+    clean = []
+    restored = []
     for first in range(0, len(pixels_NHWC), batch_size):
         x_BCHW = to_images(pixels_NHWC[first : first + batch_size], device)
         seeds = range(first, first + len(x_BCHW))

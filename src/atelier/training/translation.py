@@ -240,29 +240,34 @@ def unpaired_batches(
     Raises:
         TrainingError: if there are fewer images than a batch needs.
     """
+    training = model.training
 
     def batches(images: TrainingImages, part: slice, seed: int) -> Batches:
-        size, crop_size, limit = (
-            model.training.batch_size,
-            model.training.crop_size,
+        return Batches(
+            images,
+            "train",
+            training.batch_size,
+            seed,
+            session.device,
+            training.crop_size,
             model.data.limit,
+            part=part,
         )
-        return Batches(images, "train", size, seed, session.device, crop_size, limit, part=part)
 
+    other_seed = session.seed + 1
     if damaged is not None:
-        return batches(dataset, slice(None), session.seed), batches(
-            damaged, slice(None), session.seed + 1
-        )
-    return batches(dataset, slice(0, None, 2), session.seed), batches(
-        dataset, slice(1, None, 2), session.seed + 1
-    )
+        clean = batches(dataset, slice(None), session.seed)
+        return clean, batches(damaged, slice(None), other_seed)
+    clean = batches(dataset, slice(0, None, 2), session.seed)
+    return clean, batches(dataset, slice(1, None, 2), other_seed)
 
 
 def _report(
     network: nn.Module, dataset: TrainingImages, steps: Steps, training: Training, course: Course
 ) -> None:
     """PSNR and pictures where the clean images are known, else damaged and restored ones."""
-    count, size = NUM_VALIDATION if steps else NUM_SHOWN, part_size(training)
+    count = NUM_VALIDATION if steps else NUM_SHOWN
+    size = part_size(training)
     shown_NHWC = first_images(dataset, validation_split(dataset), count, training.crop_size)
     if steps:
         scores, rows_BCHW = validate(network, shown_NHWC, steps, course.device, size)

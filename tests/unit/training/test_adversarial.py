@@ -78,7 +78,7 @@ def test_a_pool_goes_on_from_its_state_and_holds_copies():
 def learnt(opponent, real, fake):
     """One step of the discriminator; returns the loss before it."""
     opponent.optimizer.zero_grad()
-    loss = opponent.objective(real, fake)
+    loss = opponent.objective(real, fake).loss
     loss.backward()
     opponent.optimizer.step()
     return loss.item()
@@ -100,7 +100,7 @@ def test_judging_reaches_the_images_but_not_the_weights():
     opponent.judge(fake).backward()
     assert fake.grad.abs().sum() > 0
     assert {weight.grad for weight in opponent.D.parameters()} == {None}
-    opponent.objective(fake.detach(), fake.detach()).backward()
+    opponent.objective(fake.detach(), fake.detach()).loss.backward()
     assert all(weight.grad is not None for weight in opponent.D.parameters())
 
 

@@ -15,8 +15,10 @@ from atelier.params import Training
 from atelier.training.checkpoint import Checkpoints
 from atelier.training.course import Course
 from atelier.training.interruption import Stopped, StopSignals
+from atelier.training.outcome import Outcome
 from atelier.training.schedules import learning_rate
 from atelier.training.session import Session, adam
+from tests.support.tiny import ignore
 
 CPU = torch.device("cpu")
 TRAINING = {
@@ -49,6 +51,7 @@ class Setting:
         )
         parts = {"network": self.network, "optimizer": self.optimizer}
         self.course = Course(session, self.training, parts, torch.Generator())
+        self.course.open()
 
     @property
     def weight(self):
@@ -56,16 +59,18 @@ class Setting:
 
     def minimise(self, factor=1.0):
         """A step on factor * weight."""
-        objective = lambda x_B1: self.network(x_B1).mean()  # noqa: E731
+        objective = lambda x_B1: Outcome(self.network(x_B1).mean())  # noqa: E731
         return self.course.minimise(
             "the loss", self.optimizer, objective, torch.full((4, 1), factor)
         )
 
     def step(self, factor=1.0, loss=None):
-        with self.course.step():
+        def one_step(at):
             self.minimise(factor)
             if loss is not None:
                 self.course.log({"loss": loss})
+
+        self.course.step(one_step)
 
 
 def test_a_step_follows_the_schedule_and_its_own_gradient_only(tmp_path):
@@ -85,14 +90,19 @@ def test_a_batch_in_parts_gives_the_same_step_as_in_one(tmp_path):
     for setting in (whole, parts):
         x_B1 = torch.arange(12.0)[:, None]
         sizes = []
-        with setting.course.step():
+        outcomes = []
 
-            def objective(x_B1, sizes=sizes, network=setting.network):
-                sizes.append(len(x_B1))
-                return network(x_B1).square().mean()
+        def objective(x_B1, sizes=sizes, network=setting.network):
+            sizes.append(len(x_B1))
+            return Outcome(network(x_B1).square().mean(), {"rows": x_B1.flatten()})
 
-            loss = setting.course.minimise("the loss", setting.optimizer, objective, x_B1)
-        assert loss.item() == pytest.approx(x_B1.square().mean().item())
+        def one_step(at, setting=setting, objective=objective, x_B1=x_B1, outcomes=outcomes):
+            outcomes.append(setting.course.minimise("the loss", setting.optimizer, objective, x_B1))
+
+        setting.course.step(one_step)
+        assert outcomes[0].loss.item() == pytest.approx(x_B1.square().mean().item())
+        assert not outcomes[0].loss.requires_grad
+        assert outcomes[0].kept["rows"].tolist() == x_B1.flatten().tolist()
         assert sizes == [12 // setting.training.accumulate] * setting.training.accumulate
     assert parts.weight == pytest.approx(whole.weight, rel=1e-6)
 
@@ -125,6 +135,33 @@ def test_a_loss_that_is_not_finite_sends_the_training_back_at_half_the_rate(tmp_
     )
 
 
+def test_a_failed_step_ends_where_it_failed_and_the_run_goes_on_from_the_checkpoint(tmp_path):
+    setting = Setting(tmp_path)
+    began = []
+    finished = []
+
+    def one_step(at):
+        began.append(at.before)
+        failing = at.before == 250 and not setting.notes
+        setting.minimise(math.nan if failing else 1.0)
+        finished.append(at)
+
+    setting.course.run(one_step)
+    assert began == [*range(0, 300, 50), *range(200, 1000, 50)]
+    assert [at.before for at in finished] == [*range(0, 250, 50), *range(200, 1000, 50)]
+    assert all(at.after == at.before + 50 for at in finished)
+
+
+def test_nothing_is_read_or_written_before_the_course_is_opened(tmp_path):
+    setting = Setting(tmp_path / "opened")
+    assert setting.checkpoints.load()["images_seen"] == 0
+    session = Session(CPU, 0, Checkpoints(tmp_path / "shut", "f"), ignore, ignore)
+    course = Course(session, setting.training, {}, torch.Generator())
+    assert not (tmp_path / "shut").exists()
+    with pytest.raises(AssertionError, match="open the course first"):
+        course.run(ignore)
+
+
 def test_a_training_that_fails_again_and_again_ends_with_the_reason(tmp_path):
     setting = Setting(tmp_path)
     for _ in range(3):
@@ -145,21 +182,20 @@ def test_a_training_that_fails_again_and_again_ends_with_the_reason(tmp_path):
 def test_weights_that_became_infinite_never_replace_a_good_checkpoint(tmp_path):
     setting = Setting(tmp_path)
     setting.step()
-    with setting.course.step():
-        setting.network.weight.data.fill_(
-            math.inf
-        )  # what a finite loss with an infinite gradient does
+    # What a finite loss with an infinite gradient does.
+    setting.course.step(lambda at: setting.network.weight.data.fill_(math.inf))
     assert setting.weight == 1.0
     assert "a weight of network became NaN or infinite" in setting.notes[0][1]
 
 
 def test_weights_that_break_in_the_last_step_are_not_the_result(tmp_path):
     setting = Setting(tmp_path, checkpoint_every_kimg=0.3)
-    while setting.course.goes_on():
-        broken = setting.course.images_seen == 950 and not setting.notes
-        with setting.course.step():
-            if broken:
-                setting.network.weight.data.fill_(math.inf)
+
+    def one_step(at):
+        if at.before == 950 and not setting.notes:
+            setting.network.weight.data.fill_(math.inf)
+
+    setting.course.run(one_step)
     assert len(setting.notes) == 1
     assert setting.weight == 1.0
     assert setting.checkpoints.load()["images_seen"] == 1000
@@ -233,18 +269,14 @@ def test_a_warm_up_longer_than_the_training_is_half_of_it(tmp_path):
 def test_the_last_step_is_due_for_everything_however_long_the_rhythm(tmp_path):
     setting = Setting(tmp_path)
     due = []
-    while setting.course.goes_on():
-        with setting.course.step():
-            due.append(setting.course.due(1000.0))
+    setting.course.run(lambda at: due.append(setting.course.is_due(1000.0)))
     assert due == [False] * 19 + [True]
 
 
 def test_a_budget_in_minutes_that_one_step_exceeds_has_a_last_step_too(tmp_path):
     setting = Setting(tmp_path, kimg=None, minutes=1e-9, batch_size=1)
     due = []
-    while setting.course.goes_on():
-        with setting.course.step():
-            due.append(setting.course.due(1000.0))
+    setting.course.run(lambda at: due.append(setting.course.is_due(1000.0)))
     assert due == [False, True]
 
 
@@ -263,8 +295,7 @@ def test_a_hopeless_training_is_ended_once_its_sign_has_lasted(
     tmp_path, metric, healthy, bad, meaning
 ):
     def logged(setting, value):
-        with setting.course.step():
-            setting.course.log({metric: value})
+        setting.course.step(lambda at: setting.course.log({metric: value}))
 
     long = {"kimg": 100.0, "batch_size": 5000, "checkpoint_every_kimg": 10.0}
     setting = Setting(tmp_path, **long)

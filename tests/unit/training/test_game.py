@@ -6,8 +6,7 @@ import torch
 from atelier.losses import GAN_LOSSES
 from atelier.params import DiscriminatorAugment
 from atelier.training.discriminator_augmentation import DiscriminatorAugmentation
-from atelier.training.gan import discriminator_loss
-from tests.support.tiny import tiny_model
+from atelier.training.game import Game, Penalties
 
 LABELS = torch.zeros(6, dtype=torch.int64)
 UNCHANGED = DiscriminatorAugmentation(None, 0.0, torch.Generator())
@@ -37,12 +36,21 @@ def slopes(D, x_BCHW):
     return D.scale * x_BCHW.flatten(1).norm(dim=1)
 
 
-def loss_of(D, images, rng=None, loss="hinge", augment=UNCHANGED, **weights):
-    model = tiny_model("gan", loss=loss, **{"r1_gamma": 0.0, "r2_gamma": 0.0, **weights})
+def outcome_of(D, images, rng=None, loss="hinge", augment=UNCHANGED, **weights):
     real, fake = (x_BCHW.clone() for x_BCHW in images)
-    return discriminator_loss(
-        D, GAN_LOSSES[loss], real, fake, LABELS, model, augment, rng or torch.Generator()
-    )[0]
+    game = Game(
+        G=torch.nn.Identity(),
+        D=D,
+        loss=GAN_LOSSES[loss],
+        penalties=Penalties(**weights),
+        augment=augment,
+        rng=rng or torch.Generator(),
+    )
+    return game.discriminator_loss(real, fake, LABELS)
+
+
+def loss_of(*arguments, **changes):
+    return outcome_of(*arguments, **changes).loss
 
 
 def test_without_penalties_it_is_the_game_alone(images):
