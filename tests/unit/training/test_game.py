@@ -1,12 +1,16 @@
-"""The discriminator's loss: which penalties it adds, where, and with which weights."""
+"""The game: which penalties the discriminator's loss adds, and what comes back of a step."""
 
 import pytest
 import torch
 
 from atelier.losses import GAN_LOSSES
-from atelier.params import DiscriminatorAugment
+from atelier.params import DiscriminatorAugment, Training
+from atelier.training.checkpoint import Checkpoints
+from atelier.training.course import Course
 from atelier.training.discriminator_augmentation import DiscriminatorAugmentation
 from atelier.training.game import Game, Penalties
+from atelier.training.session import Session
+from tests.support.tiny import ignore
 
 LABELS = torch.zeros(6, dtype=torch.int64)
 UNCHANGED = DiscriminatorAugmentation(None, 0.0, torch.Generator())
@@ -143,3 +147,117 @@ def test_r1_is_of_the_slope_with_respect_to_the_image_before_it_was_changed(imag
 def augmentation(**wanted):
     record = DiscriminatorAugment(probability=1.0, **wanted)
     return DiscriminatorAugmentation(record, 0.0, torch.Generator().manual_seed(0))
+
+
+class Drawing(torch.nn.Module):
+    """Images whose pixels are all `scale` times the first latent; counts how often it draws."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(0.5))
+        self.draws = 0
+
+    def forward(self, z_BZ, labels_B):
+        self.draws += 1
+        return self.scale * z_BZ[:, :1, None, None].expand(-1, 1, 4, 4)
+
+
+def game_of(D, loss="relativistic", G=None):
+    G = G or torch.nn.Identity()
+    return Game(G, D, GAN_LOSSES[loss], Penalties(), UNCHANGED, torch.Generator())
+
+
+def test_the_discriminator_loss_comes_with_the_logits_of_both_kinds(images):
+    D = Bowl(0.3)
+    kept = outcome_of(D, images, loss="relativistic", r1_gamma=1.0).kept
+    real, fake = images
+    assert torch.equal(kept["real_logits"], D(real, LABELS))
+    assert torch.equal(kept["fake_logits"], D(fake, LABELS))
+    assert not any(logits_B.requires_grad for logits_B in kept.values())
+
+
+@pytest.mark.parametrize("accumulate", [1, 2, 3])
+def test_logits_of_a_batch_in_parts_are_those_of_the_whole_batch(images, tmp_path, accumulate):
+    D = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 1), torch.nn.Flatten(0))
+    judge = Judging(D)
+    real, fake = images
+    expected = (judge(real, LABELS).detach(), judge(fake, LABELS).detach())
+    training = Training(kimg=1.0, batch_size=6, accumulate=accumulate, lr=0.1)
+    session = Session(torch.device("cpu"), 0, Checkpoints(tmp_path, "f"), ignore, ignore)
+    course = Course(session, training, {}, torch.Generator())
+    optimizer = torch.optim.SGD(judge.parameters(), lr=0.1)
+    game = game_of(judge)
+    outcome = course.minimise("the loss", optimizer, game.discriminator_loss, real, fake, LABELS)
+    torch.testing.assert_close(outcome.kept["real_logits"], expected[0])
+    torch.testing.assert_close(outcome.kept["fake_logits"], expected[1])
+    signals = game.signals(outcome.kept)
+    assert signals["d_accuracy"] == pytest.approx((expected[0] > expected[1]).float().mean())
+    assert signals["logits"] == pytest.approx(torch.stack(expected).abs().max().item())
+
+
+class Judging(torch.nn.Module):
+    """A discriminator that asks for no class."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x_BCHW, labels_B):
+        return self.network(x_BCHW)
+
+
+@pytest.mark.parametrize("loss", GAN_LOSSES)
+def test_signals_are_mean_slopes_of_the_losses_by_finite_differences(loss):
+    rng = torch.Generator().manual_seed(1)
+    kept = {
+        name: torch.randn(5, generator=rng, dtype=torch.float64)
+        for name in ("real_logits", "fake_logits")
+    }
+    rules = GAN_LOSSES[loss]
+
+    def slope(side, name, image):
+        values = []
+        for sign in (-1, 1):
+            moved = {key: logits_B.clone() for key, logits_B in kept.items()}
+            moved[name][image] += sign * 1e-6
+            values.append(side(moved["real_logits"], moved["fake_logits"]).item())
+        return abs(values[1] - values[0]) / 2e-6
+
+    signals = game_of(Bowl(1.0), loss).signals(kept)
+    of_d = [slope(rules.discriminator, name, i) for name in kept for i in range(5)]
+    of_g = [slope(rules.generator, "fake_logits", i) for i in range(5)]
+    assert signals["d_signal"] == pytest.approx(sum(of_d) / 2, abs=1e-6)
+    assert signals["g_signal"] == pytest.approx(sum(of_g), abs=1e-6)
+    assert not any(logits_B.requires_grad for logits_B in kept.values())
+
+
+@pytest.mark.parametrize("loss", ["relativistic", "hinge"])
+def test_the_generator_is_judged_alike_on_drawn_images_and_at_their_latents(images, loss):
+    real, _ = images
+    z_BZ = torch.randn(6, 3, generator=torch.Generator().manual_seed(2))
+    G = Drawing()
+    D = Judging(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 1)))
+    game = game_of(D, loss, G)
+    at_images = game.generator_loss(real, G(z_BZ, LABELS), LABELS).loss
+    at_latents = game.generator_loss_at(real, z_BZ, LABELS).loss
+    assert torch.equal(at_images, at_latents)
+    assert G.draws == 2
+    at_latents.backward()
+    assert G.scale.grad.abs() > 0
+    assert {weight.grad for weight in D.parameters()} == {None}
+
+
+def test_each_player_is_told_the_discriminator_weights_are_its_own_or_not(images):
+    D = Judging(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 1)))
+    game = game_of(D)
+    real, fake = images
+    game.generator_loss(real, fake, LABELS)
+    assert not any(weight.requires_grad for weight in D.parameters())
+    game.discriminator_loss(real.clone(), fake.clone(), LABELS).loss.backward()
+    assert all(weight.grad is not None for weight in D.parameters())
+
+
+@pytest.mark.parametrize("name", ["r1_gamma", "r2_gamma", "gp_weight"])
+def test_one_penalty_is_enough_to_be_asked_for_some(name):
+    assert Penalties(**{name: 0.1}).are_asked()
+    assert not Penalties().are_asked()
