@@ -239,17 +239,19 @@ def interpolated(real_BCHW: Tensor, fake_BCHW: Tensor, rng: torch.Generator) -> 
     """One point drawn uniformly from the line between each pair of a real and a generated image.
 
     Args:
-        real_BCHW: real images.
-        fake_BCHW: generated images, paired by position.
+        real_BCHW: real images, float32.
+        fake_BCHW: generated images, paired by position; of the precision that the generator
+            computes in.
         rng: a generator on the CPU.
 
     Returns:
-        x_BCHW: between the two.
+        x_BCHW: between the two, float32.
 
     Source: WGAN-GP, Gulrajani et al. 2017, arXiv:1704.00028, algorithm 1.
     """
     share_B111 = torch.rand(len(real_BCHW), 1, 1, 1, generator=rng).to(real_BCHW.device)
-    return torch.lerp(fake_BCHW, real_BCHW, share_B111)
+    # lerp takes only equals, and autocast leaves it as it is.
+    return torch.lerp(fake_BCHW.float(), real_BCHW, share_B111)
 
 
 def charbonnier(x_hat_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:

@@ -186,6 +186,16 @@ def test_interpolated_images_lie_uniformly_on_the_line_between_real_and_fake():
     assert torch.equal(interpolated(real_BCHW, real_BCHW, rng), real_BCHW)
 
 
+def test_images_between_real_ones_and_ones_of_half_precision_are_those_of_full_precision():
+    rng = torch.Generator().manual_seed(0)
+    real_BCHW = torch.rand(6, 2, 3, 2, generator=rng)
+    fake_BCHW = torch.rand(6, 2, 3, 2, generator=rng).bfloat16()
+    state = rng.get_state()
+    x_BCHW = interpolated(real_BCHW, fake_BCHW, rng)
+    rng.set_state(state)
+    assert torch.equal(x_BCHW, interpolated(real_BCHW, fake_BCHW.float(), rng))
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [("l2", (0.25 + 0.0) / 2), ("l1", 0.25), ("charbonnier", ((0.25 + 1e-6) ** 0.5 + 1e-3) / 2)],

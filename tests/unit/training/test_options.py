@@ -20,14 +20,28 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("name", ["classifier", "gan", "cnn", "crnn"])
-def test_bfloat16_learns_alike_with_weights_in_float32(fashion, tmp_path, name):
+CUTOUT = {"cutout": 0.5, "probability": 1.0}
+GRADIENT_PENALTY = {"loss": "wasserstein", "r1_gamma": 0.0, "r2_gamma": 0.0, "gp_weight": 10.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("classifier", {}),
+        ("gan", {}),
+        ("gan", GRADIENT_PENALTY),
+        ("gan", {**GRADIENT_PENALTY, "r2_gamma": 0.5, "discriminator_augment": CUTOUT}),
+        ("cnn", {}),
+        ("crnn", {}),
+    ],
+)
+def test_bfloat16_learns_alike_with_weights_in_float32(fashion, tmp_path, name, changes):
     """On a CPU only because it was asked for; on CUDA it is the default."""
     training = {"kimg": 0.08, "sample_every_kimg": 9.0, "augment": {}}
     log, half_log = Log(), Log()
-    train(tiny_model(name, training), fashion, tmp_path / "float32", on_log=log)
+    train(tiny_model(name, training, **changes), fashion, tmp_path / "float32", on_log=log)
     trained = train(
-        tiny_model(name, {**training, "precision": "bfloat16"}),
+        tiny_model(name, {**training, "precision": "bfloat16"}, **changes),
         fashion,
         tmp_path / "half",
         on_log=half_log,
