@@ -55,9 +55,8 @@ def test_a_rhythm_is_kept_whatever_the_batch_size_and_the_last_step_is_due(
     due = [at.after for at in steps_of(budget) if budget.is_due(every / 1000)]
     last = budget.position.after
     assert due[-1] == last
-    crossed = {
-        -(-multiple // batch_size) * batch_size for multiple in range(every, last + 1, every)
-    }
+    multiples = range(every, last + 1, every)
+    crossed = {math.ceil(multiple / batch_size) * batch_size for multiple in multiples}
     assert due == sorted(crossed | {last})
 
 
