@@ -251,3 +251,19 @@ def test_a_translation_undoes_the_damage_of_pictures_whose_originals_it_never_sa
     network = train_translation(model, clean, session(tmp_path), dark).network
     x_NCHW, y_NCHW = to_images(hidden_NHWC, CPU), to_images(hidden_NHWC // 2, CPU)
     assert (network(y_NCHW) - x_NCHW).square().mean() < 0.6 * (y_NCHW - x_NCHW).square().mean()
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_logged_losses_of_a_translation_are_of_the_whole_batch(fashion, tmp_path, accumulate):
+    model = tiny_model("translation", training={"accumulate": accumulate, "kimg": 0.048})
+    logged = []
+
+    def on_log(images_seen, values):
+        if "loss" in values:
+            logged.append({name: torch.tensor(value) for name, value in values.items()})
+
+    train(model, fashion, tmp_path, on_log=on_log)
+    assert len(logged) == 3
+    for values in logged:
+        parts = {name: values[name] for name in ("adversarial", "cycle", "cycle_back", "identity")}
+        torch.testing.assert_close(weighted(parts, model), values["loss"])
