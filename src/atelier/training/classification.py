@@ -7,7 +7,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics.functional.classification import multiclass_accuracy
 
 from atelier.data.store import DatasetInfo
 from atelier.errors import TrainingError
@@ -72,8 +71,8 @@ def train_classifier(
         if course.is_due(training.log_every_kimg):
             course.log({"loss": loss})
         if course.is_due(training.sample_every_kimg):
-            accuracy = _accuracy(average, dataset, session.device, part_size(training))
-            course.log({"validation/accuracy": accuracy})
+            hits_N = _hits(average, dataset, session.device, part_size(training))
+            course.validate("validation/accuracy", hits_N)
 
     course.open()
     course.run(one_step)
@@ -91,10 +90,13 @@ def _require_classes(model: ClassificationModel, dataset: TrainingImages) -> Non
 
 
 @torch.inference_mode()
-def _accuracy(
+def _hits(
     network: nn.Module, dataset: TrainingImages, device: torch.device, batch_size: int
-) -> float:
-    """Accuracy on the first validation images (training images where there are none)."""
+) -> Tensor:
+    """1 for each of the first validation images whose class is found, else 0.
+
+    Training images where there are no validation images.
+    """
     split = validation_split(dataset)
     labels_N = dataset.labels(split)
     assert labels_N is not None  # checked before the training began
@@ -104,5 +106,4 @@ def _accuracy(
     for start in range(0, len(labels), batch_size):
         end = min(start + batch_size, len(labels))
         logits.append(network(to_images(images[start:end], device)).cpu())
-    logits_NK = torch.cat(logits)
-    return float(multiclass_accuracy(logits_NK, labels, dataset.info.num_classes, average="micro"))
+    return (torch.cat(logits).argmax(dim=1) == labels).double()

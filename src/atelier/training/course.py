@@ -2,7 +2,7 @@
 
 A loop reads: `course.open()`, then `course.run(one_step)`. A step may fail with a loss that isn't
 finite; the course then goes back to the last checkpoint and on from there at half the learning
-rate.
+rate. A step may also report a validation that fell for long: then the weights go back to the best.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from atelier.params import Training
+from atelier.training.best import Best
 from atelier.training.budget import Budget, Position
 from atelier.training.clock import Clock
 from atelier.training.distributed import average_gradients, averaged, world_size
@@ -35,7 +36,7 @@ class Course:
         session: the training's connections.
         training: budget, learning rate and rhythm.
         parts: all that changes while training, by name; each has `state_dict` and
-            `load_state_dict`.
+            `load_state_dict`. In a training that is validated `average` is what gets registered.
         rng: source of the training's random numbers.
 
     Attributes:
@@ -51,7 +52,8 @@ class Course:
         self._health = Health()
         self._budget = Budget(training)
         self._clock = Clock(session.device)
-        everything = {**parts, "health": self._health}
+        self._best = Best(parts)
+        everything = {**parts, "health": self._health, "best": self._best}
         self._recovery = Recovery(session.checkpoints, everything, rng, self._budget, self._clock)
         self._speed_since: int | None = None  # images seen when its clock was started
 
@@ -72,6 +74,8 @@ class Course:
     def run(self, one_step: Callable[[Position], None]) -> None:
         """All steps that are left, one after another.
 
+        At the end `average` is what validated best.
+
         Args:
             one_step: trains on `batch_size` images and reports what is due.
 
@@ -81,6 +85,9 @@ class Course:
         """
         while self.goes_on():
             self.step(one_step)
+        if self._best.is_better_than_last():
+            self._best.put_back("average")
+            self._session.on_note(self.images_seen, self._best.choice())
 
     def goes_on(self) -> bool:
         """Whether there is a step left to do."""
@@ -198,6 +205,27 @@ class Course:
         self._session.on_log(self.images_seen, numbers)
         if total_images is not None:
             self._health.check(self.images_seen, numbers, total_images)
+
+    def validate(self, metric: str, values_N: Tensor) -> None:
+        """Log the mean of a validation; if it fell for long, go back to the best weights.
+
+        The learning rate is halved then. Neither images nor time are given back.
+
+        Args:
+            metric: its name.
+            values_N: of each validation image, always the same ones; higher is better.
+
+        Raises:
+            TrainingError: as `log`.
+        """
+        self.log({metric: values_N.double().mean()})
+        has_run_away = self._best.take(values_N, metric, self.images_seen)
+        if not has_run_away or self.progress() == 1:
+            return
+        self._best.put_back()
+        self._recovery.rate_scale /= 2
+        note = f"{self._best.fall()}, on at {self._recovery.rate_scale} times the learning rate"
+        self._session.on_note(self.images_seen, note)
 
     def sample(self, x_BCHW: Tensor) -> None:
         """Show images of this step, in [0, 1]."""

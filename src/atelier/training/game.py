@@ -7,7 +7,7 @@ Shapes: B batch, Z latent, C channels, H height, W width.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -30,11 +30,24 @@ class Penalties:
         r1_gamma: twice the weight of the zero-centred penalty on real images.
         r2_gamma: the same on generated ones.
         gp_weight: weight of the one-centred penalty between the two.
+        every: steps of the discriminator of which one has penalties: lazy regularisation, Karras et
+            al. 2020, arXiv:1912.04958, section 3.1.
     """
 
     r1_gamma: float = 0.0
     r2_gamma: float = 0.0
     gp_weight: float = 0.0
+    every: int = 1
+
+    def at(self, step: int) -> Penalties:
+        """Those of one step: `every` times as large in each `every`-th, none in the others."""
+        factor = self.every if step % self.every == 0 else 0
+        return replace(
+            self,
+            r1_gamma=factor * self.r1_gamma,
+            r2_gamma=factor * self.r2_gamma,
+            gp_weight=factor * self.gp_weight,
+        )
 
     def are_asked(self) -> bool:
         """Whether there is any."""
@@ -69,7 +82,9 @@ class Game:
         self._loss = loss
         self._rng = rng
 
-    def discriminator_loss(self, real_BCHW: Tensor, fake_BCHW: Tensor, labels_B: Tensor) -> Outcome:
+    def discriminator_loss(
+        self, weights: Penalties, real_BCHW: Tensor, fake_BCHW: Tensor, labels_B: Tensor
+    ) -> Outcome:
         """The discriminator's side, plus the gradient penalties whose weight is above zero.
 
         These are (r1_gamma/2) and (r2_gamma/2) times the zero-centred penalty on real and on
@@ -78,6 +93,7 @@ class Game:
         code of StyleGAN2-ADA and R3GAN; the third is taken between the images that D sees.
 
         Args:
+            weights: of the penalties in this step.
             real_BCHW: real images in [-1, 1].
             fake_BCHW: generated images in [-1, 1], detached from the generator.
             labels_B: classes of both.
@@ -86,7 +102,6 @@ class Game:
             The loss; kept are real_logits and fake_logits, float32 B.
         """
         self.D.requires_grad_(True)
-        weights = self.penalties
         real_BCHW.requires_grad_(weights.r1_gamma > 0)
         fake_BCHW.requires_grad_(weights.r2_gamma > 0)
         seen_real_BCHW = self.augment(real_BCHW)

@@ -109,7 +109,8 @@ def train_gan(model: GanModel, dataset: TrainingImages, session: Session) -> Tra
         real_BCHW, labels_B = batches.at(at.before)
         labels_B = labels_B % config["num_classes"]  # all 0 if it is unconditional
         deal = _deal(model, players.game.G, real_BCHW, labels_B, rng)
-        d_outcome, g_outcome = _play(players, deal, course, once=training.accumulate == 1)
+        penalties = players.game.penalties.at(at.before // training.batch_size)
+        d_outcome, g_outcome = _play(players, deal, penalties, course, training.accumulate == 1)
         update_average(at.after)
         if course.is_due(training.log_every_kimg):
             signals = {**players.game.signals(d_outcome.kept), **players.game.augment.values()}
@@ -142,7 +143,7 @@ def _set_up(
     G = placed(build_generator(**generator_config(model, info)), device)
     D = placed(build_discriminator(**D_config), device)
     loss = GAN_LOSSES[model.loss]
-    penalties = Penalties(model.r1_gamma, model.r2_gamma, model.gp_weight)
+    penalties = Penalties(model.r1_gamma, model.r2_gamma, model.gp_weight, model.penalty_every)
     augment = DiscriminatorAugmentation(model.discriminator_augment, loss.boundary, rng)
     game = Game(G, D, loss, penalties, augment.to(device), rng)
     players = Players(game, averaged_copy(G), adam(G, training), adam(D, training))
@@ -171,12 +172,15 @@ def _deal(
     return Deal(share(real_BCHW), share(labels_B), share(z_BZ.to(real_BCHW.device)))
 
 
-def _play(players: Players, deal: Deal, course: Course, once: bool) -> tuple[Outcome, Outcome]:
+def _play(
+    players: Players, deal: Deal, penalties: Penalties, course: Course, once: bool
+) -> tuple[Outcome, Outcome]:
     """A step of the discriminator, then one of the generator.
 
     Args:
         players: both, with their optimizers.
         deal: what they get.
+        penalties: of this step.
         course: of the training.
         once: whether images are drawn once for both steps. Where a batch is taken in parts, the
             graph of all parts would fill the memory.
@@ -190,7 +194,8 @@ def _play(players: Players, deal: Deal, course: Course, once: bool) -> tuple[Out
     with torch.set_grad_enabled(once), course.precision():
         fake_BCHW = game.G(deal.z_BZ, labels_B)
     d_step = partial(course.minimise, "the discriminator's loss", players.opt_D)
-    d_outcome = d_step(game.discriminator_loss, real_BCHW, fake_BCHW.detach(), labels_B)
+    d_loss = partial(game.discriminator_loss, penalties)
+    d_outcome = d_step(d_loss, real_BCHW, fake_BCHW.detach(), labels_B)
     g_step = partial(course.minimise, "the generator's loss", players.opt_G)
     if once:
         g_outcome = g_step(game.generator_loss, real_BCHW, fake_BCHW, labels_B)

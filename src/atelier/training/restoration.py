@@ -151,8 +151,8 @@ def _report(
     """Log the PSNR on validation images, and show some of them."""
     split = validation_split(dataset)
     shown_NHWC = first_images(dataset, split, NUM_VALIDATION, training.crop_size)
-    scores, rows_BCHW = validate(average, shown_NHWC, steps, course.device, part_size(training))
-    course.log(scores)
+    psnr_N, rows_BCHW = validate(average, shown_NHWC, steps, course.device, part_size(training))
+    course.validate("validation/psnr", psnr_N)
     course.sample(rows_BCHW)
 
 
@@ -163,8 +163,8 @@ def validate(
     steps: Steps,
     device: torch.device,
     batch_size: int = 8,
-) -> tuple[dict[str, float], Tensor]:
-    """PSNR on these images, and eight of them: clean, then restored.
+) -> tuple[Tensor, Tensor]:
+    """PSNR of each of these images, and eight of them: clean, then restored.
 
     Args:
         network: the restorer.
@@ -192,4 +192,4 @@ def validate(
             clean.append(x_BCHW)
             restored.append(x_hat_BCHW)
     shown = [torch.cat(parts)[:NUM_SHOWN] for parts in (clean, restored)]
-    return {"validation/psnr": torch.cat(psnr).mean().item()}, torch.cat(shown)
+    return torch.cat(psnr), torch.cat(shown)

@@ -270,8 +270,9 @@ def _report(
     size = part_size(training)
     shown_NHWC = first_images(dataset, validation_split(dataset), count, training.crop_size)
     if steps:
-        scores, rows_BCHW = validate(network, shown_NHWC, steps, course.device, size)
-        course.log(scores)
+        psnr_N, rows_BCHW = validate(network, shown_NHWC, steps, course.device, size)
+        # Logged alone: it compares pairs, which this training must not learn from.
+        course.log({"validation/psnr": psnr_N.mean()})
     else:
         y_BCHW = to_images(shown_NHWC, course.device)
         with torch.inference_mode():

@@ -232,6 +232,12 @@ ONE_MISTAKE = [
         "is held: add `gp_w",
     ),
     (
+        "loss: relativistic\n    r1_gamma: 1.0\n    r2_gamma: 1.0",
+        "loss: hinge\n    r1_gamma: 0.0\n    r2_gamma: 0.0\n    penalty_every: 8",
+        "models.fashion-gan: penalty_every: 8 has no penalty to leave out. Add `r1_gamma: 1.0`, or "
+        "remove it.",
+    ),
+    (
         "fashion-gan:",
         "Fashion_GAN:",
         "models.Fashion_GAN = 'Fashion_GAN' does not match ^[a-z0-9][a-z0-9-]*$.",

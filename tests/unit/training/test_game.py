@@ -1,5 +1,7 @@
 """The game: which penalties the discriminator's loss adds, and what comes back of a step."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -50,7 +52,7 @@ def outcome_of(D, images, rng=None, loss="hinge", augment=UNCHANGED, **weights):
         augment=augment,
         rng=rng or torch.Generator(),
     )
-    return game.discriminator_loss(real, fake, LABELS)
+    return game.discriminator_loss(game.penalties, real, fake, LABELS)
 
 
 def loss_of(*arguments, **changes):
@@ -187,7 +189,8 @@ def test_logits_of_a_batch_in_parts_are_those_of_the_whole_batch(images, tmp_pat
     course = Course(session, training, {}, torch.Generator())
     optimizer = torch.optim.SGD(judge.parameters(), lr=0.1)
     game = game_of(judge)
-    outcome = course.minimise("the loss", optimizer, game.discriminator_loss, real, fake, LABELS)
+    objective = partial(game.discriminator_loss, game.penalties)
+    outcome = course.minimise("the loss", optimizer, objective, real, fake, LABELS)
     torch.testing.assert_close(outcome.kept["real_logits"], expected[0])
     torch.testing.assert_close(outcome.kept["fake_logits"], expected[1])
     signals = game.signals(outcome.kept)
@@ -253,7 +256,7 @@ def test_each_player_is_told_the_discriminator_weights_are_its_own_or_not(images
     real, fake = images
     game.generator_loss(real, fake, LABELS)
     assert not any(weight.requires_grad for weight in D.parameters())
-    game.discriminator_loss(real.clone(), fake.clone(), LABELS).loss.backward()
+    game.discriminator_loss(Penalties(), real.clone(), fake.clone(), LABELS).loss.backward()
     assert all(weight.grad is not None for weight in D.parameters())
 
 
@@ -261,3 +264,13 @@ def test_each_player_is_told_the_discriminator_weights_are_its_own_or_not(images
 def test_one_penalty_is_enough_to_be_asked_for_some(name):
     assert Penalties(**{name: 0.1}).are_asked()
     assert not Penalties().are_asked()
+
+
+def test_lazy_penalties_weigh_as_much_over_all_steps():
+    lazy = Penalties(r1_gamma=1.0, r2_gamma=0.5, gp_weight=10.0, every=4)
+    steps = [lazy.at(step) for step in range(8)]
+    assert [weights.r1_gamma for weights in steps] == [4, 0, 0, 0, 4, 0, 0, 0]
+    assert sum(weights.r2_gamma for weights in steps) == 8 * 0.5
+    assert sum(weights.gp_weight for weights in steps) == 8 * 10
+    always = Penalties(r1_gamma=1.0)
+    assert {always.at(step) for step in range(3)} == {always}

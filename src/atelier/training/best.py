@@ -1,0 +1,127 @@
+"""The best weights of a training by its validations, and whether it has run away from them.
+
+At a learning rate that is too high for it a restorer can learn for an hour and end below what it
+reached after minutes; no loss ever is infinite then.
+
+Shapes: N validation images.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+PATIENCE = 2  # validations in a row that have to lie below the best
+ERRORS = 3  # by so many standard errors of the mean difference, image by image ...
+# ... and by this share of what the training had gained since its first validation: the weights
+# wander at a high learning rate, and come back as it falls.
+SHARE_OF_GAIN = 0.05
+
+
+class Best:
+    """Where a training was best, with all that it takes to go on from there.
+
+    Args:
+        parts: what is kept, by name; each has `state_dict` and `load_state_dict`.
+
+    Attributes:
+        images_seen: at the best validation; 0 before the first.
+    """
+
+    def __init__(self, parts: Mapping[str, Any]) -> None:
+        self._parts = parts
+        self.images_seen = 0
+        self._kept: dict[str, Any] = {}
+        self._values_N: Tensor | None = None
+        self._metric = ""
+        self._first_mean = math.nan
+        self._last_mean = math.nan
+        self._num_below = 0
+
+    def take(self, values_N: Tensor, metric: str, images_seen: int) -> bool:
+        """Take note of a validation.
+
+        Args:
+            values_N: score of each validation image, the same images each time; higher is better.
+            metric: its name.
+            images_seen: of the training.
+
+        Returns:
+            Whether the training has run away: it was below its best, by more than noise, `PATIENCE`
+            times in a row.
+        """
+        values_N = values_N.detach().double().cpu()
+        self._metric = metric
+        self._last_mean = float(values_N.mean())
+        if self._values_N is None:
+            self._first_mean = self._last_mean
+        if self._values_N is None or self._last_mean > self._mean():
+            self._values_N = values_N
+            self.images_seen = images_seen
+            self._num_below = 0
+            states = {name: part.state_dict() for name, part in self._parts.items()}
+            self._kept = copy.deepcopy(states)
+            return False
+        self._num_below = self._num_below + 1 if self._is_below(values_N) else 0
+        return self._num_below >= PATIENCE
+
+    def _is_below(self, values_N: Tensor) -> bool:
+        assert self._values_N is not None
+        loss_N = self._values_N - values_N
+        error = float(loss_N.std()) / math.sqrt(len(loss_N)) if len(loss_N) > 1 else 0.0
+        gain = self._mean() - self._first_mean
+        return float(loss_N.mean()) > max(ERRORS * error, SHARE_OF_GAIN * gain)
+
+    def is_better_than_last(self) -> bool:
+        """Whether the last validation was below the best."""
+        return self._values_N is not None and self._last_mean < self._mean()
+
+    def put_back(self, *names: str) -> None:
+        """Load these parts, or all, as they were at the best validation."""
+        for name in names or self._parts:
+            self._parts[name].load_state_dict(copy.deepcopy(self._kept[name]))
+        self._num_below = 0
+
+    def fall(self) -> str:
+        """What happened, for people: from where it fell to where."""
+        return (
+            f"{self._metric} fell from {self._mean():.4g} to {self._last_mean:.4g}: back to the "
+            f"weights after {self.images_seen / 1000:.1f} kimg"
+        )
+
+    def choice(self) -> str:
+        """Which weights are taken at the end, for people."""
+        return (
+            f"taken are the weights after {self.images_seen / 1000:.1f} kimg: {self._metric} was "
+            f"{self._mean():.4g} there, {self._last_mean:.4g} at the end"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {
+            "images_seen": self.images_seen,
+            "kept": self._kept,
+            "values": self._values_N,
+            "metric": self._metric,
+            "first_mean": self._first_mean,
+            "last_mean": self._last_mean,
+            "num_below": self._num_below,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """As it was when `state` was taken."""
+        self.images_seen = int(state["images_seen"])
+        self._kept = dict(state["kept"])
+        self._values_N = state["values"]
+        self._metric = str(state["metric"])
+        self._first_mean = float(state["first_mean"])
+        self._last_mean = float(state["last_mean"])
+        self._num_below = int(state["num_below"])
+
+    def _mean(self) -> float:
+        assert self._values_N is not None
+        return float(self._values_N.mean())
