@@ -9,8 +9,8 @@ from tests.support.readability import count, files, in_closure, total
 # Whoever lowers a count lowers its budget.
 BUDGET_IN_CLOSURE = {
     "long_lines": 0,
-    "double_assignments": 112,
-    "nested_comprehensions": 24,
+    "double_assignments": 109,
+    "nested_comprehensions": 23,
     "participle_names": 33,
 }
 LONGEST_FILE = 300

@@ -152,7 +152,8 @@ SOMETIMES = {
         "psnr_difference",
     ),
     "kid_EXTRACTOR_difference": (
-        "KID of what a GAN draws through `refine` minus KID of what it draws without",
+        "KID of what a GAN draws through `refine` minus KID of what it draws without; of the "
+        "subject `sampled`: of what `sampling` draws minus of what the GAN draws by itself",
         "kid_classifier_difference",
     ),
     "psnr_gain_NAME": (

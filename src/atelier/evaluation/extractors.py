@@ -73,6 +73,12 @@ class Extractor:
             return None
         return self.head(torch.from_numpy(features_ND).to(self.device)).softmax(dim=1).cpu().numpy()
 
+    def classify(self, x_NCHW: Floats) -> NDArray[np.float32]:
+        """probabilities_NK of images; of an extractor that knows the classes."""
+        probabilities_NK = self.probabilities(self.of(x_NCHW))
+        assert probabilities_NK is not None  # params.checks
+        return probabilities_NK
+
 
 def classifier_extractor(classifier: Any, identity: str, device: torch.device) -> Extractor:
     """The penultimate activations of a classifier of the same images; it sees them as they are.

@@ -386,6 +386,18 @@ def test_reasons_name_data_code_and_extractor():
     assert differences(evaluated("fashion-gan"), compared) == ["compared: none -> twin/3"]
 
 
+def test_how_a_gan_is_drawn_from_is_of_its_evaluation_alone():
+    spread = f"{GAN}.sampling.spread=1.2"
+    assert trained("fashion-gan", spread) == trained("fashion-gan")
+    assert differences(evaluated("fashion-gan"), evaluated("fashion-gan", spread)) == [
+        "params: sampling.spread (not set) -> 1.2",
+        "params: sampling.confidence (not set) -> 0",
+    ]
+    as_trained = (f"{GAN}.sampling.spread=1.0", f"{GAN}.sampling.confidence=0.0")
+    assert evaluated("fashion-gan", *as_trained) == evaluated("fashion-gan")
+    assert evaluated("fashion-denoise", spread) == evaluated("fashion-denoise")
+
+
 def test_another_way_to_name_the_same_version_is_no_other_training():
     extend, refine = "models.fashion-denoise.data.extend", f"{GAN}.refine"
     for name, key, other in (
