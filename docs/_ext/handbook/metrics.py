@@ -9,7 +9,7 @@ from pathlib import Path
 import atelier.metrics
 from atelier.metrics import classification, generation
 from atelier.metrics.directions import higher_is_better
-from atelier.metrics.pixels import PixelProtocol
+from atelier.metrics.pixel_protocol import PixelProtocol
 from atelier.params.measures import metrics
 
 KINDS = ("classification", "gan", "restoration", "translation")

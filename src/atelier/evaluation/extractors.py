@@ -154,10 +154,10 @@ def inception_extractor(path: Path, sha256: str, identity: str, device: torch.de
     content = checked_bytes(path, sha256)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", DeprecationWarning
-            )  # torch has no other reader of this file
-            network: nn.Module = torch.jit.load(content, map_location=device).eval()  # type: ignore[no-untyped-call]
+            # torch has no other reader of this file.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            load: Callable[..., nn.Module] = torch.jit.load
+            network = load(content, map_location=device).eval()
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0]
         raise EvaluationError(

@@ -22,7 +22,7 @@ from atelier.evaluation.common import (
     Protocol,
     class_scores,
     require_test_images,
-    row,
+    rows_of,
     tested_classes,
 )
 from atelier.evaluation.extractors import Extractor
@@ -128,15 +128,7 @@ def evaluate_generator(
         pictures |= scored.pictures
     fake_MD = subjects["model"].fake_MD
     units = block_units(reference.real_ND, fake_MD, protocol.seed, extractor)
-    return Evaluated(scores["model"], _tabulate(scores), pictures, units)
-
-
-def _tabulate(scores: Mapping[str, Mapping[str, Score]]) -> pd.DataFrame:
-    """One row a subject and score."""
-    rows = []
-    for subject, measured in scores.items():
-        rows += [row(subject, "all", name, score) for name, score in measured.items()]
-    return pd.DataFrame(rows)
+    return Evaluated(scores["model"], pd.DataFrame(rows_of(scores)), pictures, units)
 
 
 def _take_reference(extractor: Extractor, dataset: StoredDataset, protocol: Protocol) -> _Reference:

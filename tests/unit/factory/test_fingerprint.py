@@ -148,8 +148,8 @@ MUST_HAVE = {
     "gan": {"training/gan.py", "networks/generators.py", "networks/discriminators.py", "losses.py"},
     "restoration": {
         "training/restoration.py",
-        "networks/restorers/convolutional.py",
-        "networks/restorers/residual.py",
+        "networks/restorers/cnn.py",
+        "networks/restorers/unet.py",
         *("networks/gans/patch.py", "losses.py", *PACKAGE),
     },
 }
