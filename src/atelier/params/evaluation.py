@@ -9,6 +9,8 @@ from pydantic import Field
 from atelier.params.extractors import Features, InceptionFile, published_identity
 from atelier.params.record import Fraction, Positive, Record
 
+MOST_SPREAD = 10.0  # of latents: farther out no generator was ever trained
+
 
 class Pixels(Record):
     """What is done to images before they are compared; published tables of a task agree on it."""
@@ -37,7 +39,7 @@ class Sampling(Record):
 
     # Standard deviation of the latents; 1: as in training. More varied above it: GaFi
     # (arXiv:2305.10118) searches from 1 to 2.
-    spread: float = Field(default=1.0, gt=0, le=10)
+    spread: float = Field(default=1.0, gt=0, le=MOST_SPREAD)
     # Images are drawn again if evaluation.features gives their class a smaller probability.
     confidence: Fraction = 0.0
 
