@@ -22,7 +22,8 @@ from PIL import Image
 from atelier.data.sources.signatures import PICTURE_ENDINGS
 from atelier.degradations import degrade_fixed
 from atelier.metrics.denoisers import Denoiser
-from atelier.metrics.pixels import PixelProtocol, luma_N1HW, psnr_N
+from atelier.metrics.pixel_protocol import PixelProtocol
+from atelier.metrics.pixels import luma_N1HW, psnr_N
 
 Grey = NDArray[np.uint8]
 Values = NDArray[np.float64]

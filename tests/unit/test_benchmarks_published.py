@@ -9,7 +9,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from atelier.errors import EvaluationError
 from atelier.metrics.denoisers import denoisers_for
-from atelier.metrics.pixels import PixelProtocol
+from atelier.metrics.pixel_protocol import PixelProtocol
 from atelier.networks.restorers import build_restorer
 from benchmarks import protocols
 from benchmarks.chart import draw

@@ -9,17 +9,11 @@ from tests.support.readability import count, files, in_closure, total
 # Whoever lowers a count lowers its budget.
 BUDGET_IN_CLOSURE = {
     "long_lines": 0,
-    "double_assignments": 72,
-    "nested_comprehensions": 23,
-    "participle_names": 33,
+    "double_assignments": 64,
+    "nested_comprehensions": 18,
+    "participle_names": 31,
 }
 LONGEST_FILE = 300
-OVER_THE_CEILING = {
-    "src/atelier/evaluation/restoration.py": 333,
-    "src/atelier/metrics/pixels.py": 347,
-    "src/atelier/networks/restorers/residual.py": 337,
-    "src/atelier/networks/restorers/convolutional.py": 320,
-}
 
 
 def name_of(path):
@@ -45,9 +39,7 @@ def test_within_fingerprints_the_budget_only_falls(rule):
 
 def test_no_file_is_longer_than_a_person_keeps_in_mind():
     lengths = {name_of(path): count(path)["lines"] for path in files()}
-    assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FILE} == (
-        OVER_THE_CEILING
-    )
+    assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FILE} == {}
 
 
 @pytest.mark.parametrize(

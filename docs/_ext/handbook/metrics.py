@@ -9,7 +9,7 @@ from pathlib import Path
 import atelier.metrics
 from atelier.metrics import classification, generation
 from atelier.metrics.directions import higher_is_better
-from atelier.metrics.pixels import PixelProtocol
+from atelier.metrics.pixel_protocol import PixelProtocol
 from atelier.params.measures import metrics
 
 KINDS = ("classification", "gan", "restoration", "translation")
@@ -152,7 +152,8 @@ SOMETIMES = {
         "psnr_difference",
     ),
     "kid_EXTRACTOR_difference": (
-        "KID of what a GAN draws through `refine` minus KID of what it draws without",
+        "KID of what a GAN draws through `refine` minus KID of what it draws without; of the "
+        "subject `sampled`: of what `sampling` draws minus of what the GAN draws by itself",
         "kid_classifier_difference",
     ),
     "psnr_gain_NAME": (

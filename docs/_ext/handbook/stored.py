@@ -72,6 +72,8 @@ RUN_FILES: Rows = {
     "evaluation/memorisation.png": "drawn pictures above the training pictures nearest to them",
     "evaluation/unrefined.png": "what is drawn without the restorer of `refine`",
     "evaluation/memorisation-unrefined.png": "the same of those",
+    "evaluation/sampled.png": "what is drawn by `sampling`",
+    "evaluation/memorisation-sampled.png": "the same of those",
     "evaluation/interpolation.png": "on the way from one latent to another",
     "evaluation/confusion.png": "true classes against predicted ones",
     "evaluation/gradcam.png": "mistakes, and what speaks for the wrong class",

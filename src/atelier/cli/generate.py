@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from atelier.cli.options import load_served, open_registry
+from atelier.cli.sampling import Confidence, Gan, JudgeName, Spread, draw_images, read_wish
 from atelier.errors import UsageError
 from atelier.project import open_project
 from atelier.serving.classes import class_names_of, class_number
 
 if TYPE_CHECKING:
-    from atelier.pictures import Floats
     from atelier.registry import Version
 
 MOST_IMAGES = 10_000
@@ -100,6 +100,9 @@ def generate(
     wanted: Wanted = None,
     seed: Seed = 0,
     truncation: Truncation = None,
+    spread: Spread = None,
+    confidence: Confidence = None,
+    judge: JudgeName = None,
     interpolate: Interpolate = None,
     steps: Steps = None,
     each: Each = False,
@@ -113,10 +116,12 @@ def generate(
     rows = num_images or (NUM_IMAGES if len(columns) == 1 else NUM_ROWS)
     _refuse_too_many(rows * len(columns))
     _refuse_truncation(truncation)
+    wish = read_wish(spread, confidence, judge, on_the_way=bool(interpolate))
     if file_format and not each:
         raise UsageError("--format is of the files of --each. Give both, or end -o in a format.")
     project = open_project()
-    version, served, config = load_served(open_registry(project), model, "gan")
+    registry = open_registry(project)
+    version, served, config = load_served(registry, model, "gan")
     number = class_number(wanted, class_names_of(config))
     fixed: dict[str, float] = {"num_images": rows, "class": number}
     if truncation is not None:
@@ -131,14 +136,12 @@ def generate(
     else:
         paths = [place]
     outputs.refuse_overwriting(project, *paths)
-    x_NCHW = _draw(served, requests)
-    if each:
-        pictures = list(to_pixels(x_NCHW))
-    else:
-        pictures = [grid(x_NCHW, _num_across(rows, len(columns), number))]
+    x_NCHW, note = draw_images(registry, Gan(version, served, config), requests, wish)
+    across = _num_across(rows, len(columns), number)
+    pictures = list(to_pixels(x_NCHW)) if each else [grid(x_NCHW, across)]
     pairs = zip(paths, pictures, strict=True)
     outputs.write_outputs(project, {path: encode_picture(pixels, path) for path, pixels in pairs})
-    print(f"{place}: {len(x_NCHW)} images by {version}")
+    print(f"{place}: {len(x_NCHW)} images by {version}{note}")
 
 
 COMMANDS = (generate,)
@@ -198,14 +201,3 @@ def _num_across(rows: int, columns: int, number: int) -> int:
     if columns > 1:
         return columns
     return 10 if number < 0 and rows % 10 == 0 else max(1, round(rows**0.5))
-
-
-def _draw(served: Any, requests: list[dict[str, float]]) -> Floats:
-    """Images in [0, 1], x_NCHW: of each index those of all requests, then those of the next."""
-    import numpy as np
-    import pandas as pd
-
-    x_NCHW = np.asarray(served.predict(pd.DataFrame(requests)))
-    x_SNCHW = x_NCHW.reshape(len(requests), -1, *x_NCHW.shape[1:])
-    in_rows: Floats = x_SNCHW.swapaxes(0, 1).reshape(x_NCHW.shape)
-    return in_rows

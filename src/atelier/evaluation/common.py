@@ -154,6 +154,16 @@ def runs_of_one_size(sizes_N2: NDArray[np.int64]) -> Iterator[slice]:
             start = end
 
 
+def rows_of(
+    scores: Mapping[str, Mapping[str, Score]], slice_name: str = "all"
+) -> list[dict[str, Any]]:
+    """Lines of the table: each subject's scores on some of the images."""
+    rows = []
+    for subject, measured in scores.items():
+        rows += [row(subject, slice_name, metric, score) for metric, score in measured.items()]
+    return rows
+
+
 def row(subject: str, slice_name: str, metric: str, score: Score) -> dict[str, Any]:
     """One line of the table."""
     return {

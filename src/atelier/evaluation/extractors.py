@@ -73,6 +73,12 @@ class Extractor:
             return None
         return self.head(torch.from_numpy(features_ND).to(self.device)).softmax(dim=1).cpu().numpy()
 
+    def classify(self, x_NCHW: Floats) -> NDArray[np.float32]:
+        """probabilities_NK of images; of an extractor that knows the classes."""
+        probabilities_NK = self.probabilities(self.of(x_NCHW))
+        assert probabilities_NK is not None  # params.checks
+        return probabilities_NK
+
 
 def classifier_extractor(classifier: Any, identity: str, device: torch.device) -> Extractor:
     """The penultimate activations of a classifier of the same images; it sees them as they are.
@@ -148,10 +154,10 @@ def inception_extractor(path: Path, sha256: str, identity: str, device: torch.de
     content = checked_bytes(path, sha256)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", DeprecationWarning
-            )  # torch has no other reader of this file
-            network: nn.Module = torch.jit.load(content, map_location=device).eval()  # type: ignore[no-untyped-call]
+            # torch has no other reader of this file.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            load: Callable[..., nn.Module] = torch.jit.load
+            network = load(content, map_location=device).eval()
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0]
         raise EvaluationError(

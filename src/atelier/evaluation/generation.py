@@ -6,8 +6,8 @@ Shapes: N test images, M generated images, C channels, H height, W width, D feat
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,17 @@ from atelier.evaluation.common import (
     Protocol,
     class_scores,
     require_test_images,
-    row,
+    rows_of,
     tested_classes,
 )
 from atelier.evaluation.extractors import Extractor
 from atelier.evaluation.feature_cache import real_features
+from atelier.evaluation.sampling import Drawn, Labels
 from atelier.metrics.directions import score_name
 from atelier.metrics.distances import Features, kid_blocks, kid_difference
 from atelier.metrics.generation import classifier_scores, distance_scores
 from atelier.metrics.intervals import Score
-from atelier.metrics.neighbours import memorisation, nearest_training
+from atelier.metrics.neighbours import Distances, memorisation, nearest_training
 from atelier.params import ClassificationModel, TrainingData
 from atelier.pictures import Floats, Pixels, grid, to_pixels
 from atelier.training.checkpoint import Checkpoints
@@ -45,26 +46,56 @@ from atelier.training.session import Session
 MAX_TRAINING_IMAGES = 100_000
 PICTURES = {  # of each subject: what it draws, and what comes closest to training images
     "model": ("generated.png", "memorisation.png"),
+    "sampled": ("sampled.png", "memorisation-sampled.png"),
     "unrefined": ("unrefined.png", "memorisation-unrefined.png"),
+}
+COMPARED_WITH = {  # by the KID's difference: which other subject, and what that is called
+    "model": ("unrefined", "what it draws unrefined"),
+    "sampled": ("model", "what it draws by itself"),
 }
 NUM_PAIRS = 10  # generated images that are shown beside their nearest training images
 
 
+@dataclass(frozen=True)
+class _Reference:
+    """What generated images are compared with.
+
+    Attributes:
+        real_ND: features of test images.
+        train_TD: features of training images.
+        held_out_N: how close test images come to training images.
+    """
+
+    real_ND: Features
+    train_TD: Features
+    held_out_N: Distances
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A subject: features of what was drawn, its scores, and pictures by file name."""
+
+    fake_MD: Features
+    scores: dict[str, Score]
+    pictures: dict[str, Pixels]
+
+
 def evaluate_generator(
-    generate: Any,
+    generate: Callable[[int, int], tuple[Floats, Labels | None]],
     recipe: ClassificationModel | None,
     extractor: Extractor,
     dataset: StoredDataset,
     protocol: Protocol,
-    unrefined: Any = None,
+    unrefined: Callable[[int, int], tuple[Floats, Labels | None]] | None = None,
+    sampled: Callable[[int, int], Drawn] | None = None,
 ) -> Evaluated:
     """Distances on the extractor's features, memorisation, classes and CAS.
 
-    Real training images give the floor.
+    Real training images give the floor, without memorisation: they are what would be copied.
 
-    Of a GAN that draws through a restorer also what it draws without it, as a second subject, and
-    whether the restorer helped: the KID's difference, below 0 if it did. The floor has no
-    memorisation: it is what would be copied.
+    Of a GAN that draws through a restorer also what it draws without it, as a subject, and whether
+    the restorer helped: the KID's difference, below 0 if it did. What `sampling` draws is a subject
+    as well, with its difference to the model, which stays what the GAN draws by itself.
 
     Args:
         generate: (num_images, seed) -> (x_MCHW float32 in [0, 1], labels_M int64, all classes in
@@ -77,45 +108,83 @@ def evaluate_generator(
         dataset: whose test images are the reference.
         protocol: how to score.
         unrefined: as `generate`, the same images without the restorer; None: there is none.
+        sampled: as `generate`, by the model's `sampling`; None: that changes nothing.
     """
     require_test_images(dataset)
-    count, seed = protocol.params.num_images, protocol.seed
+    reference = _take_reference(extractor, dataset, protocol)
+    draws = {"model": generate, "sampled": sampled, "unrefined": unrefined}
+    subjects = {}
+    for subject, draw in draws.items():
+        if draw is not None:
+            drawn = Drawn(*draw(protocol.params.num_images, protocol.seed))
+            subjects[subject] = _score_subject(
+                subject, drawn, reference, recipe, extractor, dataset, protocol
+            )
+    scores = _with_differences(subjects, reference, extractor, protocol)
+    train_ND = reference.train_TD[: len(reference.real_ND)]
+    floor = _feature_scores(reference.real_ND, train_ND, None, extractor, protocol)
+    scores["floor:real training images"] = with_extractor(floor, extractor)
+    pictures: dict[str, Pixels] = {}
+    for scored in subjects.values():
+        pictures |= scored.pictures
+    fake_MD = subjects["model"].fake_MD
+    units = block_units(reference.real_ND, fake_MD, protocol.seed, extractor)
+    return Evaluated(scores["model"], pd.DataFrame(rows_of(scores)), pictures, units)
+
+
+def _take_reference(extractor: Extractor, dataset: StoredDataset, protocol: Protocol) -> _Reference:
+    count = protocol.params.num_images
     real_ND = real_features(extractor, dataset, "test", count, protocol.features)
     train_TD = real_features(extractor, dataset, "train", MAX_TRAINING_IMAGES, protocol.features)
     held_out_N, _ = nearest_training(train_TD, real_ND)
-    features, scores, pictures = {}, {}, {}
-    for subject, draw in {
-        "model": generate,
-        **({"unrefined": unrefined} if unrefined else {}),
-    }.items():
-        fake_MCHW, labels_M = draw(count, seed)
-        features[subject] = fake_MD = extractor.of(fake_MCHW)
-        found = _feature_scores(real_ND, fake_MD, labels_M, extractor, protocol)
-        closeness_M, nearest_M = nearest_training(train_TD, fake_MD)
-        found["memorisation"] = memorisation(closeness_M, held_out_N, protocol.params.confidence)
-        scores[subject] = with_extractor(found, extractor)
-        if labels_M is not None and recipe is not None:
-            scores[subject]["cas"] = classification_accuracy_score(
-                fake_MCHW, labels_M, recipe, dataset, protocol
+    return _Reference(real_ND, train_TD, held_out_N)
+
+
+def _score_subject(
+    subject: str,
+    drawn: Drawn,
+    reference: _Reference,
+    recipe: ClassificationModel | None,
+    extractor: Extractor,
+    dataset: StoredDataset,
+    protocol: Protocol,
+) -> _Scored:
+    x_MCHW = drawn.x_MCHW
+    labels_M = drawn.labels_M
+    fake_MD = extractor.of(x_MCHW)
+    measured = _feature_scores(reference.real_ND, fake_MD, labels_M, extractor, protocol)
+    closeness_M, nearest_M = nearest_training(reference.train_TD, fake_MD)
+    measured["memorisation"] = memorisation(
+        closeness_M, reference.held_out_N, protocol.params.confidence
+    )
+    scores = with_extractor(measured, extractor)
+    if labels_M is not None and recipe is not None:
+        scores["cas"] = classification_accuracy_score(x_MCHW, labels_M, recipe, dataset, protocol)
+    if drawn.note:
+        scores = _with_note(scores, drawn.note)
+    generated, pairs = PICTURES[subject]
+    pictures = {
+        generated: _ten_of_each(x_MCHW, labels_M, dataset.info.num_classes),
+        pairs: _closest_pairs(x_MCHW, closeness_M, nearest_M, dataset),
+    }
+    return _Scored(fake_MD, scores, pictures)
+
+
+def _with_differences(
+    subjects: Mapping[str, _Scored], reference: _Reference, extractor: Extractor, protocol: Protocol
+) -> dict[str, dict[str, Score]]:
+    """Each subject's scores, with its KID minus that of the one that it is compared with."""
+    name = score_name("kid", extractor.name)
+    confidence = protocol.params.confidence
+    scores = {subject: {**scored.scores} for subject, scored in subjects.items()}
+    for new, (old, old_name) in COMPARED_WITH.items():
+        if new in subjects and old in subjects:
+            features = subjects[new].fake_MD, subjects[old].fake_MD
+            difference = kid_difference(
+                reference.real_ND, *features, old_name, confidence, protocol.seed
             )
-        drawn, pairs = PICTURES[subject]
-        pictures[drawn] = _ten_of_each(fake_MCHW, labels_M, dataset.info.num_classes)
-        pictures[pairs] = _closest_pairs(fake_MCHW, closeness_M, nearest_M, dataset)
-    if unrefined:
-        name, both = score_name("kid", extractor.name), (features["model"], features["unrefined"])
-        difference = kid_difference(
-            real_ND, *both, "what it draws unrefined", protocol.params.confidence, seed
-        )
-        scores["model"] |= with_extractor({f"{name}_difference": difference}, extractor)
-    floor = _feature_scores(real_ND, train_TD[: len(real_ND)], None, extractor, protocol)
-    scores["floor:real training images"] = with_extractor(floor, extractor)
-    rows = [
-        row(subject, "all", name, score)
-        for subject, found in scores.items()
-        for name, score in found.items()
-    ]
-    units = block_units(real_ND, features["model"], seed, extractor)
-    return Evaluated(scores["model"], pd.DataFrame(rows), pictures, units)
+            scores[new] |= with_extractor({f"{name}_difference": difference}, extractor)
+    return scores
 
 
 def _feature_scores(
@@ -137,8 +206,13 @@ def with_extractor(scores: Mapping[str, Score], extractor: Extractor) -> dict[st
 
     Scores of two of them can't be compared.
     """
+    return _with_note(scores, f"features of {extractor.identity}")
+
+
+def _with_note(scores: Mapping[str, Score], note: str) -> dict[str, Score]:
+    """The same scores, with a note at the end of their protocols."""
     return {
-        metric: replace(score, protocol=f"{score.protocol}; features of {extractor.identity}")
+        metric: replace(score, protocol=f"{score.protocol}; {note}")
         for metric, score in scores.items()
     }
 

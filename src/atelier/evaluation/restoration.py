@@ -7,9 +7,8 @@ Shapes: N test images, n of them of one size, C channels, H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,10 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from atelier.data.store import StoredDataset
-from atelier.degradations import Steps, noise_levels
+from atelier.degradations import Steps
 from atelier.degradations.levels import levels_of
 from atelier.evaluation.common import (
     Evaluated,
@@ -29,13 +28,14 @@ from atelier.evaluation.common import (
     predicted_classes,
     require_test_images,
     row,
+    rows_of,
 )
-from atelier.evaluation.degraded import degraded_images
+from atelier.evaluation.restoring import Restored, restore_test_images
 from atelier.evaluation.slices import denoiser_rows, slice_rows
-from atelier.metrics.baselines import baselines_for
 from atelier.metrics.intervals import Score, mean_interval
 from atelier.metrics.lpips import load_lpips
-from atelier.metrics.pixels import PixelProtocol, fidelity_N, psnr_N, restoration_scores
+from atelier.metrics.pixel_protocol import PixelProtocol
+from atelier.metrics.pixels import fidelity_N, psnr_N, restoration_scores
 from atelier.pictures import Floats, Pixels, grid
 from atelier.training.cost import count_macs
 
@@ -44,32 +44,22 @@ SHOWN_SIDE = 96  # pixels: of images that keep their own size the centre is show
 
 
 @dataclass(frozen=True)
-class Restored:
-    """Some neighbouring test images of one size, and what was made of them.
+class Measured:
+    """What is kept of `Restored`.
 
-    Float32 nCHW in [0, 1].
+    Attributes:
+        fidelity: by metric, of the model and each baseline.
+        levels: as they are there.
+        psnr_by_iteration: of the model.
+        predicted: the classifier's class of clean, degraded and restored images.
+        shown: centres of the first images: clean, restored, and each baseline's.
     """
 
-    first: int  # position of the first of them in the test split
-    clean: Floats
-    levels: list[int]  # in which part of its range each is degraded; empty if there is no range
-    guesses: dict[str, Floats]  # of each baseline, and of the model that this one is compared with
-    estimates: list[
-        Floats
-    ]  # of the model, after each of its iterations if it is recurrent; the last is its result
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What is kept of `Restored`."""
-
-    fidelity: dict[str, dict[str, NDArray[np.float64]]]  # by metric, of the model and each baseline
+    fidelity: dict[str, dict[str, NDArray[np.float64]]]
     levels: list[int]
     psnr_by_iteration: list[NDArray[np.float64]]
-    predicted: dict[
-        str, NDArray[np.int64]
-    ]  # the classifier's class of clean, degraded and restored images
-    shown: dict[str, Floats]  # centres of the first images: clean, restored, and each baseline's
+    predicted: dict[str, NDArray[np.int64]]
+    shown: dict[str, Floats]
 
 
 def evaluate_restorer(
@@ -94,54 +84,44 @@ def evaluate_restorer(
     """
     require_test_images(dataset)
     pixels = _pixel_protocol(protocol)
-    passes = _restored(network, compared or {}, steps, dataset, protocol)
-    parts = [_measured(part, classifier, dataset, protocol, pixels) for part in passes]
+    passes = restore_test_images(network, compared or {}, steps, dataset, protocol)
+    parts = [_measure(part, classifier, dataset, protocol, pixels) for part in passes]
     confidence = protocol.params.confidence
-    scored = (
-        ""
-        if dataset.info.image_size
-        else f", of images larger than {protocol.params.max_side} pixels the centre"
-    )
-    values = {
-        subject: {
-            metric: np.concatenate([part.fidelity[subject][metric] for part in parts])
-            for metric in measured
-        }
-        for subject, measured in parts[0].fidelity.items()
-    }
+    scored = ""
+    if dataset.info.image_size is None:
+        scored = f", of images larger than {protocol.params.max_side} pixels the centre"
+    values = _join_values(parts)
     named = {
         subject: restoration_scores(found, confidence, pixels, scored)
         for subject, found in values.items()
     }
-    rows = [
-        row(subject, "all", metric, score)
-        for subject, found in named.items()
-        for metric, score in found.items()
-    ]
+    rows = rows_of(named)
     if hasattr(network, "iterations"):
         rows += _iteration_rows([part.psnr_by_iteration for part in parts], confidence, pixels)
         rows += _compute_rows(network, dataset.info.channels, protocol.device)
     best = _best_baseline(values)
     others = {"psnr_gain": _difference(values, best, confidence, pixels)}
-    if compared:
-        others["psnr_difference"] = _difference(
-            values, f"compared:{next(iter(compared))}", confidence, pixels
-        )
-    if parts[0].predicted:
-        views = {
-            view: np.concatenate([part.predicted[view] for part in parts])
-            for view in parts[0].predicted
-        }
-        others |= _seen_by_classifier(views, dataset, protocol)
-    rows += [row("model", "all", metric, score) for metric, score in others.items()]
-
+    for version in compared or ():
+        other = f"compared:{version}"
+        others["psnr_difference"] = _difference(values, other, confidence, pixels)
+    others |= _seen_by_classifier(parts, dataset, protocol)
+    rows += rows_of({"model": others})
     units, slices = _units(values["model"], named["model"], parts, steps, dataset)
     rows += slice_rows(units, slices, confidence, pixels, scored)
     rows += denoiser_rows(values["model"], dataset, steps, protocol, pixels, scored)
-    picture = _picture(
-        [part.shown for part in parts if part.shown], ("clean", "baseline:identity", best, "model")
-    )
+    picture = _picture(parts, ("clean", "baseline:identity", best, "model"))
     return Evaluated(named["model"] | others, pd.DataFrame(rows), {"restored.png": picture}, units)
+
+
+def _join_values(parts: Sequence[Measured]) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """Each metric of all images, by subject."""
+    values: dict[str, dict[str, NDArray[np.float64]]] = {}
+    for subject, measured in parts[0].fidelity.items():
+        values[subject] = {
+            metric: np.concatenate([part.fidelity[subject][metric] for part in parts])
+            for metric in measured
+        }
+    return values
 
 
 def _pixel_protocol(protocol: Protocol) -> PixelProtocol:
@@ -188,49 +168,7 @@ def _units(
     return units, slices
 
 
-def _restored(
-    network: Any,
-    compared: Mapping[str, Any],
-    steps: Steps,
-    dataset: StoredDataset,
-    protocol: Protocol,
-) -> Iterator[Restored]:
-    """All test images that are scored, a few at a time, degraded and restored."""
-    baselines, levels = baselines_for(steps), levels_of(steps)
-    for part in degraded_images(dataset, steps, protocol):
-        guesses = {
-            f"baseline:{name}": guess(part.y_nChw, part.hidden_n1hw).numpy()
-            for name, guess in baselines.items()
-        }
-        told = partial(noise_levels, part.clean_nCHW.shape, steps, part.seeds)
-        y_nChw = part.y_nChw.to(protocol.device)
-        guesses |= {
-            f"compared:{version}": _estimates(other, y_nChw, told)[-1]
-            for version, other in compared.items()
-        }
-        parts_n = (
-            levels.parts_B(part.clean_nCHW.shape, steps, part.seeds).tolist() if levels else []
-        )
-        yield Restored(
-            part.first, part.clean_nCHW.numpy(), parts_n, guesses, _estimates(network, y_nChw, told)
-        )
-
-
-@torch.inference_mode()
-def _estimates(network: Any, y_nCHW: Tensor, levels: Callable[[], Tensor]) -> list[Floats]:
-    """What a restorer makes of images, after each of its iterations if it is recurrent."""
-    told = {}
-    if getattr(network, "noise_level", False):  # versions of before have no such input
-        told = {"sigma": levels().to(y_nCHW.device)}
-    estimates = (
-        network.estimates(y_nCHW, **told)
-        if hasattr(network, "iterations")
-        else [network(y_nCHW, **told)]
-    )
-    return [x_hat_nCHW.cpu().numpy().clip(0, 1) for x_hat_nCHW in estimates]
-
-
-def _measured(
+def _measure(
     part: Restored,
     classifier: nn.Module | None,
     dataset: StoredDataset,
@@ -296,9 +234,18 @@ def _compute_rows(network: Any, channels: int, device: torch.device) -> list[dic
 
 
 def _seen_by_classifier(
-    views: Mapping[str, NDArray[np.int64]], dataset: StoredDataset, protocol: Protocol
+    parts: Sequence[Measured], dataset: StoredDataset, protocol: Protocol
 ) -> dict[str, Score]:
-    """Accuracy, recall and F1 on clean, degraded and restored images, and the gain in accuracy."""
+    """Accuracy, recall and F1 on clean, degraded and restored images, and the gain in accuracy.
+
+    Nothing where no classifier looked at them.
+    """
+    if not parts[0].predicted:
+        return {}
+    views = {
+        view: np.concatenate([part.predicted[view] for part in parts])
+        for view in parts[0].predicted
+    }
     labels = dataset.labels("test")
     assert labels is not None  # the classes of the dataset were counted before
     labels_N = labels[: protocol.params.num_images]
@@ -315,12 +262,13 @@ def _seen_by_classifier(
     return {**scores, "accuracy_gain": gain}
 
 
-def _picture(parts: Sequence[Mapping[str, Floats]], names: Sequence[str]) -> Pixels:
+def _picture(parts: Sequence[Measured], names: Sequence[str]) -> Pixels:
     """The first images, one line a name, all cut to the smallest of them."""
-    height, width = np.min([part["clean"].shape[-2:] for part in parts], axis=0)
-    lines = [
-        np.concatenate([_centre(part[name], height, width) for part in parts]) for name in names
-    ]
+    shown = [part.shown for part in parts if part.shown]
+    height, width = np.min([images["clean"].shape[-2:] for images in shown], axis=0)
+    lines = []
+    for name in names:
+        lines.append(np.concatenate([_centre(images[name], height, width) for images in shown]))
     return grid(np.concatenate(lines), columns=len(lines[0]))
 
 

@@ -15,11 +15,12 @@ import pandas as pd
 
 from atelier.data.store import StoredDataset
 from atelier.degradations import Steps
-from atelier.evaluation.common import Protocol, row
+from atelier.evaluation.common import Protocol, row, rows_of
 from atelier.evaluation.degraded import degraded_images
 from atelier.metrics.denoisers import Denoiser, denoisers_for, estimated_sigma, known_sigma
 from atelier.metrics.intervals import mean_interval
-from atelier.metrics.pixels import PixelProtocol, Values, fidelity_N, restoration_scores
+from atelier.metrics.pixel_protocol import PixelProtocol
+from atelier.metrics.pixels import Values, fidelity_N, restoration_scores
 
 SLICED = (
     "psnr",
@@ -84,36 +85,29 @@ def denoiser_rows(
         same images.
     """
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
-    confidence, sigma = protocol.params.confidence, known_sigma(steps)
-    told = (
-        f"told sigma {sigma:g}"
-        if sigma is not None
-        else "told the noise that it estimates in each image"
-    )
+    confidence = protocol.params.confidence
+    sigma = known_sigma(steps)
+    told = "told the noise that it estimates in each image"
+    if sigma is not None:
+        told = f"told sigma {sigma:g}"
     for name, denoiser in denoisers_for(steps).items():
         values = _denoised(denoiser, dataset, steps, protocol, pixels)
         if values is None:
             continue
         count = len(values["psnr"])
         own = {metric: values_N[:count] for metric, values_N in model.items()}
-        first, how = f", the first {count} test images", f"{denoiser.text}, {told}"
-        found = {
-            f"baseline:{name}": restoration_scores(
-                values, confidence, pixels, f"{scored}{first}, {how}"
-            ),
-            "model": restoration_scores(own, confidence, pixels, scored + first),
+        first = f", the first {count} test images"
+        how = f"{denoiser.text}, {told}"
+        text = f"paired difference to {name} ({how}), dB{first}: {pixels.texts['psnr']}"
+        gain = mean_interval(own["psnr"] - values["psnr"], confidence, text)
+        own_scores = restoration_scores(own, confidence, pixels, scored + first)
+        their_scores = restoration_scores(values, confidence, pixels, f"{scored}{first}, {how}")
+        subjects = {
+            f"baseline:{name}": their_scores,
+            "model": {**own_scores, f"psnr_gain_{name}": gain},
         }
-        gain_N = own["psnr"] - values["psnr"]
-        found["model"][f"psnr_gain_{name}"] = mean_interval(
-            gain_N,
-            confidence,
-            f"paired difference to {name} ({how}), dB{first}: {pixels.texts['psnr']}",
-        )
-        for subject, scores in found.items():
-            for metric, score in scores.items():
-                rows[subject, f"first:{count}", metric] = row(
-                    subject, f"first:{count}", metric, score
-                )
+        for line in rows_of(subjects, f"first:{count}"):
+            rows[line["subject"], line["slice"], line["metric"]] = line
     return list(rows.values())
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from atelier.data.store import StoredDataset
-from atelier.evaluation.common import Evaluated, Protocol, in_chunks, row, test_images
+from atelier.evaluation.common import Evaluated, Protocol, in_chunks, rows_of, test_images
 from atelier.evaluation.extractors import Extractor
 from atelier.evaluation.feature_cache import real_features
 from atelier.evaluation.generation import block_units, with_extractor
@@ -66,12 +66,9 @@ def evaluate_unpaired(
         )
         for subject, of_subject in features.items()
     }
-    rows = [
-        row(name, "all", metric, score)
-        for name, own in scores.items()
-        for metric, score in own.items()
-    ]
     shown = [np.stack(images) for images in zip(*pairs[:NUM_SHOWN], strict=True)]
     picture = grid(np.concatenate(shown), columns=len(shown[0]))
     units = block_units(real_ND, features["model"], seed, extractor)
-    return Evaluated(scores["model"], pd.DataFrame(rows), {"restored.png": picture}, units)
+    return Evaluated(
+        scores["model"], pd.DataFrame(rows_of(scores)), {"restored.png": picture}, units
+    )

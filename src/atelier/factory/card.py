@@ -39,6 +39,7 @@ CAPTIONS = {
     "(white: a quarter of the range)",
     "attribution.png": "Which pixels the details in the marked patch come from",
     "unrefined.png": "The same before they passed through the restorer",
+    "sampled.png": "The same as `sampling` draws them",
     "interpolation.png": "On the way from one latent to another, a class a row",
     "memorisation.png": "The generated images nearest to a training image, above that image",
     "confusion.png": "True classes (rows) against predicted ones; black: all",

@@ -31,7 +31,16 @@ BYTES_A_WEIGHT = 4
 LIKELY_CLASSES = 10
 # Of a training, what a step's time depends on; of a model, what it doesn't depend on.
 PACE = ("batch_size", "accumulate", "devices", "precision", "compile", "crop_size", "augment")
-NO_PACE = {"purpose", "dataset", "damaged", "data", "refine", "compare_with", "training"}
+NO_PACE = {
+    "purpose",
+    "dataset",
+    "damaged",
+    "data",
+    "refine",
+    "sampling",
+    "compare_with",
+    "training",
+}
 
 
 @dataclass(frozen=True)

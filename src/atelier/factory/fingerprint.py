@@ -64,7 +64,7 @@ def training_inputs(
     """
     model = params.models[name]
     left_out: Any = {"training": RHYTHM, "data": {"extend": {"gan"}}}
-    left_out |= {"refine": True, "compare_with": True, "purpose": True}
+    left_out |= {"refine": True, "sampling": True, "compare_with": True, "purpose": True}
     return {
         "params": {
             "seed": params.seed,
@@ -113,6 +113,8 @@ def evaluation_params(params: Params, model: Model) -> dict[str, Any]:
         "seed": params.seed,
     }
     if isinstance(model, GanModel):
+        if model.sampling is not None and not model.sampling.changes_nothing:
+            relevant["sampling"] = model.sampling.model_dump()
         if not asked.classifier:
             return relevant
         relevant["cas_kimg"] = asked.cas_kimg

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -33,14 +34,17 @@ from atelier.evaluation.extractors import (
     efficientnet_extractor,
     inception_extractor,
 )
+from atelier.evaluation.sampling import Drawn, draw_sampled
 from atelier.factory import Factory
 from atelier.factory.fingerprint import digest, module_hashes
 from atelier.factory.training_run import locate_files
-from atelier.params import ClassificationModel, Model, RestorationModel, TranslationModel
+from atelier.params import ClassificationModel, GanModel, Model, RestorationModel, TranslationModel
 from atelier.params.extractors import EFFICIENTNET_SHA256, INCEPTION_ADDRESS
 from atelier.registry import Version
 from atelier.training.device import choose_device
 from atelier.training.restoration import degradation_steps
+
+log = logging.getLogger("atelier")
 
 
 @dataclass(frozen=True)
@@ -138,27 +142,47 @@ def _score_generator(subject: _Subject) -> Evaluated:
         refiner.to(subject.protocol.device)
     recipe = params.models.get(params.evaluation.classifier)
     assert recipe is None or isinstance(recipe, ClassificationModel)
+    extractor = _extractor(subject)
     evaluated = evaluate_generator(
         partial(_generate, served, refined=1),
         recipe,
-        _extractor(subject),
+        extractor,
         subject.datasets[0],
         subject.protocol,
         partial(_generate, served, refined=0) if refiner is not None else None,
+        _sampler(subject, extractor),
     )
     pictures = explain_generator(subject.network, served.config["network"], params.seed)
     return with_pictures(evaluated, pictures)
 
 
+def _sampler(subject: _Subject, extractor: Extractor) -> Callable[[int, int], Drawn] | None:
+    """What draws by the model's `sampling`; None if that draws what the GAN draws by itself."""
+    model = subject.model
+    assert isinstance(model, GanModel)
+    sampling = model.sampling
+    if sampling is None or sampling.changes_nothing:
+        return None
+    served = subject.served
+    if sampling.confidence and served.config["network"]["num_classes"] == 1:
+        # Another version of the same model may know classes.
+        log.warning("sampling.confidence is left out: this version can't be asked for a class")
+        sampling = sampling.model_copy(update={"confidence": 0.0})
+    draw = partial(_generate, served, refined=1)
+    return partial(draw_sampled, draw, subject.network, sampling, extractor)
+
+
 def _generate(
-    served: Any, num_images: int, seed: int, *, refined: int
+    served: Any, num_images: int, seed: int, label: int = -1, *, refined: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Images, and their classes where the generator is told classes."""
-    request = pd.DataFrame({"num_images": [num_images], "seed": [seed], "refined": [refined]})
-    images_NCHW = served.predict(None, request)
+    """Images of a class, -1: of all in turn, and their classes if the generator is told them."""
+    request = {"num_images": num_images, "seed": seed, "class": label, "refined": refined}
+    images_NCHW = served.predict(None, pd.DataFrame([request]))
     num_classes = served.config["network"]["num_classes"]
-    labels_N = np.arange(num_images) % num_classes if num_classes > 1 else None
-    return images_NCHW, labels_N
+    if num_classes == 1:
+        return images_NCHW, None
+    labels_N = np.arange(num_images) % num_classes
+    return images_NCHW, labels_N if label < 0 else np.full_like(labels_N, label)
 
 
 SCORERS: dict[str, Callable[[_Subject], Evaluated]] = {

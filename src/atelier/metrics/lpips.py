@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,7 +109,8 @@ def load_lpips(path: Path, sha256: str, device: torch.device) -> Lpips:
             "meant, or correct evaluation.lpips.sha256."
         )
     try:
-        network = torch.jit.load(io.BytesIO(data), map_location=device)  # type: ignore[no-untyped-call]
+        load: Callable[..., torch.jit.ScriptModule] = torch.jit.load
+        network = load(io.BytesIO(data), map_location=device)
     except RuntimeError:
         raise EvaluationError(
             f"evaluation.lpips.path = {str(path)!r} is no TorchScript file. Write it with "

@@ -8,6 +8,7 @@ Shapes: T training images, N real (held-out) images, M generated ("fake") images
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,11 +62,63 @@ def neighbour_scores(real_ND: Features, fake_MD: Features, confidence: float) ->
             f"{DENSITY_K}th neighbour. Evaluate more than {DENSITY_K} images of each "
             "(evaluation.num_images)."
         )
-    real, fake = _centred(real_ND, fake_MD)
+    return _count_in_balls(*_centred(real_ND, fake_MD)).scores(confidence)
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Who lies in whose ball.
+
+    Attributes:
+        is_precise_M: which generated images lie in a real ball of k = 3.
+        num_balls_M: in how many real balls of k = 5 each of them lies.
+        num_recalled: how many real images lie in a generated ball of k = 3.
+        num_covered: how many real balls of k = 5 hold a generated image.
+        num_real: N.
+        num_features: D.
+    """
+
+    is_precise_M: NDArray[np.bool_]
+    num_balls_M: NDArray[np.int64]
+    num_recalled: int
+    num_covered: int
+    num_real: int
+    num_features: int
+
+    def scores(self, confidence: float) -> dict[str, Score]:
+        """Of all four, with their intervals."""
+        num_fake = len(self.is_precise_M)
+        num_real = self.num_real
+        sizes = (
+            f"{self.num_features} features, {num_real} real and {num_fake} generated, the balls "
+            "held fixed"
+        )
+        other = f"k = {PRECISION_K}, {sizes}"
+        own = f"k = {DENSITY_K}, {sizes}"
+        num_precise = int(self.is_precise_M.sum())
+        depth_M = self.num_balls_M / DENSITY_K
+        return {
+            "precision": proportion_interval(
+                num_precise, num_fake, confidence, f"k-NN precision, {other}"
+            ),
+            "recall": proportion_interval(
+                self.num_recalled, num_real, confidence, f"k-NN recall, {other}"
+            ),
+            "density": mean_interval(depth_M, confidence, f"k-NN density, {own}", (0.0, np.inf)),
+            "coverage": proportion_interval(
+                self.num_covered, num_real, confidence, f"k-NN coverage, {own}"
+            ),
+        }
+
+
+def _count_in_balls(real: Features, fake: Features) -> _Counts:
+    """Of centred features."""
     real_3N, real_5N = _squared_radii(real, PRECISION_K, DENSITY_K)
     (fake_3M,) = _squared_radii(fake, PRECISION_K)
-    is_precise_M, num_balls_M = np.zeros(len(fake), dtype=bool), np.zeros(len(fake), dtype=np.int64)
-    num_recalled = num_covered = 0
+    is_precise_M = np.zeros(len(fake), dtype=bool)
+    num_balls_M = np.zeros(len(fake), dtype=np.int64)
+    num_recalled = 0
+    num_covered = 0
     for rows, distances in _squared_distances(real, fake):
         num_recalled += int((distances <= fake_3M).any(axis=1).sum())
         # Few pairs are that near: looking them up beats further looks at all pairs. A ball of 3
@@ -74,23 +127,7 @@ def neighbour_scores(real_ND: Features, fake_MD: Features, confidence: float) ->
         num_balls_M += np.bincount(inside, minlength=len(fake))
         num_covered += len(np.unique(balls))
         is_precise_M[inside[distances[balls, inside] <= real_3N[rows][balls]]] = True
-    sizes = (
-        f"{real.shape[1]} features, {len(real)} real and {len(fake)} generated, the balls held "
-        "fixed"
-    )
-    other, own = f"k = {PRECISION_K}, {sizes}", f"k = {DENSITY_K}, {sizes}"
-    return {
-        "precision": proportion_interval(
-            int(is_precise_M.sum()), len(fake), confidence, f"k-NN precision, {other}"
-        ),
-        "recall": proportion_interval(num_recalled, len(real), confidence, f"k-NN recall, {other}"),
-        "density": mean_interval(
-            num_balls_M / DENSITY_K, confidence, f"k-NN density, {own}", (0.0, np.inf)
-        ),
-        "coverage": proportion_interval(
-            num_covered, len(real), confidence, f"k-NN coverage, {own}"
-        ),
-    }
+    return _Counts(is_precise_M, num_balls_M, num_recalled, num_covered, len(real), real.shape[1])
 
 
 def nearest_training(

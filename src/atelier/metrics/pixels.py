@@ -7,28 +7,20 @@ CPU tensor.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atelier.errors import EvaluationError
 from atelier.metrics.intervals import UNIT, Score, mean_interval
+from atelier.metrics.pixel_protocol import AS_STORED, PSNR_CAP_DB, PixelProtocol
 from atelier.metrics.structure import (
     MS_SSIM_SIDE,
-    SSIM_SIGMA,
     SSIM_WINDOW,
     multiscale_similarity_N,
     similarity_N,
 )
 
-if TYPE_CHECKING:
-    from atelier.metrics.lpips import Lpips  # imports torch
-
-# The PSNR of equal images, and any mean with it, would be infinite; rounding to 8 bits alone gives
-# 58.9 dB.
-PSNR_CAP_DB = 100.0
 # SSIM keeps about 15 temporaries of the size of its input: 2**18 values in float64 are 32 MB, and
 # stay near the cache.
 _VALUES_PER_CHUNK = 2**18
@@ -39,70 +31,6 @@ _LUMA = (
 Images = NDArray[np.float32] | NDArray[np.float64]
 Values = NDArray[np.float64]
 _Pair = tuple[Values, Values]
-
-
-@dataclass(frozen=True)
-class PixelProtocol:
-    """What is done to images before they are compared.
-
-    Scores of different protocols can't be compared.
-
-    Attributes:
-        luma: of colour images compare Y alone, as MATLAB's rgb2ycbcr makes it; grey ones are
-            compared as they are.
-        border: rows and columns that are left out all round.
-        round: compare what would be written to a file of 8 bits.
-        clip: cut restored images to [0, 1]. Published figures of noise are of pictures that aren't.
-        lpips: the network of LPIPS; None leaves it out.
-    """
-
-    luma: bool = False
-    border: int = 0
-    round: bool = False
-    clip: bool = True
-    lpips: Lpips | None = None
-
-    @property
-    def text(self) -> str:
-        """As it is stored with a score."""
-        clipped = "clipped to it" if self.clip else "not clipped"
-        rounded = "rounded to 8 bits" if self.round else "no rounding to 8 bits"
-        channels = (
-            "Y of BT.601 as MATLAB's rgb2ycbcr, grey as it is" if self.luma else "all channels"
-        )
-        border = f"border of {self.border} pixels removed" if self.border else "no border removed"
-        return f"images in [0, 1], restored one {clipped}, {rounded}, {channels}, {border}"
-
-    @property
-    def texts(self) -> dict[str, str]:
-        """The protocol of each metric, by its name."""
-        window = (
-            f"Gaussian window {SSIM_WINDOW}, sigma {SSIM_SIGMA}, K1 0.01, K2 0.03, data range 1, "
-            f"{self.text}"
-        )
-        inside = "mean over channels, only windows inside the image"
-        texts = {
-            "mse": f"mean squared error per image, {self.text}",
-            "psnr": f"PSNR in dB per image, data range 1, capped at {PSNR_CAP_DB:g} dB, "
-            f"{self.text}",
-            "ssim": f"SSIM per image, {window}, {inside}",
-            "ms_ssim": (
-                f"MS-SSIM per image, five scales, weights of Wang et al. 2003, {window}, {inside}, "
-                f"images of at least {MS_SSIM_SIDE} pixels"
-            ),
-        }
-        return (
-            texts
-            if self.lpips is None
-            else texts | {"lpips": f"{self.lpips.text}, {self._colour().text}"}
-        )
-
-    def _colour(self) -> PixelProtocol:
-        """The same of all channels: LPIPS is defined on colour."""
-        return PixelProtocol(False, self.border, self.round, self.clip)
-
-
-AS_STORED = PixelProtocol()
 
 
 def luma_N1HW(x_NCHW: Images) -> Values:
@@ -227,7 +155,7 @@ def fidelity_N(x_hat: Images, x: Images, protocol: PixelProtocol = AS_STORED) ->
     mse, ssim, ms_ssim = (np.concatenate(values) for values in zip(*parts, strict=True))
     found = {"mse": mse, "psnr": _decibels(mse), "ssim": ssim, "ms_ssim": ms_ssim}
     if protocol.lpips is not None:
-        pairs = _chunks(x_hat, x, protocol._colour())
+        pairs = _chunks(x_hat, x, protocol.in_colour())
         found["lpips"] = np.concatenate([protocol.lpips.distance_N(*pair) for pair in pairs])
     return found
 

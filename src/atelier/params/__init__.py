@@ -18,7 +18,7 @@ from atelier.params.degradations import (
     Speckle,
     Strokes,
 )
-from atelier.params.evaluation import Evaluation, Lpips, Pixels
+from atelier.params.evaluation import Evaluation, Lpips, Pixels, Sampling
 from atelier.params.extractors import InceptionFile
 from atelier.params.loading import load_params
 from atelier.params.models import (
@@ -103,6 +103,7 @@ __all__ = [
     "RestorationData",
     "RestorationModel",
     "SaltAndPepper",
+    "Sampling",
     "Schedule",
     "Source",
     "Speckle",

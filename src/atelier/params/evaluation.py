@@ -7,7 +7,9 @@ from pathlib import Path
 from pydantic import Field
 
 from atelier.params.extractors import Features, InceptionFile, published_identity
-from atelier.params.record import Positive, Record
+from atelier.params.record import Fraction, Positive, Record
+
+MOST_SPREAD = 10.0  # of latents: farther out no generator was ever trained
 
 
 class Pixels(Record):
@@ -30,6 +32,21 @@ class Lpips(Record):
     def resolve_paths(self, project_root: Path) -> Lpips:
         """The same file as it is to be opened from anywhere."""
         return self.model_copy(update={"path": str(project_root / self.path)})
+
+
+class Sampling(Record):
+    """How a trained GAN is drawn from; scored beside what it draws by itself."""
+
+    # Standard deviation of the latents; 1: as in training. More varied above it: GaFi
+    # (arXiv:2305.10118) searches from 1 to 2.
+    spread: float = Field(default=1.0, gt=0, le=MOST_SPREAD)
+    # Images are drawn again if evaluation.features gives their class a smaller probability.
+    confidence: Fraction = 0.0
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the GAN is drawn from as it was trained."""
+        return self == Sampling()
 
 
 class Evaluation(Record):

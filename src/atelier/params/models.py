@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from atelier.params.datasets import Dataset
 from atelier.params.degradations import Degradation
-from atelier.params.evaluation import Evaluation
+from atelier.params.evaluation import Evaluation, Sampling
 from atelier.params.networks import (
     CnnClassifierNetwork,
     DiscriminatorNetwork,
@@ -66,6 +66,8 @@ class GanModel(Record):
     discriminator_augment: DiscriminatorAugment | None = None
     # A restorer, stored with the generator: what is generated has passed through it.
     refine: ReferenceText | None = None
+    # How it is drawn from after training, scored beside what it draws by itself.
+    sampling: Sampling | None = None
     training: Training
 
     @model_validator(mode="after")

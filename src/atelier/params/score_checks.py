@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from atelier.params.datasets import Dataset
-from atelier.params.models import Params, RestorationModel, TranslationModel
+from atelier.params.evaluation import Sampling
+from atelier.params.models import GanModel, Params, RestorationModel, TranslationModel
 
 # Of SSIM's window, and of the image whose sixteenth holds it (MS-SSIM): atelier.metrics.structure,
 # compared by a test.
@@ -17,6 +18,9 @@ def score_errors(params: Params) -> Iterator[str]:
     """One line for each impossible combination of scores, gates and the sizes of test images."""
     for name, dataset in _restored_datasets(params).items():
         yield from _border_errors(name, dataset, params)
+    for name, model in params.models.items():
+        if isinstance(model, GanModel) and model.sampling is not None:
+            yield from _sampling_errors(f"models.{name}.sampling", model, model.sampling, params)
     for kind in ("restoration", "translation"):
         gate = getattr(params.promotion, kind)
         metrics = {gate.metric, *gate.floors}
@@ -27,6 +31,26 @@ def score_errors(params: Params) -> Iterator[str]:
             )
         if "ms_ssim" in metrics:
             yield from _ms_ssim_errors(kind, params)
+
+
+def _sampling_errors(
+    where: str, model: GanModel, sampling: Sampling, params: Params
+) -> Iterator[str]:
+    if sampling.spread != 1 and model.generator.name == "progressive":
+        yield (
+            f"{where}.spread = {sampling.spread:g}: the generator 'progressive' divides latents by "
+            "their length, so it has no effect. Remove it."
+        )
+    if sampling.confidence and not params.evaluation.classifier:
+        yield (
+            f"{where}.confidence = {sampling.confidence:g}: evaluation.features names nothing that "
+            "tells the classes apart. Name a classifier there (classifier:MODEL), or remove it."
+        )
+    if sampling.confidence and model.conditional is False:
+        yield (
+            f"{where}.confidence = {sampling.confidence:g}: with conditional = false no class is "
+            "asked for, so none can be doubted. Remove one of the two."
+        )
 
 
 def _border_errors(name: str, dataset: Dataset, params: Params) -> Iterator[str]:

@@ -232,7 +232,7 @@ class Restorer:
 def estimate_sigma(y_CHW: Tensor) -> float:
     """The noise level that the network itself would estimate of one picture, in less memory.
 
-    The same median of the same numbers as `_estimated_sigma` of network.py, collected row by row.
+    The same median of the same numbers as `_estimate_sigma` of network.py, collected row by row.
     """
     y_CHW = F.pad(y_CHW, (0, int(y_CHW.shape[2] == 1), 0, int(y_CHW.shape[1] == 1)), "replicate")
     height = y_CHW.shape[1]

@@ -14,7 +14,8 @@ from atelier.degradations import degrade_fixed, noise_levels
 from atelier.errors import EvaluationError
 from atelier.evaluation import evaluate_restorer
 from atelier.metrics import denoisers
-from atelier.metrics.pixels import PixelProtocol, psnr_N, ssim_N
+from atelier.metrics.pixel_protocol import PixelProtocol
+from atelier.metrics.pixels import psnr_N, ssim_N
 from atelier.networks.restorers import build_restorer
 from atelier.params import Dataset
 from tests.support.places import SHARED

@@ -323,6 +323,31 @@ def test_a_gan_draws_through_its_restorer_and_is_scored_with_and_without(
     }
 
 
+def test_how_a_gan_is_drawn_from_is_scored_beside_what_it_draws_by_itself(
+    project, params, registry, tmp_path
+):
+    version = registry.version("refined", 1)
+    raw = registry.scores(version)
+    changed = {**MODELS["refined"], "sampling": {"spread": 1.2, "confidence": 0.2}}
+    again = params_of({**MODELS, "refined": changed})
+    item = plan_model(Factory(project, again, registry), "refined")
+    assert (item.action, len(item.reasons)) == ("evaluate", 2)
+    evaluate(Factory.open(project, again), "refined", 1)
+    assert registry.scores(version) == raw  # what the gate judges
+    table = registry.runs.read_table(version.run_id, "evaluation/scores.csv")
+    sampled = table[table.subject == "sampled"].set_index("metric")
+    assert {*sampled.index} == {*raw}
+    assert (
+        "latents * 1.2, drawn again below a probability of 0.2 for the class by classifier/1"
+        in sampled.protocol["cas"]
+    )
+    own = table[table.subject == "model"].set_index("metric").value
+    assert sampled.value["is_classifier"] != own["is_classifier"]
+    evaluate(Factory.open(project, params), "refined", 1)
+    table = registry.runs.read_table(version.run_id, "evaluation/scores.csv")
+    assert "sampled" not in set(table.subject)
+
+
 def test_another_champion_makes_what_was_built_from_it_stale(project, params, registry):
     for name in ("extended", "refined"):
         assert plan_model(Factory(project, params, registry), name).state == "fresh"

@@ -148,8 +148,8 @@ MUST_HAVE = {
     "gan": {"training/gan.py", "networks/generators.py", "networks/discriminators.py", "losses.py"},
     "restoration": {
         "training/restoration.py",
-        "networks/restorers/convolutional.py",
-        "networks/restorers/residual.py",
+        "networks/restorers/cnn.py",
+        "networks/restorers/unet.py",
         *("networks/gans/patch.py", "losses.py", *PACKAGE),
     },
 }
@@ -384,6 +384,18 @@ def test_reasons_name_data_code_and_extractor():
         params(), "fashion-gan", "m/1", {"fashion": "d0"}, "fashion-classifier/1", "twin/3"
     )
     assert differences(evaluated("fashion-gan"), compared) == ["compared: none -> twin/3"]
+
+
+def test_how_a_gan_is_drawn_from_is_of_its_evaluation_alone():
+    spread = f"{GAN}.sampling.spread=1.2"
+    assert trained("fashion-gan", spread) == trained("fashion-gan")
+    assert differences(evaluated("fashion-gan"), evaluated("fashion-gan", spread)) == [
+        "params: sampling.spread (not set) -> 1.2",
+        "params: sampling.confidence (not set) -> 0",
+    ]
+    as_trained = (f"{GAN}.sampling.spread=1.0", f"{GAN}.sampling.confidence=0.0")
+    assert evaluated("fashion-gan", *as_trained) == evaluated("fashion-gan")
+    assert evaluated("fashion-denoise", spread) == evaluated("fashion-denoise")
 
 
 def test_another_way_to_name_the_same_version_is_no_other_training():

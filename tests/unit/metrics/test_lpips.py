@@ -12,7 +12,8 @@ from torch import nn
 
 from atelier.errors import EvaluationError
 from atelier.metrics.lpips import load_lpips
-from atelier.metrics.pixels import PixelProtocol, fidelity_N, restoration_scores
+from atelier.metrics.pixel_protocol import PixelProtocol
+from atelier.metrics.pixels import fidelity_N, restoration_scores
 
 CPU = torch.device("cpu")
 

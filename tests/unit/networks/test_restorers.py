@@ -17,8 +17,10 @@ from atelier.networks.restorers import (
     RESTORERS,
     CrnnRestorer,
     build_restorer,
-    convolutional,
-    residual,
+    cnn,
+    crnn,
+    resnet_sr,
+    unet,
 )
 
 # Configuration -> golden number of parameters, the sum of the layers' sizes counted by hand.
@@ -268,7 +270,7 @@ def test_the_noise_level_changes_the_result_of_its_image_alone(key):
 def test_an_absent_noise_level_is_estimated_and_an_unwanted_one_refused(key):
     y_BCHW = rand(3, 3, 37, 31)
     model = randomised(key, noise_level=True)
-    estimated_B = convolutional._estimated_sigma(y_BCHW)
+    estimated_B = cnn._estimate_sigma(y_BCHW)
     assert torch.equal(model(y_BCHW), model(y_BCHW, sigma=estimated_B))
     with pytest.raises(ValueError, match="built without noise_level"):
         randomised(key)(y_BCHW, sigma=0.1)
@@ -277,13 +279,13 @@ def test_an_absent_noise_level_is_estimated_and_an_unwanted_one_refused(key):
 @pytest.mark.parametrize("sigma", [0.02, 0.1, 0.2])
 def test_noise_is_estimated_within_ten_percent(sigma):
     noise_BCHW = torch.randn(8, 1, 128, 96, generator=torch.Generator().manual_seed(0))
-    estimated_B = convolutional._estimated_sigma(smooth(128, 96) + sigma * noise_BCHW)
+    estimated_B = cnn._estimate_sigma(smooth(128, 96) + sigma * noise_BCHW)
     torch.testing.assert_close(estimated_B, torch.full((8,), sigma), rtol=0.1, atol=0)
 
 
 def test_a_picture_without_noise_has_none():
-    assert convolutional._estimated_sigma(smooth(64, 64)).item() < 1e-6
-    assert convolutional._estimated_sigma(torch.ones(2, 3, 1, 40)).tolist() == [0, 0]
+    assert cnn._estimate_sigma(smooth(64, 64)).item() < 1e-6
+    assert cnn._estimate_sigma(torch.ones(2, 3, 1, 40)).tolist() == [0, 0]
 
 
 def median_of_all_details(y_BCHW):
@@ -304,7 +306,7 @@ def test_noise_of_a_picture_without_plain_parts_is_the_median_of_all(
     y_BCHW = sigma * torch.randn(
         2, channels, height, width, generator=torch.Generator().manual_seed(seed)
     )
-    assert torch.equal(convolutional._estimated_sigma(y_BCHW), median_of_all_details(y_BCHW))
+    assert torch.equal(cnn._estimate_sigma(y_BCHW), median_of_all_details(y_BCHW))
 
 
 @given(
@@ -317,37 +319,49 @@ def test_a_plain_margin_does_not_change_the_noise_of_a_picture(sigma, margins, l
     noise_BCHW = torch.randn(1, 1, 90, 70, generator=torch.Generator().manual_seed(seed))
     photo_BCHW = smooth(90, 70) + sigma * noise_BCHW
     sheet_BCHW = F.pad(photo_BCHW, margins, value=level)
-    found = convolutional._estimated_sigma(sheet_BCHW).item()
-    assert found == pytest.approx(convolutional._estimated_sigma(photo_BCHW).item(), rel=0.1)
+    found = cnn._estimate_sigma(sheet_BCHW).item()
+    assert found == pytest.approx(cnn._estimate_sigma(photo_BCHW).item(), rel=0.1)
 
 
 @given(cells=st.integers(2, 5), seed=st.integers(0, 99))
 def test_edges_of_a_drawing_are_no_noise(cells, seed):
     levels_BCHW = torch.rand(1, 1, cells, cells, generator=torch.Generator().manual_seed(seed))
     drawing_BCHW = levels_BCHW.repeat_interleave(24, dim=-1).repeat_interleave(24, dim=-2)
-    assert convolutional._estimated_sigma(drawing_BCHW).item() < 1e-6
+    assert cnn._estimate_sigma(drawing_BCHW).item() < 1e-6
 
 
 # -- files that are stored with a model --------------------------------------------------------
 
 
-def test_helpers_that_the_files_repeat_are_equal():
-    def functions(module):
-        nodes = ast.parse(inspect.getsource(module)).body
-        return {node.name: ast.unparse(node) for node in nodes if isinstance(node, ast.FunctionDef)}
+HELPERS = {
+    "_pad_to_multiple",
+    "_upsample",
+    "_estimate_sigma",
+    "_noisy_parts",
+    "_noise_level",
+    "_append_level",
+    "_conv3",
+}
 
-    ours, theirs = functions(convolutional), functions(residual)
-    shared = ours.keys() & theirs.keys()
-    assert {
-        "_pad_to_multiple",
-        "_upsample",
-        "_estimated_sigma",
-        "_noisy_parts",
-        "_noise_level",
-        "_append_level",
-        "_conv3",
-    } == shared
-    assert {name for name in shared if ours[name] != theirs[name]} == set()
+
+@pytest.mark.parametrize(
+    ("one", "other", "repeated"),
+    [
+        (cnn, crnn, HELPERS),
+        (cnn, unet, HELPERS),
+        (resnet_sr, unet, {*HELPERS, "ResidualBlock"}),
+    ],
+)
+def test_what_the_files_repeat_is_equal(one, other, repeated):
+    def definitions(module):
+        nodes = ast.parse(inspect.getsource(module)).body
+        kinds = ast.FunctionDef, ast.ClassDef
+        return {node.name: ast.unparse(node) for node in nodes if isinstance(node, kinds)}
+
+    ours = definitions(one)
+    theirs = definitions(other)
+    assert ours.keys() & theirs.keys() == repeated
+    assert {name for name in repeated if ours[name] != theirs[name]} == set()
 
 
 @pytest.mark.parametrize("module", sorted({network.__module__ for network in RESTORERS.values()}))

@@ -31,6 +31,7 @@ OWN_SIZE = [
     ("\nmodels:", PHOTOS.replace("image_size: 64, ", "")),
     ("kind: restoration\n    dataset: fashion", "kind: restoration\n    dataset: photos"),
 ]
+FASHION_GAN = "loss: relativistic"
 PROGRESSIVE = [
     ("generator: {name: dcgan", "generator: {name: progressive"),
     ("discriminator: {name: dcgan", "discriminator: {name: progressive"),
@@ -88,6 +89,34 @@ IMPOSSIBLE = [
         "promotion.restoration: lpips is measured only with weights. Give evaluation.lpips a path "
         "and its sha256, or "
         "use another metric.",
+    ),
+    (
+        [
+            (FASHION_GAN, f"sampling: {{confidence: 0.5}}\n    {FASHION_GAN}"),
+            ("features: classifier:fashion-classifier", "features: inception"),
+            ("{metric: kid_classifier, floors: {class_balance: 0.9, cas: 0.5}}", "{metric: fid}"),
+        ],
+        "models.fashion-gan.sampling.confidence = 0.5: evaluation.features names nothing that "
+        "tells the classes apart. Name a classifier there (classifier:MODEL), or remove it.",
+    ),
+    (
+        [
+            (
+                FASHION_GAN,
+                f"sampling: {{confidence: 0.5}}\n    conditional: false\n    {FASHION_GAN}",
+            )
+        ],
+        "models.fashion-gan.sampling.confidence = 0.5: with conditional = false no class is asked "
+        "for, so none can be doubted. Remove one of the two.",
+    ),
+    (
+        [
+            *PROGRESSIVE,
+            ("image_size: 28", "image_size: 32"),
+            (FASHION_GAN, f"sampling: {{spread: 1.5}}\n    {FASHION_GAN}"),
+        ],
+        "models.fashion-gan.sampling.spread = 1.5: the generator 'progressive' divides latents by "
+        "their length, so it has no effect. Remove it.",
     ),
     (
         [("classifier:fashion-classifier", "classifier:fashion-clasifier")],
@@ -592,6 +621,7 @@ VARIABLES = {
     records.TranslationModel: {"model"},
     records.Adversarial: {"adversarial"},
     records.Evaluation: {"evaluation", "asked", "params"},
+    records.Sampling: {"sampling"},
     records.Pixels: {"asked"},
     records.Lpips: {"lpips", "self"},
     records.InceptionFile: {"inception", "file"},

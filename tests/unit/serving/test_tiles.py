@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from atelier.networks.restorers import build_restorer
-from atelier.networks.restorers.convolutional import _estimated_sigma
+from atelier.networks.restorers.cnn import _estimate_sigma
 from atelier.serving import tiles
 
 SHAPE = {"channels": 3, "width": 4}
@@ -127,7 +127,7 @@ def test_noise_is_estimated_as_the_networks_do(height, width, plain):
     y_CHW = 0.5 + 0.1 * torch.randn(3, height, width, generator=rng)
     if plain:
         y_CHW[:, : height // 2] = 1
-    assert tiles.estimate_sigma(y_CHW) == float(_estimated_sigma(y_CHW[None]))
+    assert tiles.estimate_sigma(y_CHW) == float(_estimate_sigma(y_CHW[None]))
 
 
 def test_a_network_that_sees_everything_is_never_cut(monkeypatch):

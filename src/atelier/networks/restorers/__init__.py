@@ -19,8 +19,10 @@ from typing import Any
 
 from torch import nn
 
-from atelier.networks.restorers.convolutional import CnnRestorer, CrnnRestorer
-from atelier.networks.restorers.residual import NafnetRestorer, ResnetSrRestorer, UnetRestorer
+from atelier.networks.restorers.cnn import CnnRestorer
+from atelier.networks.restorers.crnn import CrnnRestorer
+from atelier.networks.restorers.resnet_sr import ResnetSrRestorer
+from atelier.networks.restorers.unet import NafnetRestorer, UnetRestorer
 
 __all__ = [
     "RESTORERS",

@@ -1,9 +1,7 @@
-"""Restorers of plain convolutions.
-
-One pass (`cnn`), or one network applied again and again (`crnn`).
+"""The restorer of convolutions that are applied again and again (`crnn`).
 
 This file imports nothing of Atelier: its source is stored beside the weights of every registered
-model, loaded by path. So `residual.py` has the same helpers; a test keeps them equal.
+model, loaded by path. So all restorers' files have the same helpers; a test keeps them equal.
 
 Shape suffixes: B batch, C channels, H height, W width, F feature maps, h = H/2, w = W/2, q = H/4, r
 = W/4.
@@ -28,7 +26,7 @@ def _upsample(y_BCHW: Tensor, upscale: int) -> Tensor:
     return F.interpolate(y_BCHW, scale_factor=float(upscale), mode="bicubic", align_corners=False)
 
 
-def _estimated_sigma(y_BCHW: Tensor) -> Tensor:
+def _estimate_sigma(y_BCHW: Tensor) -> Tensor:
     """sigma_B, standard deviation of white noise.
 
     Of second differences, where pictures are near zero, the median.
@@ -73,7 +71,7 @@ def _noise_level(y_BCHW: Tensor, sigma: Tensor | float | None, has_input: bool) 
             )
         return None
     if sigma is None:
-        return _estimated_sigma(y_BCHW)
+        return _estimate_sigma(y_BCHW)
     return torch.as_tensor(sigma, dtype=y_BCHW.dtype, device=y_BCHW.device).expand(len(y_BCHW))
 
 
@@ -98,70 +96,6 @@ def _conv3(in_channels: int, out_channels: int, stride: int = 1, zero: bool = Fa
     else:
         nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
     return conv
-
-
-class CnnRestorer(nn.Module):
-    """Residual convolutional restorer.
-
-    `depth` convolutions at half resolution predict what to add to the input.
-
-    Source: DnCNN (arXiv:1608.03981) for the global skip, FFDNet (arXiv:1710.04026) for the half
-    resolution; no batch normalisation, so that an estimate never depends on the other images of a
-    batch.
-
-    Args:
-        channels: image channels.
-        width: feature maps of each hidden convolution.
-        depth: number of convolutions, >= 2; an output pixel sees at most 2 * depth + 2 input pixels
-            to each side.
-        upscale: how many times larger than its input the output is (super-resolution), 1 for equal
-            sizes.
-        noise_level: whether it sees the standard deviation of the noise.
-    """
-
-    def __init__(
-        self, channels: int, width: int, depth: int, upscale: int = 1, noise_level: bool = False
-    ) -> None:
-        super().__init__()
-        if depth < 2:
-            raise ValueError(
-                f"depth = {depth} is below 2: the network has a first and a last convolution."
-            )
-        self.upscale = upscale
-        self.noise_level = noise_level
-        layers: list[nn.Module] = [_conv3(4 * channels + noise_level, width), nn.ReLU(inplace=True)]
-        for _ in range(depth - 2):
-            layers += [_conv3(width, width), nn.ReLU(inplace=True)]
-        layers.append(_conv3(width, channels * (2 * upscale) ** 2, zero=True))
-        self.body = nn.Sequential(*layers)
-
-    def forward(self, y_BCHW: Tensor, sigma: Tensor | float | None = None) -> Tensor:
-        """The restored images.
-
-        Args:
-            y_BCHW: degraded images of any size; of the range [0, 1], noise may leave it.
-            sigma: standard deviation of their noise in units of the range, one number or one an
-                image; with `noise_level` alone, and estimated there if it is None.
-
-        Returns:
-            x_hat_BCHW: estimate of the clean images, not clipped, `upscale` times as high and wide
-                as `y_BCHW`.
-
-        Raises:
-            ValueError: if sigma is given to a network without `noise_level`.
-        """
-        height, width = y_BCHW.shape[-2:]
-        sigma_B = _noise_level(y_BCHW, sigma, self.noise_level)
-        packed_BFhw = F.pixel_unshuffle(_pad_to_multiple(y_BCHW, 2), 2)
-        # The network sees roughly centred values; the skip below carries the mean.
-        maps_BFhw = _append_level(packed_BFhw - 0.5, sigma_B)
-        residual_BCHW = F.pixel_shuffle(self.body(maps_BFhw), 2 * self.upscale)
-        cropped_BCHW = residual_BCHW[..., : height * self.upscale, : width * self.upscale]
-        return _upsample(y_BCHW, self.upscale) + cropped_BCHW
-
-    def estimates(self, y_BCHW: Tensor, sigma: Tensor | float | None = None) -> list[Tensor]:
-        """The list of the one estimate of `forward`."""
-        return [self(y_BCHW, sigma)]
 
 
 class ConvGru(nn.Module):

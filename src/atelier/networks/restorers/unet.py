@@ -1,10 +1,10 @@
-"""Restorers of residual blocks: at one resolution (`resnet_sr`), or at several (`unet`, `nafnet`).
-
-This file imports nothing of Atelier: its source is stored beside the weights of every registered
-model, loaded by path. So `convolutional.py` has the same helpers; a test keeps them equal.
+"""Restorers of residual blocks at several resolutions (`unet`, `nafnet`).
 
 Every block starts as the identity: its last weights are zero (as in Fixup, arXiv:1901.09321), which
 makes depth harmless without normalisation over a batch.
+
+This file imports nothing of Atelier: its source is stored beside the weights of every registered
+model, loaded by path. So all restorers' files have the same helpers; a test keeps them equal.
 
 Shape suffixes: B batch, C channels, H height, W width, F feature maps, h, w sides at a lower
 resolution.
@@ -27,7 +27,7 @@ def _upsample(y_BCHW: Tensor, upscale: int) -> Tensor:
     return F.interpolate(y_BCHW, scale_factor=float(upscale), mode="bicubic", align_corners=False)
 
 
-def _estimated_sigma(y_BCHW: Tensor) -> Tensor:
+def _estimate_sigma(y_BCHW: Tensor) -> Tensor:
     """sigma_B, standard deviation of white noise.
 
     Of second differences, where pictures are near zero, the median.
@@ -72,7 +72,7 @@ def _noise_level(y_BCHW: Tensor, sigma: Tensor | float | None, has_input: bool) 
             )
         return None
     if sigma is None:
-        return _estimated_sigma(y_BCHW)
+        return _estimate_sigma(y_BCHW)
     return torch.as_tensor(sigma, dtype=y_BCHW.dtype, device=y_BCHW.device).expand(len(y_BCHW))
 
 
@@ -171,67 +171,6 @@ def _simple_gate(maps_BFhw: Tensor) -> Tensor:
     """The product of the first and the second half of the maps."""
     first_BFhw, second_BFhw = maps_BFhw.chunk(2, dim=1)
     return first_BFhw * second_BFhw
-
-
-class ResnetSrRestorer(nn.Module):
-    """Residual blocks at the low resolution; sub-pixel convolution enlarges.
-
-    Source: EDSR (arXiv:1707.02921). Its last convolutions, at the high resolution, are left out, as
-    in ESPCN (arXiv:1609.05158): they would take most of the time. What is learnt is added to the
-    bicubic enlargement.
-
-    With `upscale` 1 the blocks are at half resolution, so an image costs what it costs with
-    `upscale` 2.
-
-    Args:
-        channels: image channels.
-        width: feature maps.
-        blocks: number of residual blocks; an output pixel sees at most 2 * blocks + 3 input pixels
-            to each side, with `upscale` 1 twice as many and 1.
-        upscale: how many times larger than its input the output is.
-        noise_level: whether it sees the standard deviation of the noise.
-    """
-
-    def __init__(
-        self, channels: int, width: int, blocks: int, upscale: int = 1, noise_level: bool = False
-    ) -> None:
-        super().__init__()
-        self.upscale = upscale
-        self.noise_level = noise_level
-        self.packing = 2 if upscale == 1 else 1
-        self.first = _conv3(channels * self.packing**2 + noise_level, width)
-        self.body = nn.Sequential(
-            *(ResidualBlock(width) for _ in range(blocks)), _conv3(width, width)
-        )
-        self.last = _conv3(width, channels * (self.packing * upscale) ** 2, zero=True)
-
-    def forward(self, y_BCHW: Tensor, sigma: Tensor | float | None = None) -> Tensor:
-        """The restored images.
-
-        Args:
-            y_BCHW: degraded images of any size; of the range [0, 1], noise may leave it.
-            sigma: standard deviation of their noise in units of the range, one number or one an
-                image; with `noise_level` alone, and estimated there if it is None.
-
-        Returns:
-            x_hat_BCHW: estimate of the clean images, not clipped, `upscale` times as high and wide
-                as `y_BCHW`.
-
-        Raises:
-            ValueError: if sigma is given to a network without `noise_level`.
-        """
-        height, width = y_BCHW.shape[-2:]
-        sigma_B = _noise_level(y_BCHW, sigma, self.noise_level)
-        packed_BFhw = F.pixel_unshuffle(_pad_to_multiple(y_BCHW, self.packing), self.packing)
-        maps_BFhw = self.first(_append_level(packed_BFhw - 0.5, sigma_B))
-        maps_BFhw = maps_BFhw + self.body(maps_BFhw)
-        residual_BCHW = F.pixel_shuffle(self.last(maps_BFhw), self.packing * self.upscale)
-        cropped_BCHW = residual_BCHW[..., : height * self.upscale, : width * self.upscale]
-        return _upsample(y_BCHW, self.upscale) + cropped_BCHW
-
-    def estimates(self, y_BCHW: Tensor, sigma: Tensor | float | None = None) -> list[Tensor]:
-        """The list of the one estimate of `forward`."""
-        return [self(y_BCHW, sigma)]
 
 
 class UnetRestorer(nn.Module):
