@@ -1,4 +1,5 @@
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,14 @@ LONGEST_FILES = (
     "unit/review/test_report_gathering.py",
     "unit/evaluation/test_evaluation.py",
 )
+
+
+@pytest.fixture(autouse=True)
+def _same_weights_each_time() -> None:
+    """A test's random weights don't depend on the tests that ran before it in its process."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,8 @@ NEVER_DUE = {
 }
 # The weights that are registered, as the loops call them in their checkpoints.
 AVERAGES = ("average", "G_ema")
+# Kinds of models whose checkpoints keep the weights that validated best.
+VALIDATED = ("classification", "restoration")
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,10 @@ def measure(project: Project, params: Params, name: str, num_classes: Sequence[i
         sizes = [file.stat().st_size for file in (root / "checkpoints").iterdir()]
         state = checkpoints.load() or {}
     speed = model.training.batch_size / watch.seconds_a_step()
-    return Measured(speed, _bytes_of_weights(state), max(sizes))
+    weights_bytes = _bytes_of_weights(state)
+    # Too short to be validated; afterwards a checkpoint holds the best weights as well.
+    best_bytes = weights_bytes if model.kind in VALIDATED else 0
+    return Measured(speed, weights_bytes, max(sizes) + best_bytes)
 
 
 def _noise(params: Params, used: str, model: Model, classes: Sequence[str]) -> Iterator[Handmade]:

@@ -8,12 +8,11 @@ Shapes: N validation images.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 PATIENCE = 2  # validations in a row that have to lie below the best
 ERRORS = 3  # by so many standard errors of the mean difference, image by image ...
@@ -23,29 +22,27 @@ SHARE_OF_GAIN = 0.05
 
 
 class Best:
-    """Where a training was best, with all that it takes to go on from there.
-
-    Args:
-        parts: what is kept, by name; each has `state_dict` and `load_state_dict`.
+    """The weights with which a training validated best.
 
     Attributes:
         images_seen: at the best validation; 0 before the first.
+        weights: of then, by name; none before.
     """
 
-    def __init__(self, parts: Mapping[str, Any]) -> None:
-        self._parts = parts
+    def __init__(self) -> None:
         self.images_seen = 0
-        self._kept: dict[str, Any] = {}
+        self.weights: dict[str, Tensor] = {}
         self._values_N: Tensor | None = None
         self._metric = ""
         self._first_mean = math.nan
         self._last_mean = math.nan
         self._num_below = 0
 
-    def take(self, values_N: Tensor, metric: str, images_seen: int) -> bool:
+    def take(self, average: nn.Module, values_N: Tensor, metric: str, images_seen: int) -> bool:
         """Take note of a validation.
 
         Args:
+            average: what was validated.
             values_N: score of each validation image, the same images each time; higher is better.
             metric: its name.
             images_seen: of the training.
@@ -59,12 +56,12 @@ class Best:
         self._last_mean = float(values_N.mean())
         if self._values_N is None:
             self._first_mean = self._last_mean
-        if self._values_N is None or self._last_mean > self._mean():
+        if self._values_N is None or self._last_mean >= self._mean():
             self._values_N = values_N
             self.images_seen = images_seen
             self._num_below = 0
-            states = {name: part.state_dict() for name, part in self._parts.items()}
-            self._kept = copy.deepcopy(states)
+            state = average.state_dict()
+            self.weights = {name: weight.clone() for name, weight in state.items()}
             return False
         self._num_below = self._num_below + 1 if self._is_below(values_N) else 0
         return self._num_below >= PATIENCE
@@ -80,10 +77,8 @@ class Best:
         """Whether the last validation was below the best."""
         return self._values_N is not None and self._last_mean < self._mean()
 
-    def put_back(self, *names: str) -> None:
-        """Load these parts, or all, as they were at the best validation."""
-        for name in names or self._parts:
-            self._parts[name].load_state_dict(copy.deepcopy(self._kept[name]))
+    def forgive(self) -> None:
+        """Begin to count anew: the training has gone back."""
         self._num_below = 0
 
     def fall(self) -> str:
@@ -104,7 +99,7 @@ class Best:
         """What a checkpoint keeps."""
         return {
             "images_seen": self.images_seen,
-            "kept": self._kept,
+            "weights": self.weights,
             "values": self._values_N,
             "metric": self._metric,
             "first_mean": self._first_mean,
@@ -115,7 +110,7 @@ class Best:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """As it was when `state` was taken."""
         self.images_seen = int(state["images_seen"])
-        self._kept = dict(state["kept"])
+        self.weights = dict(state["weights"])
         self._values_N = state["values"]
         self._metric = str(state["metric"])
         self._first_mean = float(state["first_mean"])

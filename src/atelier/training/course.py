@@ -36,7 +36,8 @@ class Course:
         session: the training's connections.
         training: budget, learning rate and rhythm.
         parts: all that changes while training, by name; each has `state_dict` and
-            `load_state_dict`. In a training that is validated `average` is what gets registered.
+            `load_state_dict`. One that is validated has `network`, its `average`, which gets
+            registered, and their `optimizer`.
         rng: source of the training's random numbers.
 
     Attributes:
@@ -52,7 +53,8 @@ class Course:
         self._health = Health()
         self._budget = Budget(training)
         self._clock = Clock(session.device)
-        self._best = Best(parts)
+        self._best = Best()
+        self._parts = parts
         everything = {**parts, "health": self._health, "best": self._best}
         self._recovery = Recovery(session.checkpoints, everything, rng, self._budget, self._clock)
         self._speed_since: int | None = None  # images seen when its clock was started
@@ -86,7 +88,7 @@ class Course:
         while self.goes_on():
             self.step(one_step)
         if self._best.is_better_than_last():
-            self._best.put_back("average")
+            self._parts["average"].load_state_dict(self._best.weights)
             self._session.on_note(self.images_seen, self._best.choice())
 
     def goes_on(self) -> bool:
@@ -209,7 +211,8 @@ class Course:
     def validate(self, metric: str, values_N: Tensor) -> None:
         """Log the mean of a validation; if it fell for long, go back to the best weights.
 
-        The learning rate is halved then. Neither images nor time are given back.
+        Network and average then start from the best average, at half the learning rate. Neither
+        images nor time are given back.
 
         Args:
             metric: its name.
@@ -219,10 +222,15 @@ class Course:
             TrainingError: as `log`.
         """
         self.log({metric: values_N.double().mean()})
-        has_run_away = self._best.take(values_N, metric, self.images_seen)
+        average = self._parts["average"]
+        has_run_away = self._best.take(average, values_N, metric, self.images_seen)
         if not has_run_away or self.progress() == 1:
             return
-        self._best.put_back()
+        for name in ("network", "average"):
+            self._parts[name].load_state_dict(self._best.weights)
+        # Its moments belong to the weights that ran away.
+        self._parts["optimizer"].state.clear()
+        self._best.forgive()
         self._recovery.rate_scale /= 2
         note = f"{self._best.fall()}, on at {self._recovery.rate_scale} times the learning rate"
         self._session.on_note(self.images_seen, note)

@@ -32,8 +32,13 @@ def around(mean):
 
 def taken(means):
     """What is said of validations with these means, one after another."""
-    best = Best({"average": linear(1.0)})
-    return [best.take(around(mean), "psnr", 1000 * place) for place, mean in enumerate(means)]
+    best = Best()
+    return [take(best, mean, 1000 * place) for place, mean in enumerate(means)]
+
+
+def take(best, mean, images_seen):
+    """A validation of a network whose weight is its score."""
+    return best.take(linear(mean), around(mean), "psnr", images_seen)
 
 
 @pytest.mark.parametrize(
@@ -54,27 +59,23 @@ def test_a_training_has_run_away_if_it_stays_below_its_best(means, runs_away):
 
 def test_a_difference_within_the_noise_of_images_is_no_fall():
     rng = torch.Generator().manual_seed(0)
-    best = Best({"average": linear(1.0)})
-    best.take(torch.zeros(16), "accuracy", 0)
-    best.take(0.5 + torch.randn(16, generator=rng), "accuracy", 1)
-    falls = [best.take(torch.randn(16, generator=rng) + 0.2, "accuracy", 2) for _ in range(4)]
+    best = Best()
+    falls = []
+    for place, mean in enumerate((0.0, 0.5, 0.2, 0.2, 0.2)):
+        values_N = mean + torch.randn(16, generator=rng)
+        falls.append(best.take(linear(mean), values_N, "accuracy", place))
     assert not any(falls)
 
 
-def test_weights_go_back_to_the_best_validation():
-    average = linear(1.0)
-    best = Best({"average": average})
-    best.take(around(20), "psnr", 0)
-    average.weight.data.fill_(2.0)
-    best.take(around(29), "psnr", 1000)
-    average.weight.data.fill_(3.0)
-    best.take(around(25), "psnr", 2000)
+def test_it_keeps_a_copy_of_the_best_weights():
+    best = Best()
+    average = linear(29)
+    best.take(average, around(29), "psnr", 1000)
+    assert not best.is_better_than_last()
+    average.weight.data.fill_(25)
+    best.take(average, around(25), "psnr", 2000)
     assert best.is_better_than_last()
-    best.put_back("average")
-    assert average.weight.item() == 2.0
-    average.weight.data.fill_(4.0)  # what is kept is a copy
-    best.put_back()
-    assert average.weight.item() == 2.0
+    assert (best.images_seen, best.weights["weight"].item()) == (1000, 29)
     assert best.choice() == (
         "taken are the weights after 1.0 kimg: psnr was 29 there, 25 at the end"
     )
@@ -83,25 +84,31 @@ def test_weights_go_back_to_the_best_validation():
 @given(means=st.lists(st.floats(0, 40), min_size=1, max_size=8), cut=st.integers(0, 8))
 def test_resumed_from_its_state_it_says_the_same(means, cut):
     whole = taken(means)
-    best = Best({"average": linear(1.0)})
+    best = Best()
     parts = []
     for place, mean in enumerate(means):
         if place == cut:
             state = best.state_dict()
-            best = Best({"average": linear(5.0)})
+            best = Best()
             best.load_state_dict(state)
-        parts.append(best.take(around(mean), "psnr", 1000 * place))
+        parts.append(take(best, mean, 1000 * place))
     assert parts == whole
 
 
 class Setting:
-    """A training whose weight is set by hand at each step, and validated there."""
+    """A training whose weight is set by hand at each step, and validated there.
+
+    `seen` is what each step begins with: the network's weight, and how many moments Adam has.
+    """
 
     def __init__(self, folder, num_steps, stop_at=None):
         self.notes = []
+        self.seen = []
         self.rates = []
         self.at = 0
+        self.network = linear(0.0)
         self.average = linear(0.0)
+        self.optimizer = torch.optim.Adam(self.network.parameters())
         session = Session(
             CPU,
             seed=0,
@@ -112,14 +119,18 @@ class Setting:
             stop_requested=lambda: self.at == stop_at,
         )
         training = Training(kimg=num_steps, batch_size=1000, lr=1.0, checkpoint_every_kimg=1)
-        self.course = Course(session, training, {"average": self.average}, torch.Generator())
+        parts = {"network": self.network, "average": self.average, "optimizer": self.optimizer}
+        self.course = Course(session, training, parts, torch.Generator())
         self.course.open()
 
     def run(self, means):
         def one_step(at):
             self.at = at.after
             mean = means[at.before // 1000]
-            self.average.weight.data.fill_(mean)
+            self.seen.append((self.network.weight.item(), len(self.optimizer.state)))
+            for network in (self.network, self.average):
+                network.weight.data.fill_(mean)
+            self.optimizer.state[self.network.weight]["step"] = torch.tensor(1.0)
             self.course.validate("validation/psnr", around(mean))
 
         self.course.run(one_step)
@@ -135,6 +146,7 @@ def test_a_training_that_falls_goes_back_and_on_at_half_the_rate(tmp_path):
         "taken are the weights after 2.0 kimg: validation/psnr was 29 there, 28.9 at the end",
     ]
     assert setting.average.weight.item() == 29
+    assert setting.seen == [(0, 0), (20, 1), (29, 1), (25, 1), (29, 0), (28, 1)]
     cosine = [0.5 * (1 + math.cos(math.pi * step / 6)) for step in range(6)]
     assert setting.rates == pytest.approx(cosine[:4] + [0.5 * rate for rate in cosine[4:]])
 
