@@ -109,7 +109,8 @@ def train_gan(model: GanModel, dataset: TrainingImages, session: Session) -> Tra
         real_BCHW, labels_B = batches.at(at.before)
         labels_B = labels_B % config["num_classes"]  # all 0 if it is unconditional
         deal = _deal(model, players.game.G, real_BCHW, labels_B, rng)
-        penalties = players.game.penalties.at(at.before // training.batch_size)
+        step = at.before // training.batch_size
+        penalties = players.game.penalties.at(step, course.progress())
         d_outcome, g_outcome = _play(players, deal, penalties, course, training.accumulate == 1)
         update_average(at.after)
         if course.is_due(training.log_every_kimg):
@@ -143,7 +144,13 @@ def _set_up(
     G = placed(build_generator(**generator_config(model, info)), device)
     D = placed(build_discriminator(**D_config), device)
     loss = GAN_LOSSES[model.loss]
-    penalties = Penalties(model.r1_gamma, model.r2_gamma, model.gp_weight, model.penalty_every)
+    penalties = Penalties(
+        r1_gamma=model.r1_gamma,
+        r2_gamma=model.r2_gamma,
+        gp_weight=model.gp_weight,
+        every=model.penalty_every,
+        end=model.penalty_end,
+    )
     augment = DiscriminatorAugmentation(model.discriminator_augment, loss.boundary, rng)
     game = Game(G, D, loss, penalties, augment.to(device), rng)
     players = Players(game, averaged_copy(G), adam(G, training), adam(D, training))
