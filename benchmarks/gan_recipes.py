@@ -16,8 +16,7 @@ from atelier.params import GanModel
 # Generator and discriminator.
 NETWORKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "dcgan": ({"name": "dcgan", "width": 32, "latent_dim": 64}, {"name": "dcgan", "width": 32}),
-    # That of params.yaml.
-    "shipped": ({"name": "resnet", "width": 32, "latent_dim": 64}, {"name": "dcgan", "width": 32}),
+    "mixed": ({"name": "resnet", "width": 32, "latent_dim": 64}, {"name": "dcgan", "width": 32}),
     "resnet": ({"name": "resnet", "width": 24, "latent_dim": 64}, {"name": "resnet", "width": 24}),
     "r3": (
         {"name": "r3", "width": 24, "latent_dim": 64, "blocks": 1},
@@ -33,7 +32,7 @@ NETWORKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 # stabilises it.
 LOSSES: dict[str, dict[str, Any]] = {
     "minimax": {"lr": 2e-4, "betas": [0.5, 0.999]},
-    "non-saturating": {"lr": 1e-3, "betas": [0.0, 0.99], "r1_gamma": 2.0},
+    "non-saturating": {"lr": 1e-3, "betas": [0.0, 0.99], "r1_gamma": 2.0},  # that of params.yaml
     "least-squares": {"lr": 1e-3, "betas": [0.0, 0.99], "r1_gamma": 1.0},
     "hinge": {"lr": 1e-3, "betas": [0.0, 0.99], "r1_gamma": 1.0},
     "wasserstein": {
@@ -57,7 +56,6 @@ CHANGES: dict[tuple[str, str], dict[str, Any]] = {
         }
         for loss in ("non-saturating", "least-squares", "hinge", "wasserstein")
     },
-    ("shipped", "non-saturating"): {"r1_gamma": 3.0, "penalty_every": 8, "penalty_end": 0.1},
 }
 # ADA with the changes of DiffAugment.
 AUGMENT = {

@@ -27,17 +27,15 @@ DATASETS: dict[str, Raw] = {
 MODELS: dict[str, Raw] = {
     "classification": {"network": {"name": "cnn"}},
     "gan": {
-        "generator": {"name": "resnet"},
+        "generator": {"name": "dcgan"},
         "discriminator": {"name": "dcgan"},
         "loss": "non-saturating",
-        "r1_gamma": 3.0,
+        "r1_gamma": 2.0,
         "r2_gamma": 0.0,
     },
     "restoration": {"network": {"name": "cnn"}, "loss": "l2"},
     "translation": {"network": {"name": "cnn"}},
 }
-# Of a GAN that doesn't choose its penalty itself: they belong to that of `MODELS`.
-PENALTY: Raw = {"penalty_every": 8, "penalty_end": 0.1}
 TRAININGS: dict[str, Raw] = {
     "classification": {
         "kimg": 300.0,
@@ -47,7 +45,7 @@ TRAININGS: dict[str, Raw] = {
         "augment": {"flip": True},
     },
     "gan": {
-        "kimg": 250.0,
+        "kimg": 240.0,
         "batch_size": 32,
         "lr": 1e-3,
         "betas": [0.0, 0.99],
@@ -152,8 +150,6 @@ def _source_of(dataset: Raw) -> str:
 
 def _fill_model(model: Raw, dataset: Raw | None, budgets: bool) -> None:
     kind = str(model.get("kind"))
-    if kind == "gan" and "r1_gamma" not in model:
-        _fill(model, PENALTY)
     _fill(model, MODELS.get(kind, {}))
     for part in ("network", "generator", "discriminator"):
         network = model.get(part)

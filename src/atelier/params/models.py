@@ -63,7 +63,7 @@ class GanModel(Record):
     gp_weight: float = Field(default=0.0, ge=0)
     # Steps of which one has penalties, so many times as large: faster (StyleGAN2: 16).
     penalty_every: int = Field(default=1, ge=1)
-    # Share of the penalties' weights that is left at the end; 0.1: D sees finer faults then.
+    # Share of the penalties' weights that is left at the end, to which they fall; 1: none fall.
     penalty_end: float = Field(default=1.0, gt=0, le=1)
     discriminator_augment: DiscriminatorAugment | None = None
     # A restorer, stored with the generator: what is generated has passed through it.

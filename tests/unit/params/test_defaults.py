@@ -65,13 +65,6 @@ def test_the_shipped_file_says_what_the_defaults_are(load):
         assert load(json.dumps(text)).models[name] == shipped.models[name], kind
 
 
-def test_a_penalty_of_ones_own_is_taken_as_it_is(load):
-    own = load(FASHION.replace("kind: gan,", "kind: gan, r1_gamma: 0.0,")).models["gan"]
-    assert (own.r1_gamma, own.penalty_every, own.penalty_end) == (0.0, 1, 1.0)
-    shipped = load(FASHION).models["gan"]
-    assert (shipped.r1_gamma, shipped.penalty_every, shipped.penalty_end) == (3.0, 8, 0.1)
-
-
 def test_a_gan_is_scored_by_the_one_classifier_of_its_pictures(load):
     assert load(FASHION).evaluation.features == "classifier:classifier"
     with pytest.raises(ConfigError, match="evaluation.features"):
