@@ -65,6 +65,7 @@ def test_a_difference_within_the_noise_of_images_is_no_fall():
         values_N = mean + torch.randn(16, generator=rng)
         falls.append(best.take(linear(mean), values_N, "accuracy", place))
     assert not any(falls)
+    assert not best.is_better_than_last()  # the last weights are taken: the rate has fallen by then
 
 
 def test_it_keeps_a_copy_of_the_best_weights():

@@ -160,8 +160,8 @@ def test_the_result_is_the_average_frozen_and_in_evaluation_mode(model, whole):
     average, last = (
         state[name] for name in (("G_ema", "G") if model.kind == "gan" else ("average", "network"))
     )
-    # What validated best, where there are validations.
-    registered = state["best"]["weights"] or average
+    best = state["best"]
+    registered = best["weights"] if best["is_last_worse"] else average
     for name, weight in trained.network.named_parameters():
         assert torch.equal(weight, registered[name])
         assert not weight.requires_grad
