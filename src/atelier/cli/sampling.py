@@ -13,7 +13,6 @@ import typer
 
 from atelier.cli.options import load_served
 from atelier.errors import UsageError
-from atelier.params.evaluation import MOST_SPREAD
 from atelier.serving.classes import class_names_of
 
 if TYPE_CHECKING:
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
 Spread = Annotated[
     float | None,
     typer.Option(
-        help=f"Multiply latents by this, above 0 and at most {MOST_SPREAD:g}: above 1 more varied, "
-        "below 1 more typical.  [default: 1]",
+        help="Multiply latents by this: above 1 more varied, below 1 more typical.  [default: 1]",
     ),
 ]
 Confidence = Annotated[
@@ -85,6 +83,9 @@ def read_wish(
     Raises:
         UsageError: if they make no sense.
     """
+    # pydantic stands behind it, which would double the time that every command takes to start.
+    from atelier.params.evaluation import MOST_SPREAD
+
     if spread is not None and not 0 < spread <= MOST_SPREAD:
         raise UsageError(
             f"--spread {spread:g} must be above 0 and at most {MOST_SPREAD:g}. "

@@ -27,17 +27,19 @@ class Best:
     Attributes:
         images_seen: at the best validation; 0 before the first.
         weights: of then, by name; none before.
+        is_last_worse: whether the last validation was below the best by more than the noise of its
+            images.
     """
 
     def __init__(self) -> None:
         self.images_seen = 0
         self.weights: dict[str, Tensor] = {}
+        self.is_last_worse = False
         self._values_N: Tensor | None = None
         self._metric = ""
         self._first_mean = math.nan
         self._last_mean = math.nan
         self._num_below = 0
-        self._is_last_worse = False
 
     def take(self, average: nn.Module, values_N: Tensor, metric: str, images_seen: int) -> bool:
         """Take note of a validation.
@@ -61,21 +63,17 @@ class Best:
             self._values_N = values_N
             self.images_seen = images_seen
             self._num_below = 0
-            self._is_last_worse = False
+            self.is_last_worse = False
             state = average.state_dict()
             self.weights = {name: weight.clone() for name, weight in state.items()}
             return False
         loss_N = self._values_N - values_N
         error = float(loss_N.std()) / math.sqrt(len(loss_N)) if len(loss_N) > 1 else 0.0
-        self._is_last_worse = float(loss_N.mean()) > ERRORS * error
+        self.is_last_worse = float(loss_N.mean()) > ERRORS * error
         gain = self._mean() - self._first_mean
-        is_below = self._is_last_worse and float(loss_N.mean()) > SHARE_OF_GAIN * gain
+        is_below = self.is_last_worse and float(loss_N.mean()) > SHARE_OF_GAIN * gain
         self._num_below = self._num_below + 1 if is_below else 0
         return self._num_below >= PATIENCE
-
-    def is_better_than_last(self) -> bool:
-        """Whether the last validation was below the best by more than the noise of its images."""
-        return self._is_last_worse
 
     def forgive(self) -> None:
         """Begin to count anew: the training has gone back."""
@@ -105,7 +103,7 @@ class Best:
             "first_mean": self._first_mean,
             "last_mean": self._last_mean,
             "num_below": self._num_below,
-            "is_last_worse": self._is_last_worse,
+            "is_last_worse": self.is_last_worse,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -117,7 +115,7 @@ class Best:
         self._first_mean = float(state["first_mean"])
         self._last_mean = float(state["last_mean"])
         self._num_below = int(state["num_below"])
-        self._is_last_worse = bool(state["is_last_worse"])
+        self.is_last_worse = bool(state["is_last_worse"])
 
     def _mean(self) -> float:
         assert self._values_N is not None

@@ -87,7 +87,7 @@ class Course:
         """
         while self.goes_on():
             self.step(one_step)
-        if self._best.is_better_than_last():
+        if self._best.is_last_worse:
             self._parts["average"].load_state_dict(self._best.weights)
             self._session.on_note(self.images_seen, self._best.choice())
 

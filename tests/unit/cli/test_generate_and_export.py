@@ -1,15 +1,11 @@
 """`atelier generate` and `atelier export` as they are typed, on real registered models."""
 
-import os
-
 import numpy as np
 import onnxruntime
 import pandas as pd
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from atelier.cli import app
 from atelier.errors import UsageError
 from atelier.pictures import grid, to_pixels
 from atelier.serving import signatures
@@ -29,23 +25,6 @@ def models(registry, tmp_path_factory):
         register(registry, "old-gan", make_bundle(folder, "r3"))
     (registry._connection.project.root / "params.yaml").touch()
     return registry
-
-
-@pytest.fixture
-def type_in(models, monkeypatch):
-    """Call a command in the project's folder; gives what it prints."""
-    before = dict(os.environ)
-    monkeypatch.chdir(models._connection.project.root)
-
-    def type_in(line):
-        result = CliRunner(env={"COLUMNS": "200"}).invoke(app, line.split())
-        if result.exception is not None:
-            raise result.exception
-        return result.output
-
-    yield type_in
-    os.environ.clear()
-    os.environ |= before
 
 
 def draw(models, **row):

@@ -1,16 +1,13 @@
 """`atelier generate --spread`, and `--confidence` with `--judge`, on real registered models."""
 
 import json
-import os
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from atelier.cli import app
 from atelier.errors import UsageError
 from atelier.evaluation.sampling import spread_latents
 from atelier.pictures import to_pixels
@@ -41,23 +38,6 @@ def models(registry, tmp_path_factory):
         register(registry, name, other)
     (registry._connection.project.root / "params.yaml").touch()
     return registry
-
-
-@pytest.fixture
-def type_in(models, monkeypatch):
-    """Call a command in the project's folder; gives what it prints."""
-    before = dict(os.environ)
-    monkeypatch.chdir(models._connection.project.root)
-
-    def type_in(line):
-        result = CliRunner(env={"COLUMNS": "200"}).invoke(app, line.split())
-        if result.exception is not None:
-            raise result.exception
-        return result.output
-
-    yield type_in
-    os.environ.clear()
-    os.environ |= before
 
 
 def load(models, name):

@@ -65,17 +65,17 @@ def test_a_difference_within_the_noise_of_images_is_no_fall():
         values_N = mean + torch.randn(16, generator=rng)
         falls.append(best.take(linear(mean), values_N, "accuracy", place))
     assert not any(falls)
-    assert not best.is_better_than_last()  # the last weights are taken: the rate has fallen by then
+    assert not best.is_last_worse  # the last weights are taken: the rate has fallen by then
 
 
 def test_it_keeps_a_copy_of_the_best_weights():
     best = Best()
     average = linear(29)
     best.take(average, around(29), "psnr", 1000)
-    assert not best.is_better_than_last()
+    assert not best.is_last_worse
     average.weight.data.fill_(25)
     best.take(average, around(25), "psnr", 2000)
-    assert best.is_better_than_last()
+    assert best.is_last_worse
     assert (best.images_seen, best.weights["weight"].item()) == (1000, 29)
     assert best.choice() == (
         "taken are the weights after 1.0 kimg: psnr was 29 there, 25 at the end"
