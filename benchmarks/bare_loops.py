@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from atelier.networks.discriminators import build_discriminator
 from atelier.networks.generators import build_generator
 from atelier.networks.restorers import build_restorer
-from atelier.params import GanModel, RestorationModel
+from atelier.params import GanModel, RestorationModel, Training
 from atelier.training.datasets import TrainingImages
 
 CPU = torch.device("cpu")
@@ -55,12 +55,13 @@ DEFAULT = Way()
 
 
 def batches(
-    dataset: TrainingImages, batch_size: int, device: torch.device
+    dataset: TrainingImages, training: Training, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Shuffled batches of pixels in the device's memory, mirrored half of the time.
+    """Shuffled batches of pixels in the device's memory; where asked for, half are mirrored.
 
     X_BCHW in [0, 1], labels_B.
     """
+    batch_size = training.batch_size
     pixels = dataset.images("train")
     images_NCHW = torch.from_numpy(np.ascontiguousarray(pixels[np.arange(len(pixels))])).permute(
         0, 3, 1, 2
@@ -71,6 +72,9 @@ def batches(
         for rows_B in torch.randperm(len(images_NCHW), device=device).split(batch_size):
             if len(rows_B) == batch_size:
                 x_BCHW = images_NCHW[rows_B] / 255
+                if not training.augment.flip:
+                    yield x_BCHW, labels_N[rows_B]
+                    continue
                 mirrored_B111 = torch.rand(batch_size, 1, 1, 1, device=device) < 0.5
                 yield torch.where(mirrored_B111, x_BCHW.flip(-1), x_BCHW), labels_N[rows_B]
 
@@ -92,7 +96,7 @@ def bare_gan(model: GanModel, dataset: TrainingImages, way: Way = DEFAULT) -> Ca
     )
     if way.compile:
         G.compile()
-    stream = batches(dataset, training.batch_size, way.device)
+    stream = batches(dataset, training, way.device)
 
     def step() -> None:
         real_BCHW, labels_B = next(stream)
@@ -137,7 +141,7 @@ def bare_restorer(
         network.parameters(), lr=training.lr, betas=training.betas, fused=True
     )
     estimates_of = torch.compile(network.estimates) if way.compile else network.estimates
-    stream = batches(dataset, training.batch_size, way.device)
+    stream = batches(dataset, training, way.device)
     noise, mask = model.degradation[0].noise, model.degradation[0].mask
 
     def degraded(x_BCHW: Tensor) -> Tensor:

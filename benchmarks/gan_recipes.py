@@ -32,15 +32,15 @@ NETWORKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 # stabilises it.
 LOSSES: dict[str, dict[str, Any]] = {
     "minimax": {"lr": 2e-4, "betas": [0.5, 0.999]},
-    "non-saturating": {"lr": 1e-3, "betas": [0.0, 0.99], "r1_gamma": 2.0},  # that of params.yaml
-    "least-squares": {"lr": 1e-3, "betas": [0.0, 0.99], "r1_gamma": 1.0},
-    "hinge": {"lr": 1e-3, "betas": [0.0, 0.99], "r1_gamma": 1.0},
+    "non-saturating": {"lr": 1.4e-3, "betas": [0.0, 0.99], "r1_gamma": 2.0},  # that of params.yaml
+    "least-squares": {"lr": 1.4e-3, "betas": [0.0, 0.99], "r1_gamma": 1.0},
+    "hinge": {"lr": 1.4e-3, "betas": [0.0, 0.99], "r1_gamma": 1.0},
     "wasserstein": {
-        "lr": 1e-3,
+        "lr": 1.4e-3,
         "betas": [0.0, 0.9],
         "gp_weight": 10.0,
     },  # arXiv:1704.00028: betas and weight
-    "relativistic": {"lr": 1e-3, "betas": [0.0, 0.99], "r1_gamma": 1.0, "r2_gamma": 1.0},
+    "relativistic": {"lr": 1.4e-3, "betas": [0.0, 0.99], "r1_gamma": 1.0, "r2_gamma": 1.0},
 }
 # What is written over the above. Spectral normalisation bounds the discriminator of `resnet`: no
 # penalty, and the rates of BigGAN (arXiv:1809.11096, section 3) and SNGAN (arXiv:1802.05957) are
@@ -66,10 +66,9 @@ AUGMENT = {
     "probability": "adaptive",
 }
 TRAINING = {
-    "batch_size": 32,
+    "batch_size": 64,
     "warmup_kimg": 5,
     "ema_halflife_kimg": 10,
-    "augment": {"flip": True},
     "checkpoint_every_kimg": 20,
 }
 

@@ -18,6 +18,8 @@ LARGE = 96  # pixels of the shorter side from which pictures are restored in the
 CROP = 48  # pixels
 WALL_MINUTES = 2.5  # for each model
 MOST_CORES = 8  # that such small networks keep busy
+FLIPPED = "flip: true"
+TURNED = "flip: true, quarter_turns: true"
 
 
 @dataclass(frozen=True)
@@ -91,15 +93,15 @@ def _side(survey: Survey) -> int | None:
 def _recipes(survey: Survey, name: str, side: int | None) -> Iterator[_Recipe]:
     is_small = survey.pictures < FEW
     if _has_classes(survey):
-        yield _classifier(name, _batch(survey, 64), is_small)
+        yield _classifier(name, _batch(survey, 64))
         if survey.pictures >= FEWEST_FOR_A_GAN:
-            yield _gan(name, _batch(survey, 32), is_small)
+            yield _gan(name, _batch(survey, 32 if is_small else 64), is_small)
     elif side is None:
         yield _denoiser(name, _batch(survey, 32), None, is_small)
         yield _enlarger(name, _batch(survey, 32), is_small)
     else:
         yield _denoiser(name, _batch(survey, 32), side, is_small)
-        yield _inpainter(name, _batch(survey, 32), side, is_small)
+        yield _inpainter(name, _batch(survey, 32), side)
 
 
 def _batch(survey: Survey, usual: int) -> int:
@@ -111,7 +113,7 @@ def _batch(survey: Survey, usual: int) -> int:
     return size
 
 
-def _classifier(name: str, batch: int, is_small: bool) -> _Recipe:
+def _classifier(name: str, batch: int) -> _Recipe:
     return _Recipe(
         f"{name}-classifier",
         "Tells the classes apart; its features also say how good the generated pictures are",
@@ -119,7 +121,7 @@ def _classifier(name: str, batch: int, is_small: bool) -> _Recipe:
             "    kind: classification",
             f"    dataset: {name}",
             "    network: {name: cnn, width: 24}",
-            *_training(batch, "lr: 3e-3", is_small),
+            *_training(batch, "lr: 3e-3", FLIPPED),
         ),
     )
 
@@ -138,11 +140,14 @@ def _gan(name: str, batch: int, is_small: bool) -> _Recipe:
             "    discriminator_augment: "
             "{colour: true, translation: 0.125, cutout: 0.5, probability: 1.0}"
         )
-    lines += _training(batch, "lr: 1e-3; betas: [0.0, 0.99]", False)
+        lines += _training(batch, "lr: 1e-3; betas: [0.0, 0.99]", FLIPPED)
+    else:  # what it is shown mirrored it draws mirrored; only few pictures are worth that
+        lines += _training(batch, "lr: 1.4e-3; betas: [0.0, 0.99]", "")
     return _Recipe(f"{name}-gan", "Draws new pictures of any of the classes", tuple(lines))
 
 
 def _denoiser(name: str, batch: int, side: int | None, is_small: bool) -> _Recipe:
+    changes = TURNED if is_small and side is None else FLIPPED
     return _Recipe(
         f"{name}-denoise",
         "Takes noise away, of any strength between the two (standard deviations, of a range of 1)",
@@ -152,7 +157,7 @@ def _denoiser(name: str, batch: int, side: int | None, is_small: bool) -> _Recip
             "    degradation: [{noise: {sigma: [0.02, 0.2]}}]",
             "    network: {name: cnn, width: 32, depth: 6, noise_level: true}",
             "    loss: l2",
-            *_training(batch, "lr: 1e-3; clip_gradients: 0.1", is_small, side is None),
+            *_training(batch, "lr: 1e-3; clip_gradients: 0.1", changes, side is None),
         ),
     )
 
@@ -167,12 +172,12 @@ def _enlarger(name: str, batch: int, is_small: bool) -> _Recipe:
             "    degradation: [{downsample: {factor: 2}}]",
             "    network: {name: cnn, width: 32, depth: 6}",
             "    loss: l1",
-            *_training(batch, "lr: 1e-3", is_small, True),
+            *_training(batch, "lr: 1e-3", TURNED if is_small else FLIPPED, True),
         ),
     )
 
 
-def _inpainter(name: str, batch: int, side: int, is_small: bool) -> _Recipe:
+def _inpainter(name: str, batch: int, side: int) -> _Recipe:
     hole = max(4, round(side * 0.4))
     return _Recipe(
         f"{name}-inpaint",
@@ -183,15 +188,21 @@ def _inpainter(name: str, batch: int, side: int, is_small: bool) -> _Recipe:
             f"    degradation: [{{mask: {{size: {hole}}}}}]",
             "    network: {name: crnn, width: 16, iterations: 3}",
             "    loss: l2",
-            *_training(batch, "lr: 2e-3", is_small),
+            *_training(batch, "lr: 2e-3", FLIPPED),
         ),
     )
 
 
-def _training(batch: int, own: str, is_small: bool, of_crops: bool = False) -> list[str]:
-    """A budget in minutes of CPU time, which is what this machine does in `WALL_MINUTES`."""
+def _training(batch: int, own: str, changes: str, of_crops: bool = False) -> list[str]:
+    """A budget in minutes of CPU time, which is what this machine does in `WALL_MINUTES`.
+
+    Args:
+        batch: its size.
+        own: what this training needs, in entries that "; " divides.
+        changes: of pictures, entries of `augment`; empty: none.
+        of_crops: whether it learns from crops.
+    """
     cores = min(os.cpu_count() or 1, MOST_CORES)
-    changes = "flip: true, quarter_turns: true" if is_small and of_crops else "flip: true"
     lines = [
         f"minutes: {WALL_MINUTES * cores:g}    # of CPU time: {WALL_MINUTES:g} on {cores} cores",
         f"batch_size: {batch}",
@@ -201,7 +212,8 @@ def _training(batch: int, own: str, is_small: bool, of_crops: bool = False) -> l
     ]
     if of_crops:
         lines.append(f"crop_size: {CROP}")
-    lines.append(f"augment: {{{changes}}}")
+    if changes:
+        lines.append(f"augment: {{{changes}}}")
     return ["    training:", *(f"      {line}" for line in lines)]
 
 

@@ -45,13 +45,12 @@ TRAININGS: dict[str, Raw] = {
         "augment": {"flip": True},
     },
     "gan": {
-        "kimg": 240.0,
-        "batch_size": 32,
-        "lr": 1e-3,
+        "kimg": 280.0,
+        "batch_size": 64,
+        "lr": 1.4e-3,
         "betas": [0.0, 0.99],
         "warmup_kimg": 5.0,
         "ema_halflife_kimg": 10.0,
-        "augment": {"flip": True},
     },
     "restoration": {
         "kimg": 160.0,

@@ -69,6 +69,17 @@ def test_classes_get_a_classifier_and_a_gan_that_it_scores(tmp_path):
     assert params.evaluation.features == "classifier:clothes-classifier"
     # Few pictures: what the discriminator sees is changed.
     assert params.models["clothes-gan"].discriminator_augment is not None
+    assert params.models["clothes-gan"].training.augment.flip
+
+
+def test_a_gan_of_many_pictures_is_shown_none_mirrored(tmp_path):
+    clothes(tmp_path / "clothes", ["Bag", "Shirt"], 500)
+    params = load(tmp_path, propose(survey(tmp_path, tmp_path / "clothes")))
+    gan = params.models["clothes-gan"]
+    assert gan.discriminator_augment is None
+    assert not gan.training.augment.flip
+    assert gan.training.batch_size == 64
+    assert params.models["clothes-classifier"].training.augment.flip
 
 
 def test_few_pictures_of_a_class_get_no_gan(tmp_path):
