@@ -78,7 +78,7 @@ def entry(path, page):
     ("path", "page", "said"),
     [
         ("seed", "data", [":type: whole number at least 0", "recipe: `7`"]),
-        ("models.NAME.training.kimg", "training", ["number above 0", "`280` (gan)", "budget"]),
+        ("models.NAME.training.kimg", "training", ["number above 0", "`340` (gan)", "budget"]),
         ("models.NAME.training.log_every_kimg", "training", ["`min(5.0, kimg / 20)`"]),
         ("models.NAME.training.precision", "training", ["`auto`, `float32` or `bfloat16`"]),
         ("models.NAME.degradation.N.noise.sigma", "degradations", ["at most 1", "[low, high]"]),

@@ -134,6 +134,7 @@ def _gan(name: str, batch: int, is_small: bool) -> _Recipe:
         "    discriminator: {name: dcgan, width: 32}",
         "    loss: non-saturating",
         "    r1_gamma: 2.0",
+        "    penalty_every: 4",
     ]
     if is_small:
         lines.append(

@@ -63,8 +63,6 @@ class GanModel(Record):
     gp_weight: float = Field(default=0.0, ge=0)
     # Steps of which one has penalties, so many times as large: faster (StyleGAN2: 16).
     penalty_every: int = Field(default=1, ge=1)
-    # Share of the penalties' weights that is left at the end, to which they fall; 1: none fall.
-    penalty_end: float = Field(default=1.0, gt=0, le=1)
     discriminator_augment: DiscriminatorAugment | None = None
     # A restorer, stored with the generator: what is generated has passed through it.
     refine: ReferenceText | None = None
@@ -75,13 +73,11 @@ class GanModel(Record):
     @model_validator(mode="after")
     def _bounded_critic(self) -> GanModel:
         penalised = self.r1_gamma > 0 or self.r2_gamma > 0 or self.gp_weight > 0
-        unread = {"penalty_every": self.penalty_every, "penalty_end": self.penalty_end}
-        for name, value in unread.items():
-            if value != 1 and not penalised:
-                raise ValueError(
-                    f"{name}: {value} changes a penalty, and there is none. Add `r1_gamma: 1.0`, "
-                    "or remove it"
-                )
+        if self.penalty_every > 1 and not penalised:
+            raise ValueError(
+                f"penalty_every: {self.penalty_every} has no penalty to leave out. Add `r1_gamma: "
+                "1.0`, or remove it"
+            )
         # Spectral normalisation.
         bounded = penalised or isinstance(self.discriminator, ResnetDiscriminatorNetwork)
         if self.loss == "wasserstein" and not bounded:

@@ -32,24 +32,20 @@ class Penalties:
         gp_weight: weight of the one-centred penalty between the two.
         every: steps of the discriminator of which one has penalties: lazy regularisation, Karras et
             al. 2020, arXiv:1912.04958, section 3.1.
-        end: share of the weights that is left when the training ends. The code of R3GAN
-            (arXiv:2501.05441) lets them fall by a cosine; here their logarithm falls evenly.
     """
 
     r1_gamma: float = 0.0
     r2_gamma: float = 0.0
     gp_weight: float = 0.0
     every: int = 1
-    end: float = 1.0
 
-    def at(self, step: int, progress: float) -> Penalties:
+    def at(self, step: int) -> Penalties:
         """Those of one step: `every` times as large in each `every`-th, none in the others.
 
         Args:
             step: number of the step, from 0 on.
-            progress: the share of the training that is done, in [0, 1].
         """
-        factor = self.every * self.end**progress if step % self.every == 0 else 0
+        factor = self.every if step % self.every == 0 else 0
         return replace(
             self,
             r1_gamma=factor * self.r1_gamma,

@@ -110,7 +110,7 @@ def train_gan(model: GanModel, dataset: TrainingImages, session: Session) -> Tra
         labels_B = labels_B % config["num_classes"]  # all 0 if it is unconditional
         deal = _deal(model, players.game.G, real_BCHW, labels_B, rng)
         step = at.before // training.batch_size
-        penalties = players.game.penalties.at(step, course.progress())
+        penalties = players.game.penalties.at(step)
         d_outcome, g_outcome = _play(players, deal, penalties, course, training.accumulate == 1)
         update_average(at.after)
         if course.is_due(training.log_every_kimg):
@@ -149,7 +149,6 @@ def _set_up(
         r2_gamma=model.r2_gamma,
         gp_weight=model.gp_weight,
         every=model.penalty_every,
-        end=model.penalty_end,
     )
     augment = DiscriminatorAugmentation(model.discriminator_augment, loss.boundary, rng)
     game = Game(G, D, loss, penalties, augment.to(device), rng)

@@ -234,8 +234,8 @@ ONE_MISTAKE = [
     (
         "loss: relativistic\n    r1_gamma: 1.0\n    r2_gamma: 1.0",
         "loss: hinge\n    r1_gamma: 0.0\n    r2_gamma: 0.0\n    penalty_every: 8",
-        "models.fashion-gan: penalty_every: 8 changes a penalty, and there is none. Add `r1_gamma: "
-        "1.0`, or remove it.",
+        "models.fashion-gan: penalty_every: 8 has no penalty to leave out. Add `r1_gamma: 1.0`, "
+        "or remove it.",
     ),
     (
         "fashion-gan:",
