@@ -133,3 +133,9 @@ def test_links_to_files_exist(page):
     for link in filter(None, (first or second for first, second in links)):
         if not link.startswith("http"):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_line_begins_like_a_comment(page):
+    lost = [line for line in page.read_text(encoding="utf-8").splitlines() if line[:1] == "%"]
+    assert not lost  # MyST leaves them out of the site
