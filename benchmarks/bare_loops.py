@@ -8,6 +8,7 @@ Shapes: N images, B batch, Z latent, C channels, H height, W width.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -72,15 +73,14 @@ def batches(
         for rows_B in torch.randperm(len(images_NCHW), device=device).split(batch_size):
             if len(rows_B) == batch_size:
                 x_BCHW = images_NCHW[rows_B] / 255
-                if not training.augment.flip:
-                    yield x_BCHW, labels_N[rows_B]
-                    continue
-                mirrored_B111 = torch.rand(batch_size, 1, 1, 1, device=device) < 0.5
-                yield torch.where(mirrored_B111, x_BCHW.flip(-1), x_BCHW), labels_N[rows_B]
+                if training.augment.flip:
+                    mirrored_B111 = torch.rand(batch_size, 1, 1, 1, device=device) < 0.5
+                    x_BCHW = torch.where(mirrored_B111, x_BCHW.flip(-1), x_BCHW)
+                yield x_BCHW, labels_N[rows_B]
 
 
 def bare_gan(model: GanModel, dataset: TrainingImages, way: Way = DEFAULT) -> Callable[[], None]:
-    """A step of both players of the non-saturating game with R1."""
+    """A step of both players of the non-saturating game with R1, as lazy as the model's."""
     assert model.loss == "non-saturating" and model.r2_gamma == model.gp_weight == 0
     info, training = dataset.info, model.training
     shape = {
@@ -97,12 +97,14 @@ def bare_gan(model: GanModel, dataset: TrainingImages, way: Way = DEFAULT) -> Ca
     if way.compile:
         G.compile()
     stream = batches(dataset, training, way.device)
+    every = model.penalty_every
+    steps = itertools.count()
 
     def step() -> None:
+        is_penalised = next(steps) % every == 0
         real_BCHW, labels_B = next(stream)
-        real_BCHW = (
-            (real_BCHW * 2 - 1).contiguous(memory_format=way.memory_format).requires_grad_(True)
-        )
+        real_BCHW = (real_BCHW * 2 - 1).contiguous(memory_format=way.memory_format)
+        real_BCHW.requires_grad_(is_penalised)
         z_BZ = torch.randn(training.batch_size, model.generator.latent_dim, device=way.device)
 
         D.requires_grad_(True)
@@ -110,9 +112,11 @@ def bare_gan(model: GanModel, dataset: TrainingImages, way: Way = DEFAULT) -> Ca
             fake_BCHW = G(z_BZ, labels_B)
             real_logits_B = D(real_BCHW, labels_B).float()
             fake_logits_B = D(fake_BCHW.detach(), labels_B).float()
-        (grad_BCHW,) = torch.autograd.grad(real_logits_B.sum(), real_BCHW, create_graph=True)
         d_loss = F.softplus(-real_logits_B).mean() + F.softplus(fake_logits_B).mean()
-        d_loss = d_loss + model.r1_gamma / 2 * grad_BCHW.square().sum(dim=(1, 2, 3)).mean()
+        if is_penalised:
+            (grad_BCHW,) = torch.autograd.grad(real_logits_B.sum(), real_BCHW, create_graph=True)
+            r1 = grad_BCHW.square().sum(dim=(1, 2, 3)).mean()
+            d_loss = d_loss + every * model.r1_gamma / 2 * r1
         opt_D.zero_grad()
         d_loss.backward()
         opt_D.step()

@@ -36,8 +36,9 @@ MODELS: dict[str, Raw] = {
     "restoration": {"network": {"name": "cnn"}, "loss": "l2"},
     "translation": {"network": {"name": "cnn"}},
 }
-# Of a GAN that doesn't choose its penalty itself: it belongs to that of `MODELS`.
+# Of a GAN that chooses none of its penalties itself: it belongs to that of `MODELS`.
 PENALTY: Raw = {"penalty_every": 4}
+PENALTIES = {"r1_gamma", "r2_gamma", "gp_weight"}
 TRAININGS: dict[str, Raw] = {
     "classification": {
         "kimg": 300.0,
@@ -151,7 +152,7 @@ def _source_of(dataset: Raw) -> str:
 
 def _fill_model(model: Raw, dataset: Raw | None, budgets: bool) -> None:
     kind = str(model.get("kind"))
-    if kind == "gan" and "r1_gamma" not in model:
+    if kind == "gan" and not PENALTIES & model.keys():
         _fill(model, PENALTY)
     _fill(model, MODELS.get(kind, {}))
     for part in ("network", "generator", "discriminator"):

@@ -93,12 +93,12 @@ def test_an_override_reaches_into_what_the_file_leaves_out(load, override, kimg,
 
 
 def test_a_penalty_of_its_own_is_taken_in_every_step(load):
-    shipped, own = (
+    shipped, *own = (
         load(FASHION.replace("gan, ", f"gan, {given}")).models["gan"]
-        for given in ("", "r1_gamma: 1.0, ")
+        for given in ("", "r1_gamma: 1.0, ", "r2_gamma: 1.0, ", "gp_weight: 10, ")
     )
     assert (shipped.r1_gamma, shipped.penalty_every) == (2.0, 4)
-    assert (own.r1_gamma, own.penalty_every) == (1.0, 1)
+    assert [model.penalty_every for model in own] == [1, 1, 1]
 
 
 def test_another_network_brings_its_own_size(load):
